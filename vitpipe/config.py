@@ -1,0 +1,180 @@
+"""Settings: `params.yaml` in, frozen and checked models out. The only reader of that file.
+
+`conf/config.yaml` says what each setting is for; here stand the types, the ranges and the rules
+that hold across fields. Nothing heavy is imported, so a wrong value is told at once.
+"""
+
+import difflib
+import pkgutil
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, field_validator, model_validator
+
+import vitpipe.data.sources
+from vitpipe.errors import InputError
+
+Whole = Annotated[int, Strict()]
+Share = Annotated[float, Field(gt=0, lt=0.5)]
+SOURCES = tuple(sorted(m.name for m in pkgutil.iter_modules(vitpipe.data.sources.__path__)))
+
+
+class Section(BaseModel):
+    """A part of the settings: no unknown keys, no changes once made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    """Which images, how many, at which sizes, and how they are parted."""
+
+    name: str
+    root: str | None = None
+    count: Annotated[Whole, Field(ge=3)] | None = None
+    size: Annotated[Whole, Field(ge=8, le=4096)] = 192
+    scale: Annotated[Whole, Field(ge=1, le=16)] = 4
+    fit: Literal["stretch", "crop"] = "stretch"
+    split: Literal["random", "official", "identity"] = "random"
+    test: Share = 0.1
+    val: Share = 0.1
+
+    @field_validator("name")
+    @classmethod
+    def known(cls, name: str) -> str:
+        if name not in SOURCES:
+            raise ValueError(f"must be one of {', '.join(SOURCES)}{nearest(name, SOURCES)}")
+        return name
+
+    @property
+    def input_size(self) -> int:
+        """Side of the LR input in pixels."""
+        return self.size // self.scale
+
+
+class Task(Section):
+    """What is learned."""
+
+    name: Literal["supersample"] = "supersample"
+    target: None = None
+
+
+class Model(Section):
+    """The encoder and what stands around it."""
+
+    patch: Annotated[Whole, Field(ge=1)] = 3
+    dim: Annotated[Whole, Field(ge=4)] = 192
+    depth: Annotated[Whole, Field(ge=1, le=64)] = 2
+    heads: Annotated[Whole, Field(ge=1)] = 8
+    mlp: Annotated[float, Field(gt=0, le=16)] = 4.0
+    position: Literal["none", "learned", "sincos"] = "learned"
+    skip: Literal["nearest", "bicubic"] = "bicubic"
+    width: Annotated[Whole, Field(ge=4)] = 48
+    blocks: Annotated[Whole, Field(ge=0, le=32)] = 2
+
+
+class Train(Section):
+    """How it is learned."""
+
+    epochs: Annotated[Whole, Field(ge=1)]
+    batch: Annotated[Whole, Field(ge=1)] = 32
+    lr: Annotated[float, Field(gt=0, le=10)]
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    loss: Literal["mse", "l1", "charbonnier"] = "charbonnier"
+    flip: bool = True
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Settings(Section):
+    """Everything in `params.yaml`, checked as a whole."""
+
+    recipe: str
+    seed: Annotated[Whole, Field(ge=0, lt=2**31)] = 0
+    data: Data
+    task: Task
+    model: Model
+    train: Train
+
+    @model_validator(mode="after")
+    def fields_agree(self) -> "Settings":
+        data, model = self.data, self.model
+        if data.size % data.scale:
+            fail("data.scale", data.scale, f"must divide data.size {data.size}", divisors(data.size, 16))
+        side = data.input_size
+        if side % model.patch:
+            rule = f"must divide the input size {side} (data.size {data.size} / data.scale {data.scale})"
+            fail("model.patch", model.patch, rule, divisors(side, side))
+        if model.dim % model.heads:
+            fail("model.heads", model.heads, f"must divide model.dim {model.dim}", divisors(model.dim, 64))
+        if model.position == "sincos" and model.dim % 4:
+            fail("model.dim", model.dim, "must be a multiple of 4 with model.position sincos")
+        if data.split != "random" and data.name == "folder":
+            fail("data.split", data.split, "must be random for data.name folder: it has no official parts or identities")
+        return self
+
+
+def fail(key: str, value: object, rule: str, choices: list[int] | None = None) -> None:
+    choice = f": {', '.join(map(str, choices))}" if choices else ""
+    raise ValueError(f"{key} is {value!r}, but {rule}{choice}")
+
+
+def divisors(number: int, largest: int) -> list[int]:
+    return [d for d in range(1, largest + 1) if number % d == 0]
+
+
+def nearest(word: str, choices: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(word, choices, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def load_settings(path: Path = Path("params.yaml")) -> Settings:
+    """Reads and checks the settings.
+
+    Raises:
+        InputError: the file is missing or no YAML, or a value in it is wrong; the message names
+            the key, the value and what would be right.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: run from the repository's root, or make one with dvc exp run") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold sections such as data: and model:, but holds {type(content).__name__}")
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{path}: {describe(error)}") from None
+
+
+def describe(error: ValidationError) -> str:
+    """The first fault in one line, and how many more there are."""
+    fault = error.errors(include_url=False)[0]
+    location = [str(part) for part in fault["loc"]]
+    key, value = ".".join(location), fault["input"]
+    if fault["type"] == "extra_forbidden":
+        known = keys_of(location[:-1])
+        text = f"unknown key {key}{nearest(location[-1], known)}; known there: {', '.join(known)}"
+    elif fault["type"] == "missing":
+        text = f"{key} is missing"
+    elif fault["type"] == "value_error" and not key:
+        text = str(fault["ctx"]["error"])
+    elif fault["type"] == "value_error":
+        text = f"{key} is {value!r}, but {fault['ctx']['error']}"
+    else:
+        text = f"{key} is {value!r}, but {fault['msg'][0].lower()}{fault['msg'][1:]}"
+    more = error.error_count() - 1
+    return " ".join(text.split()) + (f" (and {more} more)" if more else "")
+
+
+def keys_of(location: list[str]) -> tuple[str, ...]:
+    section: type[BaseModel] = Settings
+    for part in location:
+        annotation = section.model_fields[part].annotation
+        section = next(a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel))
+    return tuple(section.model_fields)

@@ -1,0 +1,29 @@
+"""How every stage starts and ends: settings first, and one line when something is wrong."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from vitpipe.config import Settings, load_settings
+from vitpipe.errors import InputError
+
+
+def run(main: Callable[[Settings], None]) -> None:
+    """Loads `params.yaml`, calls `main` with it and turns foreseeable failures into one line.
+
+    The settings are checked as a whole before `main` imports anything heavy. Exits with
+    status 1 on an `InputError` or on an operating system error (full disk, no permission), and
+    with 130 when interrupted. Any other exception is a defect and keeps its traceback.
+    """
+    name = main.__module__ if main.__module__ != "__main__" else sys.modules["__main__"].__spec__.name
+    name = name.removeprefix("stages.")
+    try:
+        main(load_settings())
+    except InputError as error:
+        sys.exit(f"{name}: {error}")
+    except OSError as error:
+        where = f": {os.path.relpath(error.filename)}" if isinstance(error.filename, str) else ""
+        sys.exit(f"{name}: {error.strerror or error}{where}")
+    except KeyboardInterrupt:
+        print(f"\n{name}: interrupted", file=sys.stderr)
+        sys.exit(130)
