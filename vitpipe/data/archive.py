@@ -1,0 +1,158 @@
+"""Pictures kept in one zip instead of 200,000 loose files; and where `data.root` points."""
+
+import os
+import shutil
+import sys
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+
+from PIL import Image
+from tqdm import tqdm
+
+from vitpipe.data.images import UnreadableImage, decode
+from vitpipe.errors import InputError
+from vitpipe.files import atomic_file
+
+LARGEST_MEMBER = 2**30
+"""Bytes. No picture file is larger; a zip member that claims to be is a trap or damaged."""
+
+
+class ZipImages:
+    """Pictures in a zip by sample id, safe to share between threads.
+
+    Args:
+        path: the zip; its directory is read once.
+        members: zip member by sample id; None takes the member names as ids.
+
+    Raises:
+        InputError: `path` is no sound zip, see `open_zip`.
+    """
+
+    def __init__(self, path: Path, members: Mapping[str, str] | None = None) -> None:
+        self.zip = open_zip(path)
+        self.members = members
+
+    def read(self, sample: str) -> Image.Image:
+        """The picture as RGB, upright.
+
+        Raises:
+            UnreadableImage: see `vitpipe.data.images.decode`; also when the bytes fail their CRC.
+            KeyError: there is no such sample.
+        """
+        return decode(self.content(sample))
+
+    def content(self, sample: str) -> bytes:
+        """The bytes of the image file, CRC checked. Raises as `read` does."""
+        info = self.zip.getinfo(sample if self.members is None else self.members[sample])
+        if info.file_size > LARGEST_MEMBER:
+            raise UnreadableImage(f"claims to be {info.file_size} bytes long")
+        try:
+            return self.zip.read(info)
+        except (BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+            raise UnreadableImage(f"is damaged in the zip: {error}") from None
+
+
+def open_zip(path: Path) -> ZipFile:
+    """Opens a zip for reading.
+
+    Raises:
+        InputError: the file is no zip, a cut-off zip or a web page, or one of its members has an
+            absolute path or one that climbs out with `..`.
+    """
+    try:
+        archive = ZipFile(path)
+    except (BadZipFile, ValueError, NotImplementedError):
+        raise InputError(not_a_zip(path)) from None
+    for name in archive.namelist():
+        if unsafe(name):
+            archive.close()
+            raise InputError(f"{path} is refused: its member {name!r} would be written outside of the target folder")
+    return archive
+
+
+def unsafe(name: str) -> bool:
+    """Whether a zip member's name leads out of the folder it is unpacked in, on any system."""
+    windows = PureWindowsPath(name)
+    return bool(windows.drive or windows.root or ".." in windows.parts or PurePosixPath(name).is_absolute())
+
+
+def not_a_zip(path: Path) -> str:
+    """What a file that cannot be opened as zip is instead, and what to do."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    if is_web_page(start):
+        return (
+            f"{path} is an HTML page, not a zip: Google Drive shows such a page when its download quota is used up; "
+            "download the file with a browser and let data.root point at it"
+        )
+    if start.startswith(b"PK"):
+        return f"{path} is a damaged zip, cut off after {path.stat().st_size} bytes: download or copy it again"
+    return f"{path} is no zip"
+
+
+def is_web_page(start: bytes) -> bool:
+    """Whether a file that starts so is an HTML page."""
+    start = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return start.startswith((b"<!doctype html", b"<html"))
+
+
+def pack(files: Mapping[str, Path], target: Path) -> None:
+    """Zips `files`, a path by member name: uncompressed, sorted and undated, so equal files give equal zips."""
+    with atomic_file(target) as temporary, ZipFile(temporary, "w", ZIP_STORED) as archive:
+        for name in progress(sorted(files), "packing", "image"):
+            info = ZipInfo(name)
+            info.file_size = files[name].stat().st_size
+            with files[name].open("rb") as source, archive.open(info, "w") as member:
+                shutil.copyfileobj(source, member, 1 << 20)
+
+
+def is_picture(name: str, endings: Sequence[str]) -> bool:
+    """Whether a relative posix path ends like a picture and is no hidden or system file."""
+    parts = name.split("/")
+    return not any(p.startswith(".") or p == "__MACOSX" for p in parts) and name.lower().endswith(tuple(endings))
+
+
+def list_files(folder: Path, wanted: Callable[[str], bool]) -> dict[str, Path]:
+    """The wanted files at any depth below `folder`, path by relative posix path, sorted.
+
+    Links to files are followed, links to folders are not: they may lead in circles.
+    """
+    found = {}
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in names:
+            path = Path(place, name)
+            relative = path.relative_to(folder).as_posix()
+            if wanted(relative):
+                found[relative] = path
+    return dict(sorted(found.items()))
+
+
+def progress(items: Collection[str], what: str, unit: str) -> "tqdm[str]":
+    """A progress bar over `items`: on a terminal live, in a log one line every half minute."""
+    return tqdm(items, what, unit=unit, mininterval=0.1 if sys.stderr.isatty() else 30, leave=False)
+
+
+def repository_root() -> Path:
+    """The folder that relative paths in the settings count from.
+
+    A stage runs in the repository's root, except that DVC runs queued and `--temp` experiments in
+    a copy below the repository's `.dvc/tmp/exps`, from where the files around it are not seen.
+    """
+    here = Path.cwd()
+    copies = [folder for folder in here.parents if folder.parts[-3:] == (".dvc", "tmp", "exps")]
+    return copies[0].parents[2] if copies else here
+
+
+def resolve_root(root: str) -> Path:
+    """`data.root` as an absolute path; a relative one counts from the repository's root.
+
+    Raises:
+        InputError: there is nothing at that path.
+    """
+    path = (repository_root() / Path(root).expanduser()).resolve()
+    if not path.exists():
+        raise InputError(f"data.root is {root!r}, but there is no {path}: give an existing folder or zip")
+    return path

@@ -1,0 +1,140 @@
+"""Pictures of any kind, in: 8-bit RGB, upright, at the size that is wanted."""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from vitpipe.errors import InputError
+
+UNUSABLE_SHARE = 0.01
+"""More unusable pictures than this share of all stop a stage: then the data are wrong, not a few files."""
+
+WIDE_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+
+
+class UnreadableImage(Exception):
+    """A picture that cannot be used; the message is the reason, in a few words."""
+
+
+def decode(content: bytes) -> Image.Image:
+    """The picture in `content`, the bytes of an image file of any format that Pillow reads.
+
+    Greyscale, palette and CMYK become RGB; what is transparent is laid on white; 16-bit and
+    floating-point greyscale is scaled to 8 bit, not clipped; the EXIF orientation is applied.
+    Of a moving picture it is the first frame.
+
+    Returns:
+        An RGB image.
+
+    Raises:
+        UnreadableImage: the bytes are damaged, cut off, no picture, or a decompression bomb.
+    """
+    try:
+        image = Image.open(io.BytesIO(content))
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode == "RGB" and "transparency" not in image.info:
+            return image
+        if image.mode in WIDE_MODES:
+            return to_8_bit(image)
+        if image.has_transparency_data:
+            layer = image.convert("RGBA")
+            white = Image.new("RGBA", layer.size, "white")
+            return Image.alpha_composite(white, layer).convert("RGB")
+        return image.convert("RGB")
+    except MemoryError:
+        raise
+    except Exception as error:  # on damaged bytes Pillow's format plugins raise nearly anything
+        raise UnreadableImage(reason(error)) from None
+
+
+def dimensions(content: bytes) -> tuple[int, int]:
+    """(width, height) in pixels as the header says; an EXIF rotation is not applied.
+
+    Raises:
+        UnreadableImage: there is no header that Pillow knows, or it announces a decompression bomb.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return image.size
+    except Exception as error:
+        raise UnreadableImage(reason(error)) from None
+
+
+def require_size(shape: tuple[int, int], size: int) -> None:
+    """Raises UnreadableImage when the short side of a (width, height) picture is below `size` pixels."""
+    if min(shape) < size:
+        width, height = shape
+        raise UnreadableImage(f"is {width}x{height}, smaller than the {size}x{size} target (data.size)")
+
+
+def resize(image: Image.Image, size: int, fit: str) -> Image.Image:
+    """`image` at size x size pixels by Pillow's antialiased bicubic (a = -0.5).
+
+    Args:
+        image: RGB, any size.
+        size: side of the result in pixels.
+        fit: "stretch" changes the aspect ratio; "crop" takes the largest square in the centre.
+    """
+    width, height = image.size
+    box = (0, 0, width, height)
+    if fit == "crop":
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        box = (left, top, left + side, top + side)
+    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
+def check_rejects(rejects: dict[str, str], total: int, where: str) -> None:
+    """Counts the rejected pictures on the terminal.
+
+    Args:
+        rejects: reason by sample id.
+        total: how many pictures there were.
+        where: the place they came from, for the message.
+
+    Raises:
+        InputError: more than 1 % of all pictures are rejected.
+    """
+    if not rejects:
+        return
+    first = "; ".join(f"{sample} {reason}" for sample, reason in list(rejects.items())[:3])
+    more = f"; and {len(rejects) - 3} more" if len(rejects) > 3 else ""
+    summary = f"{len(rejects)} of {total} pictures in {where} cannot be used"
+    if len(rejects) > UNUSABLE_SHARE * total:
+        remedy = "remove or replace them" + (", or lower data.size" if "data.size" in first else "")
+        raise InputError(f"{summary}, more than {UNUSABLE_SHARE:.0%}: {first}{more}: {remedy}")
+    print(f"{summary} and are left out (see rejects.csv): {first}{more}")
+
+
+def to_8_bit(image: Image.Image) -> Image.Image:
+    """Greyscale with more than 8 bit as RGB.
+
+    Integers from 0 to 65535 are divided by 257, floats from 0 to 1 multiplied with 255, floats
+    from 0 to 255 kept. Any other range has no agreed meaning and is stretched from its own
+    minimum and maximum.
+    """
+    pixels = np.asarray(image).astype(np.float64)
+    low, high = np.nanmin(pixels), np.nanmax(pixels)
+    if not np.isfinite([low, high]).all():
+        raise ValueError("holds infinities")
+    whole = image.mode != "F"
+    if whole and low >= 0 and high <= 65535:
+        scaled = pixels / 257
+    elif not whole and low >= 0 and high <= 1:
+        scaled = pixels * 255
+    elif not whole and low >= 0 and high <= 255:
+        scaled = pixels
+    else:
+        scaled = (pixels - low) * (255 / max(high - low, np.finfo(float).tiny))
+    return Image.fromarray(np.rint(np.nan_to_num(scaled)).astype(np.uint8)).convert("RGB")
+
+
+def reason(error: Exception) -> str:
+    """Why a picture cannot be read, on one line that follows its name."""
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "is no picture in a known format"
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return f"has more than {Image.MAX_IMAGE_PIXELS} pixels"
+    return f"is damaged: {' '.join(str(error).split()) or type(error).__name__}"
