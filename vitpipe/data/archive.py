@@ -2,18 +2,17 @@
 
 import os
 import shutil
-import sys
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from PIL import Image
-from tqdm import tqdm
 
 from vitpipe.data.images import UnreadableImage, decode
 from vitpipe.errors import InputError
 from vitpipe.files import atomic_file
+from vitpipe.progress import progress
 
 LARGEST_MEMBER = 2**30
 """Bytes. No picture file is larger; a zip member that claims to be is a trap or damaged."""
@@ -101,17 +100,23 @@ def is_web_page(start: bytes) -> bool:
 def pack(files: Mapping[str, Path], target: Path) -> None:
     """Zips `files`, a path by member name: uncompressed, sorted and undated, so equal files give equal zips."""
     with atomic_file(target) as temporary, ZipFile(temporary, "w", ZIP_STORED) as archive:
-        for name in progress(sorted(files), "packing", "image"):
-            info = ZipInfo(name)
-            info.file_size = files[name].stat().st_size
-            with files[name].open("rb") as source, archive.open(info, "w") as member:
-                shutil.copyfileobj(source, member, 1 << 20)
+        with progress(len(files), "packing", "images") as bar:
+            for name in sorted(files):
+                info = ZipInfo(name)
+                info.file_size = files[name].stat().st_size
+                with files[name].open("rb") as source, archive.open(info, "w") as member:
+                    shutil.copyfileobj(source, member, 1 << 20)
+                bar.update()
 
 
-def is_picture(name: str, endings: Sequence[str]) -> bool:
-    """Whether a relative posix path ends like a picture and is no hidden or system file."""
-    parts = name.split("/")
-    return not any(p.startswith(".") or p == "__MACOSX" for p in parts) and name.lower().endswith(tuple(endings))
+def is_visible(name: str) -> bool:
+    """Whether no part of a relative posix path is hidden or macOS's by-product."""
+    return not any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def is_picture(name: str, endings: tuple[str, ...]) -> bool:
+    """Whether a visible path has one of the `endings`, in upper or lower case."""
+    return is_visible(name) and name.lower().endswith(endings)
 
 
 def list_files(folder: Path, wanted: Callable[[str], bool]) -> dict[str, Path]:
@@ -128,11 +133,6 @@ def list_files(folder: Path, wanted: Callable[[str], bool]) -> dict[str, Path]:
             if wanted(relative):
                 found[relative] = path
     return dict(sorted(found.items()))
-
-
-def progress(items: Collection[str], what: str, unit: str) -> "tqdm[str]":
-    """A progress bar over `items`: on a terminal live, in a log one line every half minute."""
-    return tqdm(items, what, unit=unit, mininterval=0.1 if sys.stderr.isatty() else 30, leave=False)
 
 
 def repository_root() -> Path:

@@ -1,6 +1,7 @@
 """Pictures of any kind, in: 8-bit RGB, upright, at the size that is wanted."""
 
 import io
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -31,7 +32,7 @@ def decode(content: bytes) -> Image.Image:
         UnreadableImage: the bytes are damaged, cut off, no picture, or a decompression bomb.
     """
     try:
-        image = Image.open(io.BytesIO(content))
+        image: Image.Image = Image.open(io.BytesIO(content))
         image.load()
         image = ImageOps.exif_transpose(image)
         if image.mode == "RGB" and "transparency" not in image.info:
@@ -49,14 +50,14 @@ def decode(content: bytes) -> Image.Image:
         raise UnreadableImage(reason(error)) from None
 
 
-def dimensions(content: bytes) -> tuple[int, int]:
-    """(width, height) in pixels as the header says; an EXIF rotation is not applied.
+def dimensions(file: IO[bytes]) -> tuple[int, int]:
+    """(width, height) in pixels as the header of an image file says; an EXIF rotation is not applied.
 
     Raises:
         UnreadableImage: there is no header that Pillow knows, or it announces a decompression bomb.
     """
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(file) as image:
             return image.size
     except Exception as error:
         raise UnreadableImage(reason(error)) from None

@@ -1,0 +1,29 @@
+"""Gets the data set: downloads it, takes a local copy, or renders the built-in sample."""
+
+from pathlib import Path
+
+from vitpipe.config import Settings
+from vitpipe.stage import run
+
+RAW = Path("data/raw")
+
+
+def main(settings: Settings) -> None:
+    from vitpipe.data.sources import COLUMNS, source
+    from vitpipe.files import atomic_folder
+
+    origin = source(settings.data.name)
+    with atomic_folder(RAW) as raw:
+        origin.fetch(settings.data, settings.seed, raw)
+        table = origin.samples(raw)
+    size = sum(path.stat().st_size for path in RAW.iterdir())
+    labels = [name for name in table if name not in COLUMNS]
+    known = [name for name in ("official", "identity") if name in table] + ["landmarks"] * ("nose_x" in table)
+    print(
+        f"{RAW}: {len(table)} images of {settings.data.name}, {size / 1e6:.1f} MB; "
+        f"annotation: {', '.join(known) or 'none'}; labels: {len(labels)}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,106 @@
+"""Your own pictures: a folder or zip of them, in class sub-folders where there are labels.
+
+`raw` holds `images.zip`, and `rejects.csv` where pictures cannot be used.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import pandas as pd
+
+from vitpipe.config import Data
+from vitpipe.data.archive import ZipImages, is_picture, is_visible, list_files, open_zip, pack, resolve_root
+from vitpipe.data.images import UnreadableImage, check_rejects, dimensions, require_size
+from vitpipe.errors import InputError
+from vitpipe.files import write_csv
+from vitpipe.progress import progress
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm")
+ARCHIVE, REJECTS = "images.zip", "rejects.csv"
+
+
+def fetch(data: Data, seed: int, raw: Path) -> None:
+    """Copies the pictures of `data.root`; those unreadable or smaller than `data.size` are rejected by name.
+
+    Raises:
+        InputError: `data.root` is null, missing, no sound zip or without pictures, or more than 1 %
+            of the pictures are rejected.
+    """
+    if data.root is None:
+        raise InputError("data.root is null, but data.name folder needs it: give a folder or zip of your pictures")
+    root = resolve_root(data.root)
+    if root.is_dir():
+        files = list_files(root, is_visible)
+        names = choose(files, root)
+        rejects = find_rejects(names, lambda name: files[name].open("rb"), data.size)
+    else:
+        with open_zip(root) as archive:
+            names = choose((name for name in archive.namelist() if not name.endswith("/")), root)
+            rejects = find_rejects(names, archive.open, data.size)
+    check_rejects(rejects, len(names), str(root))
+    if rejects:
+        write_csv(raw / REJECTS, [{"id": name, "reason": reason} for name, reason in rejects.items()])
+    if root.is_dir():
+        pack({name: files[name] for name in names if name not in rejects}, raw / ARCHIVE)
+    else:
+        shutil.copyfile(root, raw / ARCHIVE)
+
+
+def samples(raw: Path) -> pd.DataFrame:
+    """One row per usable picture, indexed by its path below the folder (with `/`), sorted.
+
+    Column `label`: the sub-folder, if every picture lies in one and there are several; folders that
+    all pictures share are not counted, as a zip often has one around everything.
+    """
+    with open_zip(raw / ARCHIVE) as archive:
+        names = {name for name in archive.namelist() if is_picture(name, ENDINGS)}
+    if (raw / REJECTS).exists():
+        names -= set(pd.read_csv(raw / REJECTS, dtype=str, keep_default_na=False)["id"])
+    table = pd.DataFrame(index=pd.Index(sorted(names), name="id"))
+    folders = [PurePosixPath(name).parent.parts for name in table.index]
+    shared = next((level for level, parts in enumerate(zip(*folders, strict=False)) if len(set(parts)) > 1), None)
+    if shared is not None and all(len(parts) > shared for parts in folders):
+        table["label"] = [parts[shared] for parts in folders]
+    return table
+
+
+def open_images(raw: Path) -> ZipImages:
+    """The pictures by path below the folder."""
+    return ZipImages(raw / ARCHIVE)
+
+
+def choose(names: Iterable[str], root: Path) -> list[str]:
+    """The names that are pictures, sorted; prints what else there is."""
+    visible = [name for name in names if is_visible(name)]
+    pictures = sorted(name for name in visible if is_picture(name, ENDINGS))
+    others = Counter(PurePosixPath(name).suffix.lower() or "none" for name in visible if not is_picture(name, ENDINGS))
+    ignored = f"{others.total()} other files ignored, with ending {', '.join(sorted(others))}" if others else ""
+    if not pictures:
+        raise InputError(
+            f"no pictures in {root}, which end in {' '.join(ENDINGS)}" + (f"; {ignored}" if ignored else "")
+        )
+    for name in pictures:
+        if not name.isprintable():  # nor are bytes that are no UTF-8
+            raise InputError(f"the file name {name!r} in {root} is no printable text: rename the file")
+    repeated = [name for name, count in Counter(pictures).items() if count > 1]
+    if repeated:
+        raise InputError(f"{root} holds {repeated[0]} twice: keep one")
+    print(f"{len(pictures)} pictures in {root}" + (f"; {ignored}" if ignored else ""))
+    return pictures
+
+
+def find_rejects(names: list[str], opener: Callable[[str], IO[bytes]], size: int) -> dict[str, str]:
+    """Reads every picture's header; the reason by name of those that cannot be used at `size` pixels."""
+    rejects = {}
+    with progress(len(names), "checking", "images") as bar:
+        for name in names:
+            try:
+                with opener(name) as file:
+                    require_size(dimensions(file), size)
+            except UnreadableImage as error:
+                rejects[name] = str(error)
+            bar.update()
+    return rejects
