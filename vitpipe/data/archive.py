@@ -99,14 +99,17 @@ def is_web_page(start: bytes) -> bool:
 
 def pack(files: Mapping[str, Path], target: Path) -> None:
     """Zips `files`, a path by member name: uncompressed, sorted and undated, so equal files give equal zips."""
-    with atomic_file(target) as temporary, ZipFile(temporary, "w", ZIP_STORED) as archive:
-        with progress(len(files), "packing", "images") as bar:
-            for name in sorted(files):
-                info = ZipInfo(name)
-                info.file_size = files[name].stat().st_size
-                with files[name].open("rb") as source, archive.open(info, "w") as member:
-                    shutil.copyfileobj(source, member, 1 << 20)
-                bar.update()
+    with (
+        atomic_file(target) as temporary,
+        ZipFile(temporary, "w", ZIP_STORED) as archive,
+        progress(len(files), "packing", "images") as bar,
+    ):
+        for name in sorted(files):
+            info = ZipInfo(name)
+            info.file_size = files[name].stat().st_size
+            with files[name].open("rb") as source, archive.open(info, "w") as member:
+                shutil.copyfileobj(source, member, 1 << 20)
+            bar.update()
 
 
 def is_visible(name: str) -> bool:

@@ -48,6 +48,7 @@ def download(url: str, target: Path, md5: str, tries: int = 6, pause: float = 1.
         except BlockingIOError:
             raise InputError(f"another run is downloading {target.name} just now: wait for it") from None
         receive(url, file, target.name, by_hand, tries, pause)
+        file.flush()
         found = md5_of(part)
         if found != md5:
             part.unlink()
@@ -65,7 +66,7 @@ def receive(url: str, file: BinaryIO, name: str, by_hand: str, tries: int, pause
                 if answer.status_code not in BUSY:
                     if append(answer, file, name, by_hand):
                         return
-                    problem = "the connection broke off"
+                    problem = "the answer was incomplete"
                 else:
                     problem = f"the server is busy (HTTP {answer.status_code})"
         except requests.RequestException as error:
@@ -73,9 +74,9 @@ def receive(url: str, file: BinaryIO, name: str, by_hand: str, tries: int, pause
         file.flush()
         failures = 1 if file.tell() > before else failures + 1
         if failures >= tries:
-            kept = f"{file.tell() / 1e6:.1f} MB are kept, so run again to go on from there"
             raise InputError(
-                f"downloading {name} failed: {problem}, {tries} times without progress; {kept}, or {by_hand}"
+                f"downloading {name} failed: {problem}, {tries} times without progress; "
+                f"{file.tell() / 1e6:.1f} MB are kept, so run again to go on from there, or {by_hand}"
             )
         wait = pause * 2 ** (failures - 1)
         print(f"{name}: {problem} after {file.tell() / 1e6:.1f} MB, trying again in {wait:.0f} s")
@@ -104,11 +105,11 @@ def append(answer: requests.Response, file: BinaryIO, name: str, by_hand: str) -
             f"download quota is used up; try again in a day, or {by_hand}"
         )
     span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
-    if answer.status_code == 200 or span is None or int(span[1]) != file.tell():
-        if answer.status_code == 206:
-            restart(file)
-            return False
-        restart(file)  # the server knows no ranges and sends it all again
+    if answer.status_code == 206 and (span is None or int(span[1]) != file.tell()):
+        restart(file)  # a piece from elsewhere
+        return False
+    if answer.status_code == 200:
+        restart(file)  # the server knows no ranges and sends all of it again
     length = answer.headers.get("Content-Length")
     total = int(span[2]) if span else int(length) if length else 0
     with progress(total, name, "B", file.tell()) as bar:
