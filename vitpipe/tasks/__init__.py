@@ -1,0 +1,26 @@
+"""Tasks, one module each; the module's name is the value of `task.name`.
+
+A task is a module with
+
+    BEST: str
+        The column of the training curve whose highest value chooses the checkpoint.
+    build(settings: Settings) -> torch.nn.Module
+    loss(model, batch, train: Train) -> tuple[Tensor, dict[str, Tensor]]
+        The loss to descend, and per-batch means to show in the curve.
+    validate(model, packed, compute, train: Train) -> dict[str, float]
+        Columns of the curve, on validation images.
+    baseline(packed, settings: Settings) -> dict
+        Scores of what needs no learning: the content of reports/baseline.json.
+    evaluate(model, packed, settings, compute) -> tuple[dict, pandas.DataFrame]
+        The content of reports/metrics.json and one row of scores per image.
+    examples(model, packed, table, compute) -> dict[str, dict]
+        What the task's module in `vitpipe.figures` draws.
+"""
+
+from importlib import import_module
+from types import ModuleType
+
+
+def task(name: str) -> ModuleType:
+    """The module of the task `name`, one of the modules of this package."""
+    return import_module(f"{__name__}.{name}")

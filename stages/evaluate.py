@@ -1,0 +1,34 @@
+"""Scores the model on the test images beside bicubic, and draws: models, data/packed/test -> reports."""
+
+from pathlib import Path
+
+from vitpipe.config import Settings
+from vitpipe.stage import run
+
+
+def main(settings: Settings) -> None:
+    import pandas as pd
+
+    from vitpipe.data.batches import Packed
+    from vitpipe.figures import figures
+    from vitpipe.files import atomic_file, atomic_folder, write_json
+    from vitpipe.nn.compute import choose
+    from vitpipe.tasks import task
+    from vitpipe.training.checkpoint import load_weights, weights_facts
+
+    reports, weights = Path("reports"), Path("models/model.safetensors")
+    compute, job, packed = choose(settings.train), task(settings.task.name), Packed(Path("data/packed/test"))
+    model = job.build(settings).to(compute.device)
+    load_weights(weights, model)
+
+    metrics, table = job.evaluate(model, packed, settings, compute)
+    write_json(reports / "metrics.json", {**metrics, "epoch": weights_facts(weights)["epoch"], "protocol": job.PROTOCOL})
+    with atomic_file(reports / "metrics.csv") as temporary:
+        table.to_csv(temporary, float_format="%.6g")
+    curve = pd.read_csv(reports / "curve.csv")
+    with atomic_folder(reports / "figures") as folder:
+        figures(settings.task.name).draw(job.examples(model, packed, table, compute), curve, folder)
+
+
+if __name__ == "__main__":
+    run(main)

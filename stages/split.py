@@ -1,0 +1,22 @@
+"""Decides which image is for training, validation and testing: data/raw -> data/split.csv."""
+
+from pathlib import Path
+
+from vitpipe.config import Settings
+from vitpipe.stage import run
+
+
+def main(settings: Settings) -> None:
+    from vitpipe.data.sources import source
+    from vitpipe.data.split import split
+    from vitpipe.files import atomic_file
+
+    samples = source(settings.data.name).samples(Path("data/raw"))
+    table = split(samples, settings.data, settings.seed)
+    with atomic_file(Path("data/split.csv")) as temporary:
+        table.to_csv(temporary, index_label="id")
+    print("split:", ", ".join(f"{part} {count}" for part, count in table["part"].value_counts().items()))
+
+
+if __name__ == "__main__":
+    run(main)

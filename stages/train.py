@@ -1,0 +1,30 @@
+"""Trains the Vision Transformer: data/packed -> models, reports/curve.csv. Goes on where it was killed."""
+
+from pathlib import Path
+
+from vitpipe.config import Settings
+from vitpipe.stage import run
+
+
+def main(settings: Settings) -> None:
+    from vitpipe.data.batches import Packed
+    from vitpipe.nn.compute import choose
+    from vitpipe.tasks import task
+    from vitpipe.training.checkpoint import Resume, resume_folder
+    from vitpipe.training.loop import train
+
+    packed = Path("data/packed")
+    digests = [Packed(packed / part).digest for part in ("train", "val")]
+    train(
+        task(settings.task.name),
+        settings,
+        packed,
+        choose(settings.train),
+        Resume(resume_folder(settings, digests)),
+        Path("models"),
+        Path("reports/curve.csv"),
+    )
+
+
+if __name__ == "__main__":
+    run(main)

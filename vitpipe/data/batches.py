@@ -1,0 +1,113 @@
+"""Packed images in, batches of tensors out."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from vitpipe.errors import InputError
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One part of `data/packed`, mapped into memory read-only (layout: `vitpipe.data.packing`)."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if not (self.folder / "samples.csv").exists():
+            raise InputError(f"{self.folder} holds no packed images: run the downsample stage first (dvc repro downsample)")
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """Annotation by sample id; row i belongs to image i."""
+        return pd.read_csv(self.folder / "samples.csv", index_col="id", dtype={"id": str})
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of images and annotation, as the downsample stage wrote it."""
+        return json.loads((self.folder.parent / "manifest.json").read_text())[self.folder.name]["blake2b"]
+
+    @cached_property
+    def shards(self) -> dict[str, list[np.ndarray]]:
+        return {
+            name: [np.load(path, mmap_mode="r") for path in sorted(self.folder.glob(f"{name}-*.npy"))]
+            for name in ("lr", "hr")
+        }
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def take(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Images `name` (lr or hr) of the given rows, (len(rows), height, width, 3) uint8."""
+        shards = self.shards[name]
+        per_shard = len(shards[0])
+        if len(shards) == 1:
+            return shards[0][rows]
+        return np.stack([shards[row // per_shard][row % per_shard] for row in rows])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images as uint8 NCHW tensors on their device, and the rows they came from."""
+
+    rows: np.ndarray
+    lr: Tensor
+    hr: Tensor
+
+
+def load(packed: Packed, rows: np.ndarray, device: torch.device, mirror: np.ndarray | None = None) -> Batch:
+    """The given rows as a batch; where `mirror` (a bool per row) holds, left and right are swapped."""
+
+    def tensor(name: str) -> Tensor:
+        images = torch.from_numpy(packed.take(name, rows)).to(device).permute(0, 3, 1, 2)
+        if mirror is None:
+            return images
+        swap = torch.from_numpy(mirror).to(device)[:, None, None, None]
+        return torch.where(swap, images.flip(-1), images)
+
+    return Batch(rows, tensor("lr"), tensor("hr"))
+
+
+def in_order(packed: Packed, batch: int, device: torch.device) -> Iterator[Batch]:
+    """Every image once, in the order of `samples`."""
+    for start in range(0, len(packed), batch):
+        yield load(packed, np.arange(start, min(start + batch, len(packed))), device)
+
+
+def shuffled(
+    packed: Packed, batch: int, device: torch.device, *, seed: int, epoch: int, flip: bool, start: int = 0
+) -> Iterator[Batch]:
+    """Every image at most once, in an order that depends on `seed` and `epoch` alone.
+
+    Batches have one fixed size; the images that fill none are left out of this epoch. With fewer
+    images than `batch` there is one batch of all of them. Goes on from batch number `start`.
+    """
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(packed))
+    mirror = random.random(len(packed)) < 0.5 if flip else np.zeros(len(packed), bool)
+    size = min(batch, len(packed))
+    for first in range(start * size, len(packed) - size + 1, size):
+        rows = order[first : first + size]
+        yield load(packed, rows, device, mirror[rows])
+
+
+def batches_per_epoch(packed: Packed, batch: int) -> int:
+    """How many batches `shuffled` gives in an epoch."""
+    return len(packed) // min(batch, len(packed))
+
+
+def unit(images: Tensor) -> Tensor:
+    """uint8 0..255 as float32 on [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """float on [-1, 1] as uint8 0..255, clipped and rounded to the nearest level."""
+    return ((images.float() + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)

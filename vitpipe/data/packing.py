@@ -1,0 +1,170 @@
+"""Decodes every image once and packs HR targets and LR inputs as uint8 arrays, in one pass and flat memory.
+
+Layout of a packed part, written here and read by `vitpipe.data.batches`:
+
+    hr-000.npy, hr-001.npy ...   (n, size, size, 3) uint8
+    lr-000.npy, lr-001.npy ...   (n, size/scale, size/scale, 3) uint8, the same n
+    samples.csv                  sample id, landmarks in HR pixels, labels; row i belongs to image i
+"""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from vitpipe.config import Data
+from vitpipe.data.images import UnreadableImage, check_rejects, resize
+from vitpipe.data.sources import LANDMARKS, Images
+from vitpipe.data.split import PARTS
+from vitpipe.errors import InputError
+from vitpipe.files import write_csv, write_json
+from vitpipe.progress import progress
+
+SHARD = 8192
+"""Images in one file: 0.9 GB of HR at 192x192, so that neither a file nor a copy of it gets unwieldy."""
+
+
+def pack(table: pd.DataFrame, images: Images, data: Data, folder: Path) -> dict[str, int]:
+    """Packs every part of `table` (from `vitpipe.data.split`) into `folder`/{train,val,test}.
+
+    Pictures that can't be decoded are listed in `folder`/rejects.csv. `folder`/manifest.json holds
+    counts and a digest of each part, so that who reads it can name the data without reading it all.
+
+    Returns:
+        Images packed per part, and under "rejected" how many were not.
+
+    Raises:
+        InputError: more than 1 % of the pictures are unreadable, or a part would be empty.
+        OSError: the disk is full.
+    """
+
+    def read(sample: str) -> tuple[np.ndarray, np.ndarray, tuple[int, int]] | UnreadableImage:
+        try:
+            image = images.read(sample)
+        except UnreadableImage as error:
+            return error
+        return *targets(image, data), image.size
+
+    rejects: dict[str, str] = {}  # reason by sample id
+    manifest = {}
+    with progress(len(table), "downsample", "image") as bar:
+        for part in PARTS:
+            rows = table[table["part"] == part]
+            writer = PartWriter(folder / part)
+            kept, sizes = [], []
+            for sample, made in in_order(read, rows.index):
+                bar.update()
+                if isinstance(made, UnreadableImage):
+                    rejects[sample] = str(made)
+                    continue
+                hr, lr, size = made
+                writer.add(hr, lr)
+                kept.append(sample)
+                sizes.append(size)
+            if not kept:
+                raise InputError(f"no readable picture is left in part {part}: data/raw holds too few")
+            annotation = rows.loc[kept].drop(columns=["part", "identity"], errors="ignore")
+            move_landmarks(annotation, np.array(sizes), data)
+            manifest[part] = {"images": len(kept), "blake2b": writer.close(annotation)}
+    check_rejects(rejects, len(table), "data/raw")
+    if rejects:
+        write_csv(folder / "rejects.csv", [{"id": sample, "reason": reason} for sample, reason in rejects.items()])
+    write_json(folder / "manifest.json", manifest)
+    return {part: entry["images"] for part, entry in manifest.items()} | {"rejected": len(rejects)}
+
+
+def targets(image: Image.Image, data: Data) -> tuple[np.ndarray, np.ndarray]:
+    """HR target and LR input of one picture, uint8 (size, size, 3) and (size/scale, size/scale, 3).
+
+    Both by antialiased bicubic interpolation with a = -0.5, as Pillow does it; LR is made from the quantised HR.
+    """
+    hr = resize(image, data.size, data.fit)
+    lr = hr.resize((data.input_size, data.input_size), Image.Resampling.BICUBIC)
+    return np.asarray(hr), np.asarray(lr)
+
+
+def move_landmarks(annotation: pd.DataFrame, sizes: np.ndarray, data: Data) -> None:
+    """Turns landmarks from pixels of the original pictures (sizes (n, 2), width first) into HR pixels, in place."""
+    side = sizes if data.fit == "stretch" else sizes.min(axis=1, keepdims=True)
+    offset = (sizes - side) / 2
+    for name in [name for name in LANDMARKS if name in annotation]:
+        axis = "xy".index(name[-1])
+        pixels_in = annotation[name].to_numpy(dtype=np.float64)
+        annotation[name] = ((pixels_in - offset[:, axis]) * data.size / np.broadcast_to(side, sizes.shape)[:, axis]).round(2)
+
+
+def in_order(work: Callable[[str], Any], samples: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """`work` of each sample, in order, on all cores, with a bounded number of results waiting.
+
+    Threads, because decoding and resizing leave Python's lock, and results need no copying between processes.
+    """
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque = deque()
+        for sample in samples:
+            waiting.append((sample, pool.submit(work, sample)))
+            if len(waiting) > 16 * threads:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
+
+
+class PartWriter:
+    """Appends images to the shards of one part. Plain appending writes keep resident memory flat; a map would not."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.images = 0
+        self.digest = hashlib.blake2b(digest_size=16)
+        self.shards: dict[str, ArrayFile] = {}
+        folder.mkdir(parents=True)
+
+    def add(self, hr: np.ndarray, lr: np.ndarray) -> None:
+        for name, image in (("hr", hr), ("lr", lr)):
+            if self.images % SHARD == 0:
+                if name in self.shards:
+                    self.shards[name].close()
+                self.shards[name] = ArrayFile(self.folder / f"{name}-{self.images // SHARD:03d}.npy", image.shape)
+            self.shards[name].append(image)
+            self.digest.update(image)
+        self.images += 1
+
+    def close(self, annotation: pd.DataFrame) -> str:
+        """Finishes the files and writes samples.csv; returns the digest of images and annotation."""
+        for shard in self.shards.values():
+            shard.close()
+        text = annotation.to_csv(index_label="id")
+        (self.folder / "samples.csv").write_text(text)
+        self.digest.update(text.encode())
+        return self.digest.hexdigest()
+
+
+class ArrayFile:
+    """A .npy file of uint8 images that grows; the header gets its true length when closed."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self.file = path.open("wb")
+        self.shape, self.count = shape, 0
+        self.write_header()
+
+    def write_header(self) -> None:
+        # numpy pads the header so that the first axis can grow without moving the data
+        header = {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self.shape)}
+        np.lib.format.write_array_header_1_0(self.file, header)
+
+    def append(self, image: np.ndarray) -> None:
+        self.file.write(np.ascontiguousarray(image).data)
+        self.count += 1
+
+    def close(self) -> None:
+        self.file.seek(0)
+        self.write_header()
+        self.file.close()

@@ -1,0 +1,65 @@
+"""Which image is for training, validation or testing."""
+
+import hashlib
+
+import pandas as pd
+
+from vitpipe.config import Data
+from vitpipe.errors import InputError
+
+PARTS = ("train", "val", "test")
+
+
+def split(samples: pd.DataFrame, data: Data, seed: int) -> pd.DataFrame:
+    """The samples (see `vitpipe.data.sources`) with a column `part`, in the order of their ids.
+
+    `random` and `identity` give each image or person a number from a seeded hash of its name and
+    cut at `data.test` and `data.val`, so neither the order of the images nor adding others moves
+    any of them. `data.count` keeps the images with the smallest hash, for the same reason.
+
+    Raises:
+        InputError: a part would be empty, or the data set lacks what the kind of split needs.
+    """
+    samples = samples.sort_index()
+    if data.count is not None and data.count < len(samples):
+        order = pd.Series([uniform(f"{seed}:count:{sample}") for sample in samples.index], samples.index)
+        samples = samples.loc[order.nsmallest(data.count).index].sort_index()
+
+    if data.split == "official":
+        part = column(samples, "official", data)
+    else:
+        keys = pd.Series(samples.index, samples.index) if data.split == "random" else column(samples, "identity", data)
+        part = keys.map({key: part_of(f"{seed}:{key}", data) for key in keys.unique()})
+
+    counts = part.value_counts().reindex(PARTS, fill_value=0)
+    if (counts == 0).any():
+        found = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise InputError(
+            f"data.split {data.split} leaves a part empty ({found} of {len(samples)} images): "
+            "give more images or raise data.count, data.test or data.val"
+        )
+    table = samples.drop(columns="official", errors="ignore")
+    table.insert(0, "part", part)
+    return table
+
+
+def column(samples: pd.DataFrame, name: str, data: Data) -> pd.Series:
+    if name not in samples or samples[name].isna().any():
+        missing = int(samples[name].isna().sum()) if name in samples else len(samples)
+        raise InputError(
+            f"data.split {data.split} needs the {name} of every image, but {missing} of {len(samples)} in "
+            f"data.name {data.name} have none: use data.split random"
+        )
+    return samples[name]
+
+
+def part_of(key: str, data: Data) -> str:
+    number = uniform(key)
+    if number < data.test:
+        return "test"
+    return "val" if number < data.test + data.val * (1 - data.test) else "train"
+
+
+def uniform(key: str) -> float:
+    """A number in [0, 1) that depends on `key` alone."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") / 2**64

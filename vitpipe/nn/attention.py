@@ -1,0 +1,37 @@
+"""Multi-head self-attention (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762).
+
+Legend of the shapes: b batch, n tokens, d embedding width, h heads, e = d / h width of a head.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Scaled dot-product self-attention with an output projection.
+
+    Maps (b, n, d) to (b, n, d). While `recorder` is a list, every call appends its attention
+    weights (b, h, n, n) after the softmax, in float32, and computes its output from those very
+    weights; otherwise torch's fused kernel does the same sum without keeping them.
+    """
+
+    def __init__(self, *, dim: int, heads: int) -> None:
+        super().__init__()
+        assert dim % heads == 0, f"heads {heads} must divide dim {dim}"
+        self.heads = heads
+        self.scale = (dim // heads) ** -0.5
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.project = nn.Linear(dim, dim)
+        self.recorder: list[Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = rearrange(self.qkv(x), "b n (three h e) -> three b h n e", three=3, h=self.heads)
+        if self.recorder is None:
+            out = F.scaled_dot_product_attention(q, k, v)  # b h n e
+        else:
+            weights = torch.softmax((q @ k.mT).float() * self.scale, dim=-1)  # b h n n
+            self.recorder.append(weights)
+            out = weights.to(v.dtype) @ v  # b h n e
+        return self.project(rearrange(out, "b h n e -> b n (h e)"))

@@ -1,0 +1,46 @@
+"""Where and how precisely a model runs."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from vitpipe.config import Train
+from vitpipe.errors import InputError
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device, and the type that matrix products run in there."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def autocast(self) -> AbstractContextManager:
+        """Runs matrix products and convolutions in `dtype`; weights stay float32."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
+
+
+def choose(train: Train) -> Compute:
+    """Resolves `train.device` and `train.precision`.
+
+    `auto` means CUDA where there is one, and bfloat16 where the hardware multiplies it (on other
+    processors it is emulated and slower than float32).
+
+    Raises:
+        InputError: CUDA is asked for and absent.
+    """
+    cuda = torch.cuda.is_available()
+    if train.device == "cuda" and not cuda:
+        raise InputError("train.device is 'cuda', but torch finds no CUDA device here: use auto or cpu")
+    device = torch.device("cuda" if cuda and train.device != "cpu" else "cpu")
+    if train.precision == "auto":
+        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_multiplies_bfloat16()
+        return Compute(device, torch.bfloat16 if fast else torch.float32)
+    return Compute(device, getattr(torch, train.precision))
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether the processor has AVX512-BF16 or AMX-BF16 instructions."""
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -1,0 +1,79 @@
+"""The super-sampler: what is missing beside an up-sampled copy of the input.
+
+Legend of the shapes: b batch, w width (channels), s input side, k scale, n tokens, d embedding width.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vitpipe.nn.encoder import Encoder
+from vitpipe.nn.patches import unpatchify
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a skip, without normalisation (Lim et al. 2017, EDSR, arXiv:1707.02921)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+class SuperSampler(nn.Module):
+    """LR image (b, 3, s, s) to HR image (b, 3, k*s, k*s), both on [-1, 1].
+
+    A convolution stem at input resolution, the ViT encoder on patches of its features, back to
+    pixels and added to the stem, convolutions again so that no patch border shows, and a
+    pixel-shuffle tail (Shi et al. 2016, arXiv:1609.05158). The last layer starts at zero: an
+    untrained model gives exactly the up-sampled input, the `skip`.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        scale: int,
+        patch: int,
+        dim: int,
+        depth: int,
+        heads: int,
+        mlp: float,
+        position: str,
+        skip: str,
+        width: int,
+        blocks: int,
+    ) -> None:
+        super().__init__()
+        self.scale, self.skip = scale, skip
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), *(ResidualBlock(width) for _ in range(blocks)))
+        self.encoder = Encoder(
+            size=size, patch=patch, channels=width, dim=dim, depth=depth, heads=heads, mlp=mlp, position=position
+        )
+        self.readout = nn.Linear(dim, width * patch * patch)
+        self.tail = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
+        self.last = nn.Conv2d(width, 3 * scale * scale, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        features = self.stem(lr)  # b w s s
+        tokens = self.encoder(features)  # b n d
+        patch = self.encoder.patch
+        seen = unpatchify(self.readout(tokens), patch, lr.shape[-1] // patch)  # b w s s
+        missing = F.pixel_shuffle(self.last(self.tail(features + seen)), self.scale)  # b 3 ks ks
+        return upsample(lr, self.scale, self.skip) + missing
+
+
+def upsample(lr: Tensor, scale: int, method: str) -> Tensor:
+    """Enlarges (b, c, s, s) to (b, c, scale*s, scale*s) by nearest, bilinear or bicubic interpolation.
+
+    Bicubic is Keys' kernel with a = -0.5, as Pillow and Matlab have it (`antialias=True` chooses it in torch
+    and changes nothing else when enlarging; without, torch takes a = -0.75).
+    """
+    if method == "nearest":
+        return F.interpolate(lr, scale_factor=scale, mode="nearest")
+    return F.interpolate(lr.float(), scale_factor=scale, mode=method, align_corners=False, antialias=True)

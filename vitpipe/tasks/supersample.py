@@ -1,0 +1,169 @@
+"""Super-resolution: from an LR image to the HR image it was made from."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from vitpipe.config import Settings, Train
+from vitpipe.data.batches import Batch, Packed, in_order, to_uint8, unit
+from vitpipe.metrics.image_quality import PROTOCOL, image_quality
+from vitpipe.nn.supersampler import SuperSampler, upsample
+from vitpipe.progress import progress
+from vitpipe.nn.compute import Compute
+
+BEST = "val_psnr"
+BATCH = 32  # images scored at once; no score depends on it
+
+
+def build(settings: Settings) -> nn.Module:
+    """The super-sampler that the settings describe, with fresh weights from torch's generator."""
+    return SuperSampler(size=settings.data.input_size, scale=settings.data.scale, **settings.model.model_dump())
+
+
+def loss(model: nn.Module, batch: Batch, train: Train) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mean error of the prediction on [-1, 1], and the batch's mean PSNR in dB."""
+    target = unit(batch.hr)
+    output = model(unit(batch.lr)).float()
+    with torch.no_grad():
+        shown = {"psnr": psnr(output, target).mean()}
+    return distance(output, target, train.loss), shown
+
+
+def distance(output: Tensor, target: Tensor, kind: str) -> Tensor:
+    """Mean squared, absolute or Charbonnier error, sqrt(d^2 + 1e-6) (Lai et al. 2017, arXiv:1704.03915)."""
+    if kind == "mse":
+        return (output - target).square().mean()
+    if kind == "l1":
+        return (output - target).abs().mean()
+    return ((output - target).square() + 1e-6).sqrt().mean()
+
+
+def psnr(output: Tensor, target: Tensor) -> Tensor:
+    """PSNR in dB of each image (b,), both on [-1, 1], clipped but not rounded; the reported one is in `metrics`."""
+    error = (output.clamp(-1, 1) - target).square().mean(dim=(1, 2, 3))
+    return 10 * torch.log10(4 / error.clamp_min(1e-10))
+
+
+@torch.inference_mode()
+def validate(model: nn.Module, packed: Packed, compute: Compute, train: Train) -> dict[str, float]:
+    """Loss and PSNR of the model, and the PSNR of bicubic, averaged over the images."""
+    model.eval()
+    sums = {"val_loss": 0.0, "val_psnr": 0.0, "val_bicubic_psnr": 0.0}
+    for batch in in_order(packed, BATCH, compute.device):
+        target, lr = unit(batch.hr), unit(batch.lr)
+        with compute.autocast():
+            output = model(lr).float()
+        sums["val_loss"] += float(distance(output, target, train.loss)) * len(target)
+        sums["val_psnr"] += float(psnr(output, target).sum())
+        sums["val_bicubic_psnr"] += float(psnr(upsample(lr, model.scale, "bicubic"), target).sum())
+    return {name: total / len(packed) for name, total in sums.items()}
+
+
+def interpolated(method: str, scale: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from LR (b, s, s, 3) to HR images, both uint8, by the named interpolation."""
+    if method == "lanczos":
+
+        def enlarge(lr: np.ndarray) -> np.ndarray:
+            size = (lr.shape[2] * scale, lr.shape[1] * scale)
+            return np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)) for image in lr])
+    else:
+
+        def enlarge(lr: np.ndarray) -> np.ndarray:
+            images = upsample(unit(torch.from_numpy(lr).permute(0, 3, 1, 2)), scale, method)
+            return to_uint8(images).permute(0, 2, 3, 1).numpy()
+
+    return enlarge
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, lr: np.ndarray, device: torch.device) -> np.ndarray:
+    """Super-samples LR images (b, s, s, 3) uint8 in float32; returns uint8 of the HR size."""
+    model.eval()
+    images = torch.from_numpy(lr).to(device).permute(0, 3, 1, 2)
+    return to_uint8(model(unit(images))).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def baseline(packed: Packed, settings: Settings) -> dict:
+    """Test scores of nearest, bilinear, bicubic and Lanczos interpolation."""
+    methods = ("nearest", "bilinear", "bicubic", "lanczos")
+    scores: dict = {}
+    with progress(len(packed) * len(methods), "baseline", "image") as bar:
+        for method in methods:
+            enlarge = interpolated(method, settings.data.scale)
+            scores[method] = means(scored(packed, settings.data.scale, {"": enlarge}, bar.update))
+    return scores | {"images": len(packed), "protocol": PROTOCOL}
+
+
+def evaluate(model: nn.Module, packed: Packed, settings: Settings, compute: Compute) -> tuple[dict, pd.DataFrame]:
+    """Test scores of the model beside bicubic's, in float32; `seconds` is the whole scoring on this machine."""
+    scale = settings.data.scale
+    start = time.perf_counter()
+    methods = {"": lambda lr: predict(model, lr, compute.device), "bicubic_": interpolated("bicubic", scale)}
+    with progress(len(packed), "evaluate", "image") as bar:
+        table = scored(packed, scale, methods, bar.update)
+    bicubic = table.filter(like="bicubic_")
+    metrics = means(table.drop(columns=bicubic.columns))
+    metrics["bicubic"] = means(bicubic.rename(columns=lambda name: name.removeprefix("bicubic_")))
+    metrics["gain"] = {
+        "psnr": round(metrics["psnr"] - metrics["bicubic"]["psnr"], 6),
+        "mse_ratio": round(metrics["mse"] / metrics["bicubic"]["mse"], 6),
+    }
+    metrics["images"] = len(packed)
+    metrics["seconds"] = round(time.perf_counter() - start, 2)
+    metrics["parameters"] = sum(p.numel() for p in model.parameters())
+    return metrics, table
+
+
+def examples(model: nn.Module, packed: Packed, table: pd.DataFrame, compute: Compute) -> dict[str, dict]:
+    """What the figures show: for `gallery`, `best` and `worst` the ids, images and PSNR, by `evaluate`'s table.
+
+    The gallery takes images at even distances through the test part, which no score chose; best and
+    worst are the largest and smallest gain in PSNR over bicubic.
+    """
+    gain = table["psnr"] - table["bicubic_psnr"]
+    count = min(8, len(table))
+    picks = {
+        "gallery": np.linspace(0, len(table) - 1, count).round().astype(int),
+        "best": np.argsort(-gain.to_numpy(), kind="stable")[: count // 2],
+        "worst": np.argsort(gain.to_numpy(), kind="stable")[: count // 2],
+    }
+    shown = {}
+    for name, rows in picks.items():
+        lr = packed.take("lr", rows)
+        shown[name] = {
+            "ids": list(table.index[rows]),
+            "lr": lr,
+            "bicubic": interpolated("bicubic", model.scale)(lr),
+            "model": predict(model, lr, compute.device),
+            "hr": packed.take("hr", rows),
+            "psnr_bicubic": table["bicubic_psnr"].to_numpy()[rows],
+            "psnr_model": table["psnr"].to_numpy()[rows],
+        }
+    return shown
+
+
+def scored(
+    packed: Packed, scale: int, methods: dict[str, Callable[[np.ndarray], np.ndarray]], tick: Callable[[int], object]
+) -> pd.DataFrame:
+    """One row of scores per image; the columns of each method begin with its name."""
+    parts = []
+    for start in range(0, len(packed), BATCH):
+        rows = np.arange(start, min(start + BATCH, len(packed)))
+        lr, hr = packed.take("lr", rows), packed.take("hr", rows)
+        columns = {
+            prefix + name: values
+            for prefix, enlarge in methods.items()
+            for name, values in image_quality(enlarge(lr), hr, scale).items()
+        }
+        parts.append(pd.DataFrame(columns, index=packed.samples.index[rows]))
+        tick(len(rows))
+    return pd.concat(parts)
+
+
+def means(table: pd.DataFrame) -> dict:
+    return {str(name): float(f"{value:.6g}") for name, value in table.mean().items()}

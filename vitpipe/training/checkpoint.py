@@ -1,0 +1,85 @@
+"""Weights that are kept, and the state from which a killed run goes on."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import vitpipe
+from vitpipe.config import Settings
+from vitpipe.errors import InputError
+from vitpipe.files import atomic_file
+
+
+def save_weights(path: Path, weights: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
+    """Writes weights as safetensors; `facts` (epoch, settings, ...) go into its metadata as json."""
+    with atomic_file(path) as temporary:
+        save_file(
+            {name: tensor.cpu().contiguous() for name, tensor in weights.items()},
+            temporary,
+            metadata={name: json.dumps(value) for name, value in facts.items()},
+        )
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Loads weights saved by `save_weights` into `model`.
+
+    Raises:
+        InputError: there are none, they are damaged, or they belong to a model of other settings.
+    """
+    if not path.exists():
+        raise InputError(f"{path} is missing: run the train stage first (dvc repro train)")
+    try:
+        model.load_state_dict(load_file(path))
+    except SafetensorError as error:
+        raise InputError(f"{path} is damaged ({error}): train again (dvc repro -f train)") from None
+    except RuntimeError:
+        raise InputError(f"{path} was trained with other model settings than params.yaml has: run dvc repro") from None
+
+
+def weights_facts(path: Path) -> dict[str, Any]:
+    """The `facts` that `save_weights` put beside the weights."""
+    with safe_open(path, framework="pt") as file:
+        return {name: json.loads(value) for name, value in file.metadata().items()}
+
+
+def resume_folder(settings: Settings, digests: list[str]) -> Path:
+    """Scratch that belongs to exactly this training: `$DVC_ROOT/.resume/<hash of settings, code and data>`.
+
+    Outside DVC the working directory is the root. `digests` name the data.
+    """
+    name = hashlib.blake2b(digest_size=8)
+    parts = settings.model_dump(include={"seed", "data", "task", "model", "train"})
+    name.update(json.dumps([parts, digests, torch.__version__, torch.get_num_threads()]).encode())
+    package = Path(vitpipe.__file__).parent
+    for path in sorted(path for room in ("nn", "tasks", "training", "data") for path in (package / room).rglob("*.py")):
+        name.update(path.read_bytes())
+    return Path(os.environ.get("DVC_ROOT", ".")) / ".resume" / name.hexdigest()
+
+
+class Resume:
+    """The last state of a run, in one file that is replaced as a whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "state.pt"
+
+    def save(self, state: dict[str, Any]) -> None:
+        with atomic_file(self.path) as temporary:
+            torch.save(state, temporary)
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """The state last saved, or None where there is none."""
+        if not self.path.exists():
+            return None
+        return torch.load(self.path, map_location=device, weights_only=True)
+
+    def clear(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,168 @@
+"""The training loop: a function of the settings and the data, and nothing else.
+
+The order of the images depends on (seed, epoch) and the learning rate on the step, so a run that goes
+on from its last state ends with the same weights, bit for bit, as one that was never stopped.
+"""
+
+import copy
+import math
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from vitpipe.config import Settings
+from vitpipe.data.batches import Packed, batches_per_epoch, shuffled
+from vitpipe.errors import InputError
+from vitpipe.files import write_csv
+from vitpipe.nn.compute import Compute
+from vitpipe.progress import progress
+from vitpipe.training.checkpoint import Resume, save_weights
+from vitpipe.training.schedule import ema_decay, learning_rate
+
+SAVE_EVERY = 20.0  # seconds between saved states: what a killed run loses at most
+
+
+class Training:
+    """One run: model, averaged weights, optimiser, curve and the best epoch so far."""
+
+    def __init__(self, task: ModuleType, settings: Settings, train: Packed, val: Packed, compute: Compute) -> None:
+        self.task, self.settings, self.train, self.val, self.compute = task, settings, train, val, compute
+        torch.manual_seed(settings.seed)
+        self.model: nn.Module = task.build(settings).to(compute.device)
+        self.averaged = copy.deepcopy(self.model).requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=settings.train.lr, weight_decay=settings.train.weight_decay, fused=True
+        )
+        self.epoch = 0
+        self.batch = 0  # batches done in this epoch
+        self.sums: dict[str, float] = {}
+        self.curve: list[dict[str, Any]] = []
+        self.best: dict[str, Any] = {"epoch": 0, "score": -math.inf, "weights": {}}
+        self.per_epoch = batches_per_epoch(train, settings.train.batch)
+        self.steps = self.per_epoch * settings.train.epochs
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `restore` needs to go on as if nothing had happened."""
+        plain = {name: getattr(self, name) for name in ("epoch", "batch", "sums", "curve", "best")}
+        parts = {name: getattr(self, name).state_dict() for name in ("model", "averaged", "optimizer")}
+        return plain | parts
+
+    def restore(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            part = getattr(self, name)
+            if hasattr(part, "load_state_dict"):
+                part.load_state_dict(value)
+            else:
+                setattr(self, name, value)
+
+    @property
+    def step(self) -> int:
+        return self.epoch * self.per_epoch + self.batch
+
+    def run(self, resume: Resume) -> None:
+        """Trains to the last epoch, saving the state now and then.
+
+        Raises:
+            InputError: the loss is not finite; the last state stays where it was.
+        """
+        state = resume.load(self.compute.device)
+        if state is not None:
+            self.restore(state)
+            print(f"going on from epoch {self.epoch + 1}, batch {self.batch} of {self.per_epoch}", file=sys.stderr)
+        saved = time.monotonic()
+        setting = self.settings.train
+        with progress(self.steps, "train", "batch", done=self.step) as bar:
+            while self.epoch < setting.epochs:
+                self.model.train()
+                for batch in shuffled(
+                    self.train,
+                    setting.batch,
+                    self.compute.device,
+                    seed=self.settings.seed,
+                    epoch=self.epoch,
+                    flip=setting.flip,
+                    start=self.batch,
+                ):
+                    self.learn(batch)
+                    bar.update()
+                    if time.monotonic() - saved > SAVE_EVERY:
+                        resume.save(self.state())
+                        saved = time.monotonic()
+                self.finish_epoch()
+                bar.write(self.line(), file=sys.stderr)
+                resume.save(self.state())
+                saved = time.monotonic()
+
+    def learn(self, batch: Any) -> None:
+        """One step down the gradient."""
+        setting = self.settings.train
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.steps, setting.lr, setting.warmup)
+        with self.compute.autocast():
+            loss, shown = self.task.loss(self.model, batch, setting)
+        value = self.finite("the loss", float(loss.detach()))
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), setting.clip)
+        self.optimizer.step()
+        weight = 1 - ema_decay(self.step, setting.ema)
+        torch._foreach_lerp_(list(self.averaged.parameters()), list(self.model.parameters()), weight)
+        for name, mean in {"loss": value, **shown}.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(mean)
+        self.batch += 1
+
+    def finish_epoch(self) -> None:
+        """Validates the averaged weights, adds a row to the curve and keeps the best."""
+        row: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step}
+        row["lr"] = learning_rate(self.step - 1, self.steps, self.settings.train.lr, self.settings.train.warmup)
+        row |= {f"train_{name}": total / self.per_epoch for name, total in self.sums.items()}
+        row |= self.task.validate(self.averaged, self.val, self.compute, self.settings.train)
+        self.finite(self.task.BEST, row[self.task.BEST])
+        self.curve.append(row)
+        if row[self.task.BEST] > self.best["score"]:
+            weights = {name: tensor.clone() for name, tensor in self.averaged.state_dict().items()}
+            self.best = {"epoch": self.epoch + 1, "score": row[self.task.BEST], "weights": weights}
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
+
+    def finite(self, name: str, value: float) -> float:
+        """The value, where it is a number."""
+        if not math.isfinite(value):
+            raise InputError(
+                f"{name} became {value} in epoch {self.epoch + 1}, batch {self.batch + 1}: lower train.lr (now "
+                f"{self.settings.train.lr:g}) or set train.precision float32; the last good state is kept in .resume"
+            )
+        return value
+
+    def line(self) -> str:
+        row = self.curve[-1]
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if "_" in name)
+        return f"epoch {row['epoch']}/{self.settings.train.epochs}: {shown}"
+
+
+def train(
+    task: ModuleType, settings: Settings, packed: Path, compute: Compute, resume: Resume, models: Path, curve: Path
+) -> None:
+    """Trains and writes `models`/model.safetensors (best epoch on validation) and the curve (csv).
+
+    Args:
+        packed: folder with the packed parts train and val; test is not looked at.
+        resume: where the state of an interrupted run is looked for, and kept until this one is done.
+
+    Raises:
+        InputError: see `Training.run`.
+    """
+    training = Training(task, settings, Packed(packed / "train"), Packed(packed / "val"), compute)
+    training.run(resume)
+    facts = {
+        "epoch": training.best["epoch"],
+        task.BEST: training.best["score"],
+        "settings": settings.model_dump(),
+    }
+    save_weights(models / "model.safetensors", training.best["weights"], facts)
+    write_csv(curve, training.curve)
+    resume.clear()
