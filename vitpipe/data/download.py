@@ -31,8 +31,8 @@ def download(url: str, target: Path, md5: str, tries: int = 6, pause: float = 1.
         url: an http(s) address.
         target: the file to write; it appears when it is whole and verified.
         md5: what the file's MD5 sum must be, in hexadecimal.
-        tries: connections without any progress before giving up.
-        pause: seconds before the second try; it doubles with every further one.
+        tries: connections in a row without any progress before giving up.
+        pause: seconds between two connections; doubled for every one in a row without progress.
 
     Raises:
         InputError: the server refuses, sends a web page instead (Google Drive does when its
@@ -72,13 +72,13 @@ def receive(url: str, file: BinaryIO, name: str, by_hand: str, tries: int, pause
         except requests.RequestException as error:
             problem = f"the connection broke off ({type(error).__name__})"
         file.flush()
-        failures = 1 if file.tell() > before else failures + 1
+        failures = 0 if file.tell() > before else failures + 1
         if failures >= tries:
             raise InputError(
                 f"downloading {name} failed: {problem}, {tries} times without progress; "
                 f"{file.tell() / 1e6:.1f} MB are kept, so run again to go on from there, or {by_hand}"
             )
-        wait = pause * 2 ** (failures - 1)
+        wait = pause * 2**failures
         print(f"{name}: {problem} after {file.tell() / 1e6:.1f} MB, trying again in {wait:.0f} s")
         time.sleep(wait)
 

@@ -78,13 +78,11 @@ def resize(image: Image.Image, size: int, fit: str) -> Image.Image:
         size: side of the result in pixels.
         fit: "stretch" changes the aspect ratio; "crop" takes the largest square in the centre.
     """
-    width, height = image.size
-    box = (0, 0, width, height)
     if fit == "crop":
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        box = (left, top, left + side, top + side)
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    return image.resize((size, size), Image.Resampling.BICUBIC)
 
 
 def check_rejects(rejects: dict[str, str], total: int, where: str) -> None:
@@ -128,7 +126,7 @@ def to_8_bit(image: Image.Image) -> Image.Image:
     elif not whole and low >= 0 and high <= 255:
         scaled = pixels
     else:
-        scaled = (pixels - low) * (255 / max(high - low, np.finfo(float).tiny))
+        scaled = (pixels - low) * (255 / (high - low or 1))
     return Image.fromarray(np.rint(np.nan_to_num(scaled)).astype(np.uint8)).convert("RGB")
 
 

@@ -1,0 +1,148 @@
+import io
+import os
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vitpipe.data.archive import ZipImages, list_files, open_zip, pack, resolve_root
+from vitpipe.data.images import UnreadableImage
+from vitpipe.errors import InputError
+
+
+def picture(shade: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (shade, shade, shade)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def make_zip(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_pictures_are_read_by_id_from_many_threads(tmp_path):
+    path = make_zip(tmp_path / "a.zip", {f"deep/{i}.png": picture(i) for i in range(256)})
+    images = ZipImages(path, {str(i): f"deep/{i}.png" for i in range(256)})
+    wanted = [i * 37 % 256 for i in range(3000)]
+    with ThreadPoolExecutor(8) as pool:
+        shades = list(pool.map(lambda i: images.read(str(i)).getpixel((3, 3))[0], wanted))
+    assert shades == wanted
+
+
+def test_unknown_id_is_an_error(tmp_path):
+    with pytest.raises(KeyError):
+        ZipImages(make_zip(tmp_path / "a.zip", {"a.png": picture(1)})).read("b.png")
+
+
+def test_damaged_member_is_unreadable(tmp_path):
+    path = make_zip(tmp_path / "a.zip", {"a.png": picture(1) + b"MARK" * 20, "b.png": picture(2)}, zipfile.ZIP_STORED)
+    path.write_bytes(path.read_bytes().replace(b"MARKMARK", b"MARKmark"))
+    images = ZipImages(path)
+    with pytest.raises(UnreadableImage, match="damaged in the zip"):
+        images.read("a.png")
+    assert images.read("b.png").getpixel((0, 0)) == (2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/etc/passwd", "../up.jpg", "a/../../up.jpg", "C:/x.jpg", "C:x.jpg", "a\\..\\..\\up.jpg", "\\\\host\\x.jpg"],
+)
+def test_members_that_lead_out_are_refused(tmp_path, name):
+    path = make_zip(tmp_path / "a.zip", {"fine.jpg": b"", name: b""})
+    with pytest.raises(InputError, match="refused"):
+        open_zip(path)
+
+
+def test_dots_within_names_are_no_danger(tmp_path):
+    open_zip(make_zip(tmp_path / "a.zip", {"a..b/c...jpg": b""})).close()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\n<!DOCTYPE html><html><title>Google Drive - Quota exceeded</title>", "HTML page, not a zip.*data.root"),
+        (b"\xef\xbb\xbf<HTML>", "HTML page"),
+        (b"", "is no zip"),
+        (b"hello", "is no zip"),
+    ],
+)
+def test_what_is_no_zip_is_said(tmp_path, content, message):
+    path = tmp_path / "a.zip"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        open_zip(path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_truncated_zip_is_said(tmp_path, share):
+    content = make_zip(tmp_path / "a.zip", {f"{i}.png": picture(i) for i in range(100)}).read_bytes()
+    path = tmp_path / "b.zip"
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InputError, match=r"b\.zip is a damaged zip, cut off after"):
+        open_zip(path)
+
+
+def test_packing_is_deterministic_sorted_and_uncompressed(tmp_path):
+    files = {}
+    for name in ("b.png", "a.png"):
+        files[f"in/{name}"] = tmp_path / name
+        files[f"in/{name}"].write_bytes(picture(len(files)))
+    pack(files, tmp_path / "1.zip")
+    os.utime(tmp_path / "a.png", (1e9, 1e9))
+    pack(dict(reversed(files.items())), tmp_path / "2.zip")
+    assert (tmp_path / "1.zip").read_bytes() == (tmp_path / "2.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "1.zip") as archive:
+        assert archive.namelist() == ["in/a.png", "in/b.png"]
+        assert archive.read("in/a.png") == (tmp_path / "a.png").read_bytes()
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+
+
+def test_failed_packing_leaves_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        pack({"a.png": tmp_path / "missing.png"}, tmp_path / "out" / "a.zip")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_large_archives_open_quickly(tmp_path):
+    """As many members as CelebA has: the directory is read once, and reading does not search it."""
+    path = make_zip(
+        tmp_path / "a.zip", dict.fromkeys((f"{i:06d}.png" for i in range(200_000)), b""), zipfile.ZIP_STORED
+    )
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("real.png", picture(9))
+    started = time.perf_counter()
+    images = ZipImages(path)
+    opened = time.perf_counter()
+    for _ in range(500):
+        images.read("real.png")
+    assert opened - started < 30
+    assert time.perf_counter() - opened < 5
+
+
+def test_files_are_listed_sorted_with_posix_names(tmp_path):
+    for name in ("b/2.jpg", "a.jpg", "b/c/1.jpg", "skip.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert list(list_files(tmp_path, lambda name: name.endswith(".jpg"))) == ["a.jpg", "b/2.jpg", "b/c/1.jpg"]
+
+
+def test_relative_root_counts_from_the_repository_also_in_copies_of_it(tmp_path, monkeypatch):
+    repository = tmp_path / "repository"
+    (tmp_path / "photos").mkdir()
+    for place in (repository, repository / ".dvc/tmp/exps/tmpabc", repository / ".dvc/tmp/exps/standalone/tmpabc"):
+        place.mkdir(parents=True, exist_ok=True)
+        monkeypatch.chdir(place)
+        assert resolve_root("../photos") == tmp_path / "photos"
+        assert resolve_root(str(tmp_path / "photos")) == tmp_path / "photos"
+
+
+def test_missing_root_is_said_with_the_path_looked_at(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"'nowhere'.*{tmp_path / 'nowhere'}"):
+        resolve_root("nowhere")

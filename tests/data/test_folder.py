@@ -1,0 +1,153 @@
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from vitpipe.config import Data
+from vitpipe.data.sources import folder
+from vitpipe.errors import InputError
+
+
+def picture(shade: int = 0, size: tuple[int, int] = (64, 48), kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (shade, shade, shade)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def write(root: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return root
+
+
+def write_zip(root: Path, files: dict[str, bytes]) -> Path:
+    root.mkdir(exist_ok=True)
+    with zipfile.ZipFile(root / "photos.zip", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return root / "photos.zip"
+
+
+def fetch(root: Path, raw: Path, size: int = 48) -> pd.DataFrame:
+    raw.mkdir()
+    folder.fetch(Data(name="folder", root=str(root), size=size), 0, raw)
+    return folder.samples(raw)
+
+
+@pytest.fixture(params=[write, write_zip], ids=["folder", "zip"])
+def make(request, tmp_path):
+    return lambda files: request.param(tmp_path / "root", files)
+
+
+def test_pictures_come_in_by_path_and_the_rest_is_ignored(make, tmp_path, capsys):
+    root = make(
+        {
+            "b.PNG": picture(2),
+            "a.jpeg": picture(1, kind="JPEG"),
+            "deep/er/c.webp": picture(3, kind="WEBP"),
+            "notes.txt": b"",
+            "Thumbs.db": b"",
+            "more.zip": b"",
+            ".hidden.png": b"",
+            "__MACOSX/a.jpeg": b"",
+            ".git/a.png": b"",
+        }
+    )
+    table = fetch(root, tmp_path / "raw")
+    assert table.index.tolist() == ["a.jpeg", "b.PNG", "deep/er/c.webp"]
+    assert table.columns.tolist() == []
+    images = folder.open_images(tmp_path / "raw")
+    assert [images.read(name).getpixel((0, 0))[0] for name in table.index] == [1, 2, 3]
+    out = capsys.readouterr().out
+    assert "3 pictures" in out
+    assert "3 other files ignored, with ending .db, .txt, .zip" in out
+    assert not (tmp_path / "raw" / "rejects.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (["cat/1.png", "cat/2.png", "dog/1.png"], ["cat", "cat", "dog"]),
+        (["pets/cat/1.png", "pets/dog/deep/1.png"], ["cat", "dog"]),  # a folder around everything is no label
+        (["cat/1.png", "dog/1.png", "stray.png"], None),
+        (["all/1.png", "all/2.png"], None),
+        (["1.png"], None),
+    ],
+)
+def test_sub_folders_are_labels(make, tmp_path, names, labels):
+    table = fetch(make({name: picture() for name in names}), tmp_path / "raw")
+    assert table.index.tolist() == sorted(names)
+    assert (table["label"].tolist() if "label" in table else None) == labels
+
+
+def test_few_bad_pictures_are_left_out_by_name(make, tmp_path, capsys):
+    files = {f"{i:03d}.png": picture() for i in range(200)}
+    files |= {"007.png": b"no picture", 'NA, "x".png': picture(size=(47, 90))}
+    table = fetch(make(files), tmp_path / "raw")
+    assert len(table) == 199
+    assert "007.png" not in table.index
+    rejects = pd.read_csv(tmp_path / "raw" / "rejects.csv", index_col="id")["reason"]
+    assert rejects.to_dict() == {
+        "007.png": "is no picture in a known format",
+        'NA, "x".png': "is 47x90, smaller than the 48x48 target (data.size)",
+    }
+    assert "2 of 201 pictures" in capsys.readouterr().out
+
+
+def test_many_bad_pictures_stop_the_run(make, tmp_path):
+    root = make({f"{i:02d}.png": picture() for i in range(19)} | {"small.png": picture(size=(40, 40))})
+    with pytest.raises(InputError, match=r"1 of 20 .*small.png is 40x40.*remove or replace them, or lower data.size"):
+        fetch(root, tmp_path / "raw")
+
+
+def test_turned_picture_counts_by_its_short_side(make, tmp_path):
+    assert len(fetch(make({"a.png": picture(size=(48, 200))}), tmp_path / "raw")) == 1
+
+
+@pytest.mark.parametrize("files", [{}, {"a.heic": b"", "b.txt": b""}, {".a.png": b""}])
+def test_no_pictures(make, tmp_path, files):
+    root = make(files)
+    root.mkdir(exist_ok=True) if root.suffix == "" else None
+    with pytest.raises(InputError, match=r"no pictures in .*\.jpg") as caught:
+        fetch(root, tmp_path / "raw")
+    assert (".heic" in str(caught.value)) == ("a.heic" in files)
+
+
+def test_root_is_needed(tmp_path):
+    with pytest.raises(InputError, match=r"data.root is null"):
+        folder.fetch(Data(name="folder"), 0, tmp_path)
+
+
+def test_repeated_zip_member(tmp_path):
+    path = write_zip(tmp_path / "root", {"a.png": picture(), "b.png": picture()})
+    path.write_bytes(path.read_bytes().replace(b"b.png", b"a.png"))
+    with pytest.raises(InputError, match=r"a\.png twice"):
+        fetch(path, tmp_path / "raw")
+
+
+def test_file_name_that_is_no_text(tmp_path):
+    root = write(tmp_path / "root", {"a.png": picture()})
+    try:
+        os.rename(root / "a.png", os.fsencode(root) + b"/\xff.png")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(InputError, match="rename the file") as caught:
+        fetch(root, tmp_path / "raw")
+    str(caught.value).encode()
+
+
+@pytest.mark.real
+def test_real_photos(real_data, tmp_path):
+    photos = real_data / "oxford-iiit-pet" / "images"
+    with pytest.raises(InputError, match=r"9 of 520 .* Abyssinian_195\.jpg is 177x300"):
+        fetch(photos, tmp_path / "raw", size=192)
+    table = fetch(photos, tmp_path / "raw128", size=128)
+    assert len(table) == 520
+    images = folder.open_images(tmp_path / "raw128")
+    assert min(min(images.read(name).size) for name in table.index) >= 128

@@ -1,0 +1,101 @@
+"""The stage as DVC runs it: a process, a folder, an exit status."""
+
+import resource
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+PARAMS = {
+    "recipe": "test",
+    "data": {"name": "folder", "root": "photos", "size": 48, "scale": 4},
+    "task": {"name": "supersample"},
+    "model": {"patch": 3},
+    "train": {"epochs": 1, "lr": 0.001},
+}
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for number in range(6):
+        Image.effect_noise((60, 50), 90 + number).save(tmp_path / "photos" / f"{number}.png")
+    return tmp_path
+
+
+def fetch(limit: int | None = None, **data) -> subprocess.CompletedProcess:
+    Path("params.yaml").write_text(yaml.safe_dump(PARAMS | {"data": PARAMS["data"] | data}))
+    preexec = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit else None
+    command = [sys.executable, "-m", "stages.fetch"]
+    return subprocess.run(command, capture_output=True, text=True, preexec_fn=preexec)
+
+
+def test_fills_raw_and_sums_up(workspace):
+    done = fetch()
+    assert done.returncode == 0, done.stderr
+    assert "6 images of folder" in done.stdout.splitlines()[-1]
+    assert [path.name for path in Path("data/raw").iterdir()] == ["images.zip"]
+    assert list(Path("data").iterdir()) == [Path("data/raw")]
+
+
+def test_the_same_again_gives_the_same_bytes(workspace):
+    fetch()
+    before = Path("data/raw/images.zip").read_bytes()
+    fetch()
+    assert Path("data/raw/images.zip").read_bytes() == before
+
+
+def damage_zip() -> None:
+    with zipfile.ZipFile("a.zip", "w") as archive:
+        for path in Path("photos").iterdir():
+            archive.write(path)
+    Path("a.zip").write_bytes(Path("a.zip").read_bytes()[:-30])
+
+
+@pytest.mark.parametrize(
+    ("prepare", "data", "message"),
+    [
+        (None, {"root": "nowhere"}, "nowhere"),
+        (None, {"root": None}, "data.root is null"),
+        (lambda: Path("empty").mkdir(), {"root": "empty"}, "no pictures in"),
+        (damage_zip, {"root": "a.zip"}, "damaged zip"),
+        (lambda: Path("a.zip").write_text("<!DOCTYPE html>"), {"root": "a.zip"}, "HTML page"),
+        (lambda: Path("photos/0.png").write_text("x"), {}, "0.png is no picture"),
+        (None, {"size": 60}, "smaller than the 60x60 target"),
+        (None, {"name": "celeba"}, "named like 000001.jpg"),
+        (None, {"limit": 9000}, "File too large"),
+        (lambda: Path("data").write_text("a file"), {}, "data"),
+    ],
+)
+def test_bad_input_gives_one_line_and_leaves_nothing(workspace, prepare, data, message):
+    if prepare:
+        prepare()
+    failed = fetch(**data)
+    assert failed.returncode == 1
+    told = [line for line in failed.stderr.replace("\r", "\n").splitlines() if line and "images/s" not in line]
+    assert told[-1].startswith("fetch: ")
+    assert message in told[-1]
+    assert "Traceback" not in failed.stderr
+    assert not Path("data/raw").exists()
+    assert not Path("data/raw.tmp").exists()
+
+
+def test_failure_keeps_what_was_there(workspace):
+    fetch()
+    assert fetch(root="nowhere").returncode == 1
+    assert Path("data/raw/images.zip").exists()
+    assert not Path("data/raw.tmp").exists()
+
+
+def test_local_data_are_fetched_without_torch(workspace):
+    code = "import sys; from stages.fetch import main; from vitpipe.config import load_settings; main(load_settings())"
+    Path("params.yaml").write_text(yaml.safe_dump(PARAMS))
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; print('torch' in sys.modules)"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "False"
