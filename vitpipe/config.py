@@ -5,19 +5,17 @@ that hold across fields. Nothing heavy is imported, so a wrong value is told at 
 """
 
 import difflib
-import pkgutil
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, field_validator, model_validator
 
-import vitpipe.data.sources
 from vitpipe.errors import InputError
 
 Whole = Annotated[int, Strict()]
 Share = Annotated[float, Field(gt=0, lt=0.5)]
-SOURCES = tuple(sorted(m.name for m in pkgutil.iter_modules(vitpipe.data.sources.__path__)))
+SOURCES = tuple(sorted(path.stem for path in (Path(__file__).parent / "data" / "sources").glob("[a-z]*.py")))
 
 
 class Section(BaseModel):

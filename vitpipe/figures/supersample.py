@@ -40,4 +40,5 @@ def draw(examples: dict[str, dict], curve: pd.DataFrame, folder: Path) -> None:
         captions[f"{name}.png"] = {"title": title, "caption": caption}
     faces = {key: value[:4] for key, value in examples["gallery"].items() if key != "ids"}
     save(hero(**faces), folder / "hero.png")
+    captions["hero.png"] = {"title": "At a glance", "caption": "The first test images of the gallery, enlarged."}
     write_json(folder / "captions.json", captions)

@@ -1,0 +1,44 @@
+# Everything starts here: `make repro` and `make test` set up what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+READY := $(VENV)/.ready
+export PATH := $(BIN):$(PATH)
+
+.PHONY: help setup repro test lint format lock clean
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
+
+setup: $(READY)  ## make .venv and install the exact versions of requirements.lock
+
+$(READY): pyproject.toml requirements.lock
+	@git rev-parse --is-inside-work-tree >/dev/null 2>&1 || \
+		{ echo "make: this folder is no git checkout, which DVC needs: clone the repository, or run git init here"; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"make: Python 3.11 or newer is needed, this is {v[0]}.{v[1]}: set PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+repro: $(READY)  ## run the pipeline: train, score, draw; then open reports/index.html
+	dvc repro
+
+test: $(READY)  ## run all tests
+	pytest
+
+lint: $(READY)  ## check style and types
+	ruff check .
+	ruff format --check .
+	mypy
+
+format: $(READY)  ## let ruff mend style
+	ruff check --fix .
+	ruff format .
+
+lock: $(READY)  ## write the installed versions to requirements.lock
+	@{ echo "# Exact versions that vitpipe is tested with; written by \`make lock\`."; \
+	pip freeze --all --exclude-editable | sed "s/+cpu$$//" | grep -vE "^(nvidia-|triton|cuda-|pip==)"; } > requirements.lock
+
+clean:  ## remove .venv and all outputs; the DVC cache stays
+	rm -rf $(VENV) .resume data/raw data/packed data/split.csv models

@@ -1,0 +1,190 @@
+"""The pipeline as users run it: in a copy of the repository, through DVC, on a tiny setting."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+TINY = """# @package _global_
+recipe: tiny
+data: {count: 90, size: 96}
+model: {dim: 32, depth: 2, heads: 4, width: 16, blocks: 1}
+train: {epochs: 2, batch: 8, lr: 2.0e-3}
+"""
+ENVIRONMENT = {
+    **os.environ,
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "GIT_AUTHOR_NAME": "tester",
+    "GIT_AUTHOR_EMAIL": "tester@example.com",
+    "GIT_COMMITTER_NAME": "tester",
+    "GIT_COMMITTER_EMAIL": "tester@example.com",
+}
+
+
+def call(repository: Path, *command: str, ok: bool = True, **environment: str) -> str:
+    """Runs a command in the copy; returns what it printed, on both streams."""
+    done = subprocess.run(
+        command,
+        cwd=repository,
+        env=ENVIRONMENT | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode == 0) is ok, done.stdout
+    return done.stdout
+
+
+def stages_in(dry_run: str) -> set[str]:
+    return {line.split("'")[1] for line in dry_run.splitlines() if line.startswith("Running stage")}
+
+
+def copy(target: Path) -> Path:
+    """The files that git tracks, or would, in a new repository whose default recipe is tiny."""
+    files = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True)
+    for name in files.splitlines():
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    for name in ("dvc.lock", "params.yaml"):
+        (target / name).unlink(missing_ok=True)
+    (target / "conf/recipe/tiny.yaml").write_text(TINY)
+    conf = target / "conf/config.yaml"
+    assert "- recipe: supersample" in conf.read_text()
+    conf.write_text(conf.read_text().replace("- recipe: supersample", "- recipe: tiny"))
+    call(target, "git", "init", "--quiet")
+    call(target, "git", "config", "user.name", "tester")
+    call(target, "git", "config", "user.email", "tester@example.com")
+    call(target, "git", "add", "--all")
+    call(target, "git", "commit", "--quiet", "--message", "start")
+    return target
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy in which the pipeline has run once, as experiment patch3, and was committed."""
+    repository = copy(tmp_path_factory.mktemp("repository"))
+    call(repository, "dvc", "exp", "run", "--name", "patch3")
+    call(repository, "git", "add", "--all")
+    call(repository, "git", "commit", "--quiet", "--message", "first run")
+    return repository
+
+
+def test_every_output_is_there_and_means_something(repository: Path) -> None:
+    for stage in yaml.safe_load((repository / "dvc.yaml").read_text())["stages"].values():
+        for kind in ("outs", "metrics"):
+            for out in stage.get(kind, []):
+                path = repository / (out if isinstance(out, str) else next(iter(out)))
+                assert path.exists()
+                assert not path.is_dir() or any(path.iterdir()), f"{path} is empty"
+    metrics = json.loads((repository / "reports/metrics.json").read_text())
+    baseline = json.loads((repository / "reports/baseline.json").read_text())
+    for name in ("mse", "mse01", "psnr", "ssim", "psnr_y", "ssim_y"):
+        assert metrics["bicubic"][name] == baseline["bicubic"][name]
+    assert metrics["gain"]["psnr"] == pytest.approx(metrics["psnr"] - metrics["bicubic"]["psnr"], abs=1e-4)
+    split = pd.read_csv(repository / "data/split.csv", index_col="id")
+    table = pd.read_csv(repository / "reports/metrics.csv", index_col="id")
+    assert set(table.index) == set(split.index[split.part == "test"])
+    assert table.psnr.mean() == pytest.approx(metrics["psnr"], abs=1e-3)
+    assert len(pd.read_csv(repository / "reports/curve.csv")) == 2
+    assert not (repository / ".resume").exists() or not any((repository / ".resume").iterdir())
+
+
+def test_a_second_repro_does_nothing(repository: Path) -> None:
+    start = time.perf_counter()
+    assert "up to date" in call(repository, "dvc", "repro")
+    assert time.perf_counter() - start < 10  # under 3 s on an idle machine
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "again"),
+    [
+        ("vitpipe/figures/style.py", "\n\n\n", "\n\n\n\n", {"evaluate", "heatmap"}),
+        ("vitpipe/figures/curves.py", "\n\n\n", "\n\n\n\n", {"evaluate"}),
+        ("params.yaml", "patch: 3", "patch: 6", {"train", "evaluate", "heatmap"}),
+        ("params.yaml", "split: random", "split: identity", {"split", "downsample", "baseline", "train"}),
+        ("vitpipe/data/split.py", "\n\n\n", "\n\n\n\n", {"split", "downsample"}),
+        ("vitpipe/metrics/attention.py", "\n\n\n", "\n\n\n\n", {"heatmap"}),
+    ],
+)
+def test_a_change_runs_what_it_must_and_no_more(
+    repository: Path, file: str, old: str, new: str, again: set[str]
+) -> None:
+    path = repository / file
+    before = path.read_text()
+    assert old in before
+    path.write_text(before.replace(old, new, 1))
+    try:
+        ran = stages_in(call(repository, "dvc", "status")) or stages_changed(call(repository, "dvc", "status"))
+        assert again <= ran
+        assert not ran & ({"fetch"} if "split" in again else {"fetch", "split", "downsample", "baseline"})
+        assert "train" in again or not ran & {"train"}
+    finally:
+        path.write_text(before)
+
+
+def stages_changed(status: str) -> set[str]:
+    """Stages that `dvc status` names."""
+    return {line.strip(":\n") for line in status.splitlines() if line.endswith(":") and not line.startswith((" ", "\t"))}
+
+
+def test_trials_are_run_and_compared(repository: Path) -> None:
+    output = call(repository, "dvc", "exp", "run", "--name", "patch6", "-S", "model.patch=6")
+    for stage in ("fetch", "split", "downsample", "baseline"):
+        assert f"Stage '{stage}' didn't change, skipping" in output
+    diff = json.loads(call(repository, "dvc", "metrics", "diff", "patch3", "patch6", "--json"))
+    changed = diff["diff"]["reports/metrics.json"]
+    assert {"psnr", "gain.psnr", "parameters"} <= set(changed)
+    assert changed["psnr"]["old"] != changed["psnr"]["new"]
+    table = pd.read_csv(pd.io.common.StringIO(call(repository, "dvc", "exp", "show", "--csv")))
+    assert {"patch3", "patch6"} <= set(table["Experiment"].dropna())
+    call(repository, "dvc", "plots", "diff", "patch3", "patch6", "--out", "plots")
+    page = (repository / "plots/index.html").read_text()
+    assert "queries.png" in page
+    assert "src=\"http" not in page, "the page needs the network"
+
+
+def test_a_trial_in_a_copy_of_the_workspace(repository: Path) -> None:
+    call(repository, "dvc", "exp", "run", "--temp", "--name", "heads2", "-S", "model.heads=2")
+    assert "heads2" in call(repository, "dvc", "exp", "list", "--name-only")
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("recipe=trial09", "trial09"),
+        ("model.patch=5", "model.patch is 5, but must divide the input size 24"),
+        ("data.name=celebs", "did you mean celeba?"),
+        ("data.root=/nowhere data.name=celeba", "/nowhere"),
+    ],
+)
+def test_a_wrong_setting_is_told_in_one_line(repository: Path, setting: str, told: str) -> None:
+    settings = [part for pair in setting.split() for part in ("-S", pair)]
+    output = call(repository, "dvc", "exp", "run", *settings, ok=False)
+    call(repository, "git", "checkout", "--", ".")
+    assert told in output
+    assert "Traceback" not in output
+
+
+def test_folder_that_is_no_git_checkout(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    output = call(tmp_path, "make", "setup", ok=False, GIT_CEILING_DIRECTORIES=str(tmp_path.parent))
+    assert "this folder is no git checkout" in output
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_python_without_our_packages(tmp_path: Path) -> None:
+    call(tmp_path, sys.executable, "-m", "venv", "--without-pip", "bare")
+    output = call(ROOT, str(tmp_path / "bare/bin/python"), "-m", "stages.split", ok=False)
+    assert "source .venv/bin/activate" in output
+    assert "Traceback" not in output

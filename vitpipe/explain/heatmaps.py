@@ -1,0 +1,116 @@
+"""What every head attends to: measures for numbers, maps for pictures, both tied to the images by id.
+
+Legend of the shapes: f images, l layers, h heads, n = g * g tokens, k queries.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vitpipe.data.batches import Packed, load, unit
+from vitpipe.explain.capture import record_attention
+from vitpipe.metrics import attention as measures
+from vitpipe.metrics.grid import token_at, token_box
+from vitpipe.progress import progress
+
+FACES = 16  # images in the pictures
+MEASURED = 128  # images in the measures
+WEIGHTS_AT_ONCE = 2**26  # attention weights held at a time: 256 MB of float32
+
+
+def attention_of(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> Iterator[Tensor]:
+    """Attention weights (b, l, h, n, n) of the given images in order, a memory-sized batch at a time, float32."""
+    encoder = model.encoder
+    per_image = len(encoder.blocks) * encoder.blocks[0].attention.heads * encoder.grid**4
+    batch = max(1, WEIGHTS_AT_ONCE // per_image)
+    model.eval()
+    with progress(len(rows), "attention", "image") as bar:
+        for start in range(0, len(rows), batch):
+            chosen = rows[start : start + batch]
+            with torch.inference_mode(), record_attention(model) as record:
+                model(unit(load(packed, chosen, device).lr))
+            yield record.weights
+            bar.update(len(chosen))
+
+
+def spread(packed: Packed, count: int) -> np.ndarray:
+    """At most `count` rows at even distances through the part."""
+    return np.unique(np.linspace(0, len(packed) - 1, min(count, len(packed))).round().astype(int))
+
+
+def measure(model: nn.Module, packed: Packed, device: torch.device) -> dict:
+    """The content of reports/attention.json: measures of each layer and head, and their means.
+
+    Means over all queries of up to 128 test images. `self_weight` and `entropy` lie in [0, 1],
+    `distance` is in pixels of the LR input; `distance_uniform` is what attending to all tokens
+    equally would give.
+    """
+    encoder, rows = model.encoder, spread(packed, MEASURED)
+    sums: dict[str, np.ndarray] = {}
+    for weights in attention_of(model, packed, rows, device):
+        for name, values in {
+            "self_weight": measures.self_weight(weights),
+            "entropy": measures.entropy(weights),
+            "distance": measures.distance(weights, encoder.patch, encoder.grid),
+        }.items():
+            sums[name] = sums.get(name, 0) + values.double().mean(-1).sum(0).cpu().numpy()  # l h
+    means = {name: total / len(rows) for name, total in sums.items()}
+    depth, heads = means["entropy"].shape
+    layers = [
+        {"heads": [{name: round(float(means[name][layer, head]), 6) for name in means} for head in range(heads)]}
+        for layer in range(depth)
+    ]
+    return {
+        **{name: round(float(values.mean()), 6) for name, values in means.items()},
+        "distance_uniform": round(measures.uniform_distance(encoder.grid**2, encoder.patch, encoder.grid), 6),
+        "images": len(rows),
+        "layers": layers,
+    }
+
+
+def maps(model: nn.Module, packed: Packed, device: torch.device) -> dict[str, np.ndarray]:
+    """What the pictures show, as arrays that `numpy.savez` takes.
+
+    Returns:
+        ids (f,), images (f, size, size, 3) uint8 HR; received (f, l, h, g, g) non-self attention
+        that each patch receives, mean over queries, ratio to uniform; of image 0 the `queries`
+        names (k,), `boxes` (k, 4) in HR pixels and `looks` (k, l, h, g, g), the non-self attention
+        of those tokens as ratio to uniform (0 at the token itself).
+    """
+    rows = spread(packed, FACES)
+    grid = model.encoder.grid
+    images = packed.take("hr", rows)
+    side = images.shape[1] // grid  # of a patch, in HR pixels
+    points = query_points(packed, rows[0], images.shape[1])
+    tokens = [token_at(x, y, side, grid, grid) for x, y in points.values()]
+    received, looks = [], None
+    for weights in attention_of(model, packed, rows, device):
+        received.append(measures.received(weights).unflatten(-1, (grid, grid)).cpu().numpy())
+        if looks is None:  # image 0 is in the first batch
+            of_first = measures.non_self(weights[:1])[0][:, :, tokens] * (weights.shape[-1] - 1)  # l h k n
+            looks = of_first.permute(2, 0, 1, 3).unflatten(-1, (grid, grid)).cpu().numpy()
+    return {
+        "ids": packed.samples.index[rows].to_numpy(dtype=str),
+        "images": images,
+        "received": np.concatenate(received),
+        "queries": np.array(list(points)),
+        "boxes": np.array([token_box(token, side, grid) for token in tokens]),
+        "looks": looks,
+    }
+
+
+def query_points(packed: Packed, row: int, size: int) -> dict[str, tuple[float, float]]:
+    """Named points (x, y) of one image in HR pixels: eye, mouth and background of a face with landmarks,
+    else centre and corner."""
+    corner = (size / 24, size / 24)
+    sample = packed.samples.iloc[row]
+    if "lefteye_x" not in sample or sample[["lefteye_x", "leftmouth_x"]].isna().any():
+        return {"centre": (size / 2, size / 2), "corner": corner}
+    mouth = tuple(float(sample[f"leftmouth_{axis}"] + sample[f"rightmouth_{axis}"]) / 2 for axis in "xy")
+    return {
+        "eye": (float(sample["lefteye_x"]), float(sample["lefteye_y"])),
+        "mouth": (mouth[0], mouth[1]),
+        "background": corner,
+    }

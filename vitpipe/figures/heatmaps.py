@@ -1,0 +1,78 @@
+"""The heatmap figures, from the arrays that `vitpipe.explain.heatmaps.maps` gives and maps.npz keeps."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from vitpipe.figures.attention import overview, queries, received
+from vitpipe.figures.style import save
+from vitpipe.files import write_json
+
+
+def draw(maps: Mapping[str, np.ndarray], folder: Path) -> None:
+    """Writes the heatmaps as PNG files with their captions into an empty folder."""
+    faces, layers, heads = maps["received"].shape[:3]
+    mean = maps["received"].mean(axis=0)
+    note = f"Non-self attention, mean over all queries of {faces} test images, as a multiple of uniform attention"
+    captions = {}
+
+    def keep(name: str, title: str, caption: str, figure) -> None:
+        save(figure, folder / name)
+        captions[name] = {"title": title, "caption": caption}
+
+    keep(
+        "overview.png",
+        "What every head looks at",
+        "Layers by heads: how much attention each patch position receives, on one log2 scale around uniform. "
+        "A head that shows the same shape for all images may follow position rather than content.",
+        overview(mean, "What every head looks at", note),
+    )
+    layer, head = sharpest(mean)
+    keep(
+        "received_head.png",
+        f"Layer {layer + 1}, head {head + 1}: attention received",
+        "The head whose mean map differs most from uniform, over 16 test images.",
+        received(
+            maps["images"],
+            maps["received"][:, layer, head],
+            list(maps["ids"]),
+            f"Attention received, layer {layer + 1}, head {head + 1}",
+            "The head whose mean map differs most from uniform; non-self attention, mean over queries",
+        ),
+    )
+    for layer in range(layers):
+        keep(
+            f"received_layer{layer + 1}.png",
+            f"Layer {layer + 1}: attention received, mean of {heads} heads",
+            "Patches that many others attend to, painted over the images.",
+            received(
+                maps["images"],
+                maps["received"][:, layer].mean(axis=1),
+                list(maps["ids"]),
+                f"Attention received, layer {layer + 1}, mean of {heads} heads",
+                "Non-self attention, mean over queries",
+            ),
+        )
+    names = [str(name) for name in maps["queries"]]
+    keep(
+        "queries.png",
+        "Where single patches look",
+        f"Non-self attention of the patches at {', '.join(names)} in image {maps['ids'][0]}, for each layer and head.",
+        queries(
+            maps["images"][0],
+            dict(zip(names, map(tuple, maps["boxes"]), strict=True)),
+            dict(zip(names, maps["looks"], strict=True)),
+            f"Where single patches look in {maps['ids'][0]}",
+            "Non-self attention as a multiple of uniform attention",
+        ),
+    )
+    write_json(folder / "captions.json", captions)
+
+
+def sharpest(mean: np.ndarray) -> tuple[int, int]:
+    """Layer and head whose mean map (l, h, g, g) has the largest Kullback-Leibler divergence from uniform."""
+    ratio = np.maximum(mean, np.finfo(np.float64).tiny)
+    divergence = (ratio * np.log(ratio)).mean(axis=(2, 3))
+    layer, head = np.unravel_index(divergence.argmax(), divergence.shape)
+    return int(layer), int(head)
