@@ -1,0 +1,202 @@
+"""The page holds the numbers of the json files, all figures, and nothing from elsewhere."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitpipe.errors import InputError
+from vitpipe.report.page import build, number, signed
+
+SETTINGS: dict[str, Any] = {
+    "recipe": "trial <01>",
+    "seed": 7,
+    "data": {"name": "faces", "root": None, "size": 192},
+    "task": {"name": "supersample", "target": None},
+    "train": {"lr": 1e-5, "flip": True},
+}
+PARTS = {"train": 2430, "val": 270, "test": 300}
+
+
+class Reader(HTMLParser):
+    """Collects tags with their attributes, images and the cells of every table row."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.text = ""
+        self.cell = False
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+            self.cell = True
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.cell = False
+
+    def handle_data(self, data):
+        self.text += data
+        if self.cell:
+            self.rows[-1][-1] += data
+
+    def row(self, name: str) -> list[str]:
+        return next(row[1:] for row in self.rows if row and row[0] == name)
+
+
+def scores(psnr: float) -> dict[str, float]:
+    return {"mse": 10 ** (-psnr / 10), "psnr": psnr, "ssim": psnr / 40, "psnr_y": psnr + 1.5}
+
+
+@pytest.fixture
+def reports(tmp_path) -> Path:
+    baseline = {"nearest": scores(25.125), "bicubic": scores(27.5)}
+    metrics = scores(30.25) | {
+        "bicubic": baseline["bicubic"],
+        "gain": {"psnr": 2.75, "mse_ratio": 0.5312},
+        "images": 300,
+        "parameters": 1234567,
+        "epoch": 6,
+        "protocol": {"psnr": "in dB & on <RGB>"},
+    }
+    heads = [{"self_weight": 0.1234 + i, "entropy": 1.5 + i, "distance": 20.0 + i} for i in range(4)]
+    attention = {"self_weight": 0.321, "entropy": 2.222, "distance": 33.25, "distance_uniform": 50.5}
+    attention |= {"layers": [{"heads": heads[:2]}, {"heads": heads[2:]}]}
+    for name, content in (
+        ("metrics", metrics),
+        ("baseline", baseline | {"images": 300, "protocol": {}}),
+        ("attention", attention),
+    ):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    (tmp_path / "curve.csv").write_text("epoch,val_psnr\n1,28.0625\n2,29.125\n")
+    for shade, (folder, names) in enumerate((("figures", ("z.png", "a.png")), ("heatmaps", ("attention.png",)))):
+        (tmp_path / folder).mkdir()
+        for i, name in enumerate(names):
+            Image.fromarray(np.full((2, 2, 3), 10 * shade + i, np.uint8)).save(tmp_path / folder / name)
+        captions = {name: {"title": f"Title {name}", "caption": f"Read {name} <so>"} for name in names}
+        (tmp_path / folder / "captions.json").write_text(json.dumps(captions))
+    return tmp_path
+
+
+def test_nothing_is_loaded_from_elsewhere(reports):
+    html = build(reports, SETTINGS, PARTS)
+    page = Reader(html)
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", re.sub(r"base64,[A-Za-z0-9+/=]+", "", html))
+    assert {tag for tag, _ in page.tags} & {"script", "iframe", "object", "video"} == set()
+    addresses = [
+        attributes[key] for _, attributes in page.tags for key in ("src", "href", "srcset") if key in attributes
+    ]
+    assert addresses
+    assert all(address.startswith("data:") for address in addresses)
+
+
+def test_figures_are_embedded_in_the_order_of_their_captions(reports):
+    page = Reader(build(reports, SETTINGS, PARTS))
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    files = [reports / "figures/z.png", reports / "figures/a.png", reports / "heatmaps/attention.png"]
+    assert [image["alt"] for image in images] == [f"Title {file.name}" for file in files]
+    for image, file in zip(images, files, strict=True):
+        assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) == file.read_bytes()
+        assert f"Read {file.name} <so>" in page.text
+
+
+def test_numbers_are_those_of_the_files(reports):
+    page = Reader(build(reports, SETTINGS, PARTS))
+    assert page.rows[0][1:] == ["PSNR, dB", "PSNR-Y, dB", "SSIM", "MSE on [−1, 1]"]
+    for name, psnr in (("nearest", 25.125), ("bicubic", 27.5), ("model", 30.25)):
+        assert page.row(name) == [
+            f"{psnr:.2f}", f"{psnr + 1.5:.2f}", f"{psnr / 40:.4f}", f"{10 ** (-psnr / 10):.5f}"
+        ]  # fmt: skip
+    assert page.row("model − bicubic")[0] == "+2.75"
+    assert page.row("model − bicubic")[3].startswith("−")
+    for text in (
+        "+2.75 dB",
+        "0.531",
+        "1 234 567".replace(" ", "\u202f"),
+        "30.25 dB on 300 test images",
+        "in dB & on <RGB>",
+    ):
+        assert text in page.text
+
+
+def test_settings_parts_curve_and_heads(reports):
+    html = build(reports, SETTINGS, PARTS)
+    page = Reader(html)
+    assert "trial <01> on faces" in page.text
+    assert "<01>" not in html
+    for name, value in (("lr", "1e-05"), ("flip", "true"), ("root", "null"), ("size", "192"), ("train", "2\u202f430")):
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in html
+    assert ["2", "29.125"] in page.rows
+    assert page.row("layer 2") == ["2.1234", "3.1234"]
+    assert "33.2 input px" in page.text or "33.3 input px" in page.text
+
+
+def test_other_measures_go_by_their_key(reports):
+    for name in ("metrics", "baseline"):
+        path = reports / f"{name}.json"
+        content = json.loads(path.read_text())
+        for part in (content, content.get("bicubic"), content.get("nearest")):
+            if part:
+                part["balanced_accuracy"] = 0.98765
+        path.write_text(json.dumps(content))
+    page = Reader(build(reports, SETTINGS, PARTS))
+    assert page.rows[0][-1] == "balanced accuracy"
+    assert page.row("model")[-1] == "0.9877"
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("metrics.json", "evaluate"),
+        ("baseline.json", "baseline"),
+        ("attention.json", "heatmap"),
+        ("curve.csv", "train"),
+        ("figures/captions.json", "evaluate"),
+        ("figures/a.png", "evaluate"),
+        ("heatmaps/captions.json", "heatmap"),
+    ],
+)
+def test_missing_file_names_its_stage(reports, name, stage):
+    (reports / name).unlink()
+    with pytest.raises(InputError, match=rf"{name} is missing: the stage {stage} makes it"):
+        build(reports, SETTINGS, PARTS)
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "curve.csv"])
+def test_damaged_file(reports, name):
+    (reports / name).write_text("")
+    with pytest.raises(InputError, match=rf"{name} is empty or damaged"):
+        build(reports, SETTINGS, PARTS)
+
+
+def test_figure_without_caption(reports):
+    (reports / "figures/extra.png").write_bytes((reports / "figures/a.png").read_bytes())
+    with pytest.raises(InputError, match=r"extra\.png has no caption"):
+        build(reports, SETTINGS, PARTS)
+
+
+def test_metrics_without_baseline(reports):
+    path = reports / "metrics.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "bicubic"}))
+    with pytest.raises(InputError, match="holds no numbers of a baseline"):
+        build(reports, SETTINGS, PARTS)
+
+
+def test_numbers_as_text():
+    assert number(None, "psnr") == "–"
+    assert number(-0.123456, "mse") == "−0.12346"
+    assert number(1234567, "tokens") == "1\u202f234\u202f567"
+    assert signed(0.5, "psnr") == "+0.50"
+    assert signed(-0.5, "psnr") == "−0.50"
