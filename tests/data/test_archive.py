@@ -28,7 +28,7 @@ def make_zip(path: Path, members: dict[str, bytes], compression: int = zipfile.Z
 
 def test_pictures_are_read_by_id_from_many_threads(tmp_path):
     path = make_zip(tmp_path / "a.zip", {f"deep/{i}.png": picture(i) for i in range(256)})
-    images = ZipImages(path, {str(i): f"deep/{i}.png" for i in range(256)})
+    images = ZipImages(open_zip(path), {str(i): f"deep/{i}.png" for i in range(256)})
     wanted = [i * 37 % 256 for i in range(3000)]
     with ThreadPoolExecutor(8) as pool:
         shades = list(pool.map(lambda i: images.read(str(i)).getpixel((3, 3))[0], wanted))
@@ -37,13 +37,13 @@ def test_pictures_are_read_by_id_from_many_threads(tmp_path):
 
 def test_unknown_id_is_an_error(tmp_path):
     with pytest.raises(KeyError):
-        ZipImages(make_zip(tmp_path / "a.zip", {"a.png": picture(1)})).read("b.png")
+        ZipImages(open_zip(make_zip(tmp_path / "a.zip", {"a.png": picture(1)}))).read("b.png")
 
 
 def test_damaged_member_is_unreadable(tmp_path):
     path = make_zip(tmp_path / "a.zip", {"a.png": picture(1) + b"MARK" * 20, "b.png": picture(2)}, zipfile.ZIP_STORED)
     path.write_bytes(path.read_bytes().replace(b"MARKMARK", b"MARKmark"))
-    images = ZipImages(path)
+    images = ZipImages(open_zip(path))
     with pytest.raises(UnreadableImage, match="damaged in the zip"):
         images.read("a.png")
     assert images.read("b.png").getpixel((0, 0)) == (2, 2, 2)
@@ -117,7 +117,7 @@ def test_large_archives_open_quickly(tmp_path):
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("real.png", picture(9))
     started = time.perf_counter()
-    images = ZipImages(path)
+    images = ZipImages(open_zip(path))
     opened = time.perf_counter()
     for _ in range(500):
         images.read("real.png")

@@ -22,15 +22,12 @@ class ZipImages:
     """Pictures in a zip by sample id, safe to share between threads.
 
     Args:
-        path: the zip; its directory is read once.
+        archive: the zip, open.
         members: zip member by sample id; None takes the member names as ids.
-
-    Raises:
-        InputError: `path` is no sound zip, see `open_zip`.
     """
 
-    def __init__(self, path: Path, members: Mapping[str, str] | None = None) -> None:
-        self.zip = open_zip(path)
+    def __init__(self, archive: ZipFile, members: Mapping[str, str] | None = None) -> None:
+        self.zip = archive
         self.members = members
 
     def read(self, sample: str) -> Image.Image:

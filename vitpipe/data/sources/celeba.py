@@ -61,9 +61,8 @@ def samples(raw: Path) -> pd.DataFrame:
 
 def open_images(raw: Path) -> ZipImages:
     """The pictures by file name."""
-    path = raw / ARCHIVE
-    with open_zip(path) as archive:
-        return ZipImages(path, members(archive))
+    archive = open_zip(raw / ARCHIVE)
+    return ZipImages(archive, members(archive))
 
 
 def members(archive: ZipFile) -> dict[str, str]:

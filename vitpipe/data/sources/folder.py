@@ -58,18 +58,18 @@ def samples(raw: Path) -> pd.DataFrame:
     with open_zip(raw / ARCHIVE) as archive:
         names = {name for name in archive.namelist() if is_picture(name, ENDINGS)}
     if (raw / REJECTS).exists():
-        names -= set(pd.read_csv(raw / REJECTS, dtype=str, keep_default_na=False)["id"])
+        names -= set(pd.read_csv(raw / REJECTS, dtype=str)["id"])
     table = pd.DataFrame(index=pd.Index(sorted(names), name="id"))
     folders = [PurePosixPath(name).parent.parts for name in table.index]
     shared = next((level for level, parts in enumerate(zip(*folders, strict=False)) if len(set(parts)) > 1), None)
-    if shared is not None and all(len(parts) > shared for parts in folders):
+    if shared is not None:
         table["label"] = [parts[shared] for parts in folders]
     return table
 
 
 def open_images(raw: Path) -> ZipImages:
     """The pictures by path below the folder."""
-    return ZipImages(raw / ARCHIVE)
+    return ZipImages(open_zip(raw / ARCHIVE))
 
 
 def choose(names: Iterable[str], root: Path) -> list[str]:
