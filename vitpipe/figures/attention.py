@@ -19,7 +19,7 @@ from vitpipe.figures.style import DIFFERENCE, INK, MUTED, STRENGTH, Sheet, sprea
 
 CLIP = 99.5
 WIDEST = 4.0  # doublings; beyond, a few patches without attention would drain the colour from all others
-FAINTEST = 3.0  # the least ratio painted at full strength, so that uniform attention stays faint
+FAINTEST = 1.5  # the least ratio painted at full strength, so that nearly uniform attention stays faint
 MOST_LAYERS, MOST_HEADS = 12, 32
 Box = tuple[float, float, float, float]
 
@@ -62,8 +62,8 @@ def overview(mean_maps: np.ndarray, title: str, note: str = "") -> Figure:
 def received(images: np.ndarray, maps: np.ndarray, ids: Sequence[str], title: str, note: str = "") -> Figure:
     """The attention that every patch receives, painted over the images, four to a row.
 
-    Paint grows with the ratio to uniform, from none at 0 to nearly opaque at the 99.5th percentile
-    over all images or at 3, if that is more; what lies above is printed.
+    Paint grows with the ratio to uniform, from none at 1 to nearly opaque at the 99.5th percentile
+    over all images or at 1.5, if that is more. How many patches lie outside is printed.
 
     Args:
         images: (F, H, W, 3) uint8, drawn in grey.
@@ -75,7 +75,7 @@ def received(images: np.ndarray, maps: np.ndarray, ids: Sequence[str], title: st
     norm, cmap = strength(maps), paint()
     side, gap, left, top, across = 240, 8, 12, 72, min(4, len(images))
     rows = -(-len(images) // across)
-    sheet = Sheet(max(2 * left + across * (side + gap), 620), top + rows * (side + 28) + 60)
+    sheet = Sheet(max(2 * left + across * (side + gap), 800), top + rows * (side + 28) + 60)
     sheet.title(left, 10, title, note)
     for i, sample in enumerate(ids):
         x, y = left + i % across * (side + gap), top + i // across * (side + 28)
@@ -111,7 +111,7 @@ def queries(
     side = round(np.clip(940 / len(heads), 72, (picture - gap * (len(layers) - 1)) / min(len(layers), 2)))
     block = max(len(layers) * (side + gap), picture + 26) + 18
     maps_left = left + picture + 80
-    width = max(maps_left + len(heads) * (side + gap) + 8, 720)
+    width = max(maps_left + len(heads) * (side + gap) + 8, 800)
     sheet = Sheet(width, top + len(boxes) * block + 52)
     sheet.title(left, 10, title, note)
     for column, head in enumerate(heads):
@@ -182,8 +182,8 @@ def symmetric(logs: np.ndarray) -> Normalize:
 
 
 def strength(ratios: np.ndarray) -> Normalize:
-    """A scale from no attention to the 99.5th percentile, or to `FAINTEST`."""
-    return Normalize(0, max(float(np.nanpercentile(ratios, CLIP)), FAINTEST))
+    """A scale from uniform attention to the 99.5th percentile, or to `FAINTEST`."""
+    return Normalize(1, max(float(np.nanpercentile(ratios, CLIP)), FAINTEST))
 
 
 def selection(maps: np.ndarray, layers: list[int], heads: list[int]) -> str:
@@ -194,21 +194,25 @@ def selection(maps: np.ndarray, layers: list[int], heads: list[int]) -> str:
 
 
 def paint() -> ListedColormap:
-    """Inferno without its darkest part, transparent at zero, so that the image shows where little attention goes."""
-    colours = colormaps[STRENGTH](np.linspace(0.3, 1, 256))
-    colours[:, 3] = np.linspace(0, 0.88, 256)
+    """Inferno without its darkest part, transparent at the lower end, so that the image shows through."""
+    colours = colormaps[STRENGTH](np.linspace(0.35, 1, 256))
+    colours[:, 3] = np.linspace(0, 0.9, 256)
     return ListedColormap(colours)
 
 
 def paint_bar(sheet: Sheet, left: float, norm: Normalize, cmap: ListedColormap, ratios: np.ndarray) -> None:
     """A colour bar on middle grey, as the paint lies on the image."""
-    high, largest = float(norm.vmax or 0), np.nanmax(ratios)
-    above = 100 * np.mean(ratios[np.isfinite(ratios)] > high)
-    label = f"attention / uniform; {above:.2g} % of the patches lie above {high:.3g}, up to {largest:.3g}"
+    high, known = float(norm.vmax or 0), ratios[np.isfinite(ratios)]
+    bare, above = 100 * np.mean(known <= 1), 100 * np.mean(known > high)
+    label = (
+        f"attention / uniform; {bare:.0f} % of the patches get no more than uniform and stay bare, "
+        f"{above:.2g} % lie above {high:.3g}, up to {known.max():.3g}"
+    )
     bar = sheet.colour_bar(left, sheet.height - 52, 420, norm, cmap, label=label)
     bar.set_facecolor("0.55")
-    bar.axvline(1, color=INK, linewidth=1)
-    bar.set_xticks(range(0, int(high) + 1, max(1, int(high) // 6)))
+    ticks = np.linspace(1, high, 5)
+    bar.set_xticks(ticks, ["uniform", *(f"{tick:.3g}" for tick in ticks[1:])])
+    bar.get_xticklabels()[0].set_ha("left")
 
 
 def ratio_bar(sheet: Sheet, left: float, norm: Normalize, logs: np.ndarray) -> None:
@@ -219,6 +223,6 @@ def ratio_bar(sheet: Sheet, left: float, norm: Normalize, logs: np.ndarray) -> N
         f"attention / uniform, log2 scale; {outside:.2g} % of the patches lie outside {2**-high:.2g} to {2**high:.3g}"
     )
     bar = sheet.colour_bar(left, sheet.height - 52, 420, norm, DIFFERENCE, label=label)
-    step = 1.0 if high >= 1 else high / 2
+    step = 1.0 if high >= 2 else 0.5 if high >= 1 else high / 2
     ticks = np.arange(-(high // step), high // step + 1) * step
     bar.set_xticks(ticks, ["uniform" if tick == 0 else f"{2**tick:.3g}" for tick in ticks])

@@ -19,13 +19,13 @@ WINDOW, SIGMA = 11, 1.5
 
 PROTOCOL = {
     "average": "each measure is taken per image, then averaged over the images",
-    "images": "RGB rounded to uint8, as they would be saved",
+    "pixels": "RGB rounded to uint8, as they would be saved",
     "mse": "mean squared error over pixels and channels, values scaled to [-1, 1]",
     "mse01": "the same with values scaled to [0, 1]",
     "psnr": f"10 log10(255^2 / MSE) in dB on RGB, no border cropped; at most {PSNR_CAP:g} dB (equal images)",
     "ssim": f"Wang et al. 2004: {WINDOW}x{WINDOW} Gaussian window, sigma {SIGMA}, where it fits wholly into the image, "
     "K1 0.01, K2 0.03, range 255; mean over the RGB channels, no border cropped",
-    "psnr_y": "PSNR on Y (ITU-R BT.601, 16 to 235, not rounded), a border of `scale` pixels cropped",
+    "psnr_y": "PSNR on Y (ITU-R BT.601, 16 to 235, not rounded), a border of data.scale pixels cropped",
     "ssim_y": "SSIM on the same Y, the same border cropped",
 }
 
