@@ -212,7 +212,7 @@ def paint_bar(sheet: Sheet, left: float, norm: Normalize, cmap: ListedColormap, 
     bar.set_facecolor("0.55")
     ticks = np.linspace(1, high, 5)
     bar.set_xticks(ticks, ["uniform", *(f"{tick:.3g}" for tick in ticks[1:])])
-    bar.get_xticklabels()[0].set_ha("left")
+    bar.get_xticklabels()[0].set_horizontalalignment("left")
 
 
 def ratio_bar(sheet: Sheet, left: float, norm: Normalize, logs: np.ndarray) -> None:
