@@ -93,7 +93,7 @@ def targets(image: Image.Image, data: Data) -> tuple[np.ndarray, np.ndarray]:
 def move_landmarks(annotation: pd.DataFrame, sizes: np.ndarray, data: Data) -> None:
     """Turns landmarks from pixels of the original pictures (sizes (n, 2), width first) into HR pixels, in place."""
     side = sizes if data.fit == "stretch" else sizes.min(axis=1, keepdims=True)
-    offset = (sizes - side) / 2
+    offset = (sizes - side) // 2  # whole pixels, as `resize` crops
     for name in [name for name in LANDMARKS if name in annotation]:
         axis = "xy".index(name[-1])
         pixels_in = annotation[name].to_numpy(dtype=np.float64)

@@ -19,12 +19,15 @@ from vitpipe.files import atomic_file
 
 
 def save_weights(path: Path, weights: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
-    """Writes weights as safetensors; `facts` (epoch, settings, ...) go into its metadata as json."""
+    """Writes weights as safetensors; `facts` (epoch, settings, ...) go into its metadata as json.
+
+    In one entry, as safetensors writes several in random order: equal runs must give equal bytes.
+    """
     with atomic_file(path) as temporary:
         save_file(
             {name: tensor.cpu().contiguous() for name, tensor in weights.items()},
             temporary,
-            metadata={name: json.dumps(value) for name, value in facts.items()},
+            metadata={"facts": json.dumps(facts)},
         )
 
 
@@ -47,7 +50,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
 def weights_facts(path: Path) -> dict[str, Any]:
     """The `facts` that `save_weights` put beside the weights."""
     with safe_open(path, framework="pt") as file:
-        return {name: json.loads(value) for name, value in file.metadata().items()}
+        return json.loads(file.metadata()["facts"])
 
 
 def resume_folder(settings: Settings, digests: list[str]) -> Path:
