@@ -18,7 +18,9 @@ def main(settings: Settings) -> None:
         table = origin.samples(raw)
     size = sum(path.stat().st_size for path in RAW.iterdir())
     labels = [name for name in table if name not in COLUMNS]
-    known = [name for name in ("official", "identity") if name in table] + ["landmarks"] * ("nose_x" in table)
+    known = [name for name in ("official", "identity") if name in table]
+    if "landmarks" in table:
+        known.append(f"landmarks ({(table['landmarks'] == 'annotated').mean():.0%} annotated, else mean)")
     print(
         f"{RAW}: {len(table)} images of {settings.data.name}, {size / 1e6:.1f} MB; "
         f"annotation: {', '.join(known) or 'none'}; labels: {len(labels)}"

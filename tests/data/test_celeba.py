@@ -111,7 +111,8 @@ def test_every_layout_gives_the_same_samples(layout, tmp_path, capsys):
     assert table[ATTRIBUTES].to_numpy().tolist() == [[1, 1], [-1, 1], [1, -1], [0, 0]]
     assert table[ATTRIBUTES].dtypes.unique().tolist() == [np.int8]
     assert table["nose_y"].tolist()[:3] == [5, 15, 25]
-    assert np.isnan(table["nose_y"].iloc[3])
+    assert table["landmarks"].tolist() == ["annotated"] * 3 + ["mean"]
+    assert table["nose_y"].iloc[3] == 135.3
     if "kaggle" not in layout:  # Kaggle's has no identities
         assert table["identity"].tolist()[:3] == [100, 100, 101]
         assert table["identity"].isna().iloc[3]
@@ -132,7 +133,8 @@ def test_official_archive_is_copied_as_it_is(tmp_path):
 def test_images_alone_are_enough(tmp_path):
     table = fetch(write(tmp_path / "root", ARCHIVE), tmp_path / "raw")
     assert table.index.tolist() == NAMES
-    assert table.columns.tolist() == []
+    assert table.columns.tolist() == [*LANDMARKS, "landmarks"]
+    assert (table["landmarks"] == "mean").all()
 
 
 @pytest.mark.parametrize(
@@ -202,13 +204,14 @@ def test_download_takes_the_official_files_with_their_sums(tmp_path, monkeypatch
 @pytest.mark.real
 def test_real_celeba(real_data, tmp_path, capsys):
     table = fetch(real_data / "celeba", tmp_path / "raw")
-    assert table.shape == (4591, 42)
+    assert table.shape == (4591, 2 + 40 + 10 + 1)
+    assert (table["landmarks"] == "mean").all()
     assert (table["official"] == "train").all()
     assert table.index.is_monotonic_increasing
     assert table.loc["000001.jpg", "Male"] == -1
     assert table.loc["000001.jpg", "identity"] == 2880
     assert table.columns[2] == "5_o_Clock_Shadow"
-    assert table.columns[-1] == "Young"
+    assert table.columns[41] == "Young"
     assert "list_attr_celeba.txt: 198008 rows without image, 0 images without row" in capsys.readouterr().out
     everyone = celeba.read_annotation(tmp_path / "raw" / "list_attr_celeba.txt")
     assert len(everyone) == 202_599
@@ -230,8 +233,10 @@ def test_real_landmarks(real_data, tmp_path):
         real_data / "celeba" / "list_landmarks_align_celeba.partial.txt", root / "list_landmarks_align_celeba.txt"
     )
     table = fetch(root, tmp_path / "raw")
-    known = table.dropna()
+    known = table[table["landmarks"] == "annotated"]
     assert 0 < len(known) <= 43
+    means = known[list(LANDMARKS)].mean()
+    assert np.allclose(means, celeba.MEAN_LANDMARKS, atol=2)
     assert (known["lefteye_x"] < known["righteye_x"]).all()
     assert (known["lefteye_y"] < known["leftmouth_y"]).all()
     assert known.loc["000001.jpg", "lefteye_x"] == 69

@@ -76,7 +76,7 @@ def maps(model: nn.Module, packed: Packed, device: torch.device) -> dict[str, np
     Returns:
         ids (f,), images (f, size, size, 3) uint8 HR; received (f, l, h, g, g) non-self attention
         that each patch receives, mean over queries, ratio to uniform; of image 0 the `queries`
-        names (k,), `boxes` (k, 4) in HR pixels and `looks` (k, l, h, g, g), the non-self attention
+        names (k,; with a note where they are the mean landmarks), `boxes` (k, 4) in HR pixels and `looks` (k, l, h, g, g), the non-self attention
         of those tokens as ratio to uniform (0 at the token itself).
     """
     rows = spread(packed, FACES)
@@ -108,9 +108,10 @@ def query_points(packed: Packed, row: int, size: int) -> dict[str, tuple[float, 
     sample = packed.samples.iloc[row]
     if "lefteye_x" not in sample or sample[["lefteye_x", "leftmouth_x"]].isna().any():
         return {"centre": (size / 2, size / 2), "corner": corner}
+    note = "" if sample.get("landmarks") == "annotated" else " (mean landmark)"
     mouth = tuple(float(sample[f"leftmouth_{axis}"] + sample[f"rightmouth_{axis}"]) / 2 for axis in "xy")
     return {
-        "eye": (float(sample["lefteye_x"]), float(sample["lefteye_y"])),
-        "mouth": (mouth[0], mouth[1]),
+        f"eye{note}": (float(sample["lefteye_x"]), float(sample["lefteye_y"])),
+        f"mouth{note}": (mouth[0], mouth[1]),
         "background": corner,
     }

@@ -22,8 +22,9 @@ from PIL import Image
 LANDMARKS = tuple(f"{point}_{axis}" for point in ("lefteye", "righteye", "nose", "leftmouth", "rightmouth") for axis in "xy")
 """Pixel positions in the original image, as CelebA names them (left is the picture's left)."""
 
-COLUMNS = ("official", "identity", *LANDMARKS)
-"""official: train, val or test; identity: who it is; landmarks. All optional."""
+COLUMNS = ("official", "identity", *LANDMARKS, "landmarks")
+"""official: train, val or test; identity: who it is; landmarks: annotated, or mean where the data set
+has aligned faces but not their landmarks. All optional."""
 
 
 class Images(Protocol):
