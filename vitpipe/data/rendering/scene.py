@@ -142,7 +142,7 @@ def background(rng: Rng) -> Image.Image:
         return image
     image = Image.new("RGB", (WIDTH // 2, HEIGHT // 2), colours[1])
     kind(Canvas(image, 0.5), rng, colours)
-    return image.filter(ImageFilter.GaussianBlur(rng.uniform(0.8, 2.5))).resize(size, Image.Resampling.BICUBIC)
+    return image.filter(ImageFilter.GaussianBlur(rng.uniform(1.2, 2.8))).resize(size, Image.Resampling.BICUBIC)
 
 
 def expose(image: Image.Image, rng: Rng) -> Image.Image:
