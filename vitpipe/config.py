@@ -103,9 +103,9 @@ class Settings(Section):
         if data.size % data.scale:
             fail("data.scale", data.scale, f"must divide data.size {data.size}", divisors(data.size, 16))
         side = data.input_size
-        if side % model.patch:
-            rule = f"must divide the input size {side} (data.size {data.size} / data.scale {data.scale})"
-            fail("model.patch", model.patch, rule, divisors(side, side))
+        if side % model.patch or side == model.patch:  # attention needs other patches to look at
+            rule = f"must divide the input size {side} (data.size {data.size} / data.scale {data.scale}) into 2x2 or more"
+            fail("model.patch", model.patch, rule, divisors(side, side // 2))
         if model.dim % model.heads:
             fail("model.heads", model.heads, f"must divide model.dim {model.dim}", divisors(model.dim, 64))
         if model.position == "sincos" and model.dim % 4:

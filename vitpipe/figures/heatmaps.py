@@ -32,7 +32,7 @@ def draw(maps: Mapping[str, np.ndarray], folder: Path) -> None:
     keep(
         "received_head.png",
         f"Layer {layer + 1}, head {head + 1}: attention received",
-        "The head whose mean map differs most from uniform, over 16 test images.",
+        f"The head whose mean map differs most from uniform, over {faces} test images.",
         received(
             maps["images"],
             maps["received"][:, layer, head],

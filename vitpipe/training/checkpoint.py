@@ -1,6 +1,7 @@
 """Weights that are kept, and the state from which a killed run goes on."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 import vitpipe
@@ -23,12 +24,9 @@ def save_weights(path: Path, weights: dict[str, torch.Tensor], facts: dict[str, 
 
     In one entry, as safetensors writes several in random order: equal runs must give equal bytes.
     """
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
     with atomic_file(path) as temporary:
-        save_file(
-            {name: tensor.cpu().contiguous() for name, tensor in weights.items()},
-            temporary,
-            metadata={"facts": json.dumps(facts)},
-        )
+        temporary.write_bytes(save(tensors, {"facts": json.dumps(facts)}))
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
@@ -75,8 +73,10 @@ class Resume:
         self.path = folder / "state.pt"
 
     def save(self, state: dict[str, Any]) -> None:
+        content = io.BytesIO()  # memory first: of a full disk torch would tell by a RuntimeError, a file does by OSError
+        torch.save(state, content)
         with atomic_file(self.path) as temporary:
-            torch.save(state, temporary)
+            temporary.write_bytes(content.getbuffer())
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The state last saved, or None where there is none."""
