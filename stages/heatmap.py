@@ -24,7 +24,7 @@ def main(settings: Settings) -> None:
     write_json(reports / "attention.json", measure(model, packed, device))
     with atomic_folder(reports / "heatmaps") as folder:
         arrays = maps(model, packed, device)
-        np.savez_compressed(folder / "maps.npz", **arrays)
+        np.savez_compressed(folder / "maps.npz", allow_pickle=False, **arrays)
         draw(arrays, folder)
 
 

@@ -104,14 +104,19 @@ class Settings(Section):
             fail("data.scale", data.scale, f"must divide data.size {data.size}", divisors(data.size, 16))
         side = data.input_size
         if side % model.patch or side == model.patch:  # attention needs other patches to look at
-            rule = f"must divide the input size {side} (data.size {data.size} / data.scale {data.scale}) into 2x2 or more"
+            origin = f"(data.size {data.size} / data.scale {data.scale})"
+            rule = f"must divide the input size {side} {origin} into 2x2 or more"
             fail("model.patch", model.patch, rule, divisors(side, side // 2))
         if model.dim % model.heads:
             fail("model.heads", model.heads, f"must divide model.dim {model.dim}", divisors(model.dim, 64))
         if model.position == "sincos" and model.dim % 4:
             fail("model.dim", model.dim, "must be a multiple of 4 with model.position sincos")
         if data.split != "random" and data.name == "folder":
-            fail("data.split", data.split, "must be random for data.name folder: it has no official parts or identities")
+            fail(
+                "data.split",
+                data.split,
+                "must be random for data.name folder: it has no parts or identities of its own",
+            )
         return self
 
 
@@ -174,5 +179,6 @@ def keys_of(location: list[str]) -> tuple[str, ...]:
     section: type[BaseModel] = Settings
     for part in location:
         annotation = section.model_fields[part].annotation
-        section = next(a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel))
+        kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+        section = next(kind for kind in kinds if issubclass(kind, BaseModel))
     return tuple(section.model_fields)

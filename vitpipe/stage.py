@@ -15,7 +15,8 @@ def run(main: Callable[[Settings], None]) -> None:
     status 1 on an `InputError` or on an operating system error (full disk, no permission), and
     with 130 when interrupted. Any other exception is a defect and keeps its traceback.
     """
-    name = main.__module__ if main.__module__ != "__main__" else sys.modules["__main__"].__spec__.name
+    spec = sys.modules["__main__"].__spec__
+    name = spec.name if spec and main.__module__ == "__main__" else main.__module__
     name = name.removeprefix("stages.")
     try:
         main(load_settings())

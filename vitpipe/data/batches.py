@@ -22,7 +22,7 @@ class Packed:
 
     def __post_init__(self) -> None:
         if not (self.folder / "samples.csv").exists():
-            raise InputError(f"{self.folder} holds no packed images: run the downsample stage first (dvc repro downsample)")
+            raise InputError(f"{self.folder} holds no packed images: run the downsample stage (dvc repro downsample)")
 
     @cached_property
     def samples(self) -> pd.DataFrame:

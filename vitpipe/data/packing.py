@@ -53,7 +53,7 @@ def pack(table: pd.DataFrame, images: Images, data: Data, folder: Path) -> dict[
         return *targets(image, data), image.size
 
     rejects: dict[str, str] = {}  # reason by sample id
-    manifest = {}
+    manifest: dict[str, dict[str, Any]] = {}
     with progress(len(table), "downsample", "image") as bar:
         for part in PARTS:
             rows = table[table["part"] == part]
@@ -94,10 +94,11 @@ def move_landmarks(annotation: pd.DataFrame, sizes: np.ndarray, data: Data) -> N
     """Turns landmarks from pixels of the original pictures (sizes (n, 2), width first) into HR pixels, in place."""
     side = sizes if data.fit == "stretch" else sizes.min(axis=1, keepdims=True)
     offset = (sizes - side) // 2  # whole pixels, as `resize` crops
+    factor = np.broadcast_to(data.size / side, sizes.shape)
     for name in [name for name in LANDMARKS if name in annotation]:
         axis = "xy".index(name[-1])
         pixels_in = annotation[name].to_numpy(dtype=np.float64)
-        annotation[name] = ((pixels_in - offset[:, axis]) * data.size / np.broadcast_to(side, sizes.shape)[:, axis]).round(2)
+        annotation[name] = ((pixels_in - offset[:, axis]) * factor[:, axis]).round(2)
 
 
 def in_order(work: Callable[[str], Any], samples: Iterable[str]) -> Iterator[tuple[str, Any]]:
@@ -134,7 +135,7 @@ class PartWriter:
                     self.shards[name].close()
                 self.shards[name] = ArrayFile(self.folder / f"{name}-{self.images // SHARD:03d}.npy", image.shape)
             self.shards[name].append(image)
-            self.digest.update(image)
+            self.digest.update(image.data)
         self.images += 1
 
     def close(self, annotation: pd.DataFrame) -> str:

@@ -4,6 +4,7 @@ Legend of the shapes: f images, l layers, h heads, n = g * g tokens, k queries.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ WEIGHTS_AT_ONCE = 2**26  # attention weights held at a time: 256 MB of float32
 
 def attention_of(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> Iterator[Tensor]:
     """Attention weights (b, l, h, n, n) of the given images in order, a memory-sized batch at a time, float32."""
-    encoder = model.encoder
+    encoder: Any = model.encoder  # torch declares attributes of modules as tensors or modules
     per_image = len(encoder.blocks) * encoder.blocks[0].attention.heads * encoder.grid**4
     batch = max(1, WEIGHTS_AT_ONCE // per_image)
     model.eval()
@@ -47,7 +48,8 @@ def measure(model: nn.Module, packed: Packed, device: torch.device) -> dict:
     `distance` is in pixels of the LR input; `distance_uniform` is what attending to all tokens
     equally would give.
     """
-    encoder, rows = model.encoder, spread(packed, MEASURED)
+    encoder: Any = model.encoder
+    rows = spread(packed, MEASURED)
     sums: dict[str, np.ndarray] = {}
     for weights in attention_of(model, packed, rows, device):
         for name, values in {
@@ -76,21 +78,22 @@ def maps(model: nn.Module, packed: Packed, device: torch.device) -> dict[str, np
     Returns:
         ids (f,), images (f, size, size, 3) uint8 HR; received (f, l, h, g, g) non-self attention
         that each patch receives, mean over queries, ratio to uniform; of image 0 the `queries`
-        names (k,; with a note where they are the mean landmarks), `boxes` (k, 4) in HR pixels and `looks` (k, l, h, g, g), the non-self attention
-        of those tokens as ratio to uniform (0 at the token itself).
+        names (k,), which say so where landmarks are mean ones, `boxes` (k, 4) in HR pixels and
+        `looks` (k, l, h, g, g), the non-self attention of those tokens as ratio to uniform (0 at
+        the token itself).
     """
-    rows = spread(packed, FACES)
-    grid = model.encoder.grid
+    encoder: Any = model.encoder
+    grid, rows = encoder.grid, spread(packed, FACES)
     images = packed.take("hr", rows)
     side = images.shape[1] // grid  # of a patch, in HR pixels
     points = query_points(packed, rows[0], images.shape[1])
     tokens = [token_at(x, y, side, grid, grid) for x, y in points.values()]
-    received, looks = [], None
+    received: list[np.ndarray] = []
     for weights in attention_of(model, packed, rows, device):
-        received.append(measures.received(weights).unflatten(-1, (grid, grid)).cpu().numpy())
-        if looks is None:  # image 0 is in the first batch
+        if not received:  # image 0 is in the first batch
             of_first = measures.non_self(weights[:1])[0][:, :, tokens] * (weights.shape[-1] - 1)  # l h k n
             looks = of_first.permute(2, 0, 1, 3).unflatten(-1, (grid, grid)).cpu().numpy()
+        received.append(measures.received(weights).unflatten(-1, (grid, grid)).cpu().numpy())
     return {
         "ids": packed.samples.index[rows].to_numpy(dtype=str),
         "images": images,

@@ -10,7 +10,7 @@ from torch import Tensor
 def patchify(images: Tensor, patch: int) -> Tensor:
     """(b, c, r*p, q*p) images as (b, r*q, c*p*p) tokens. Token r_i * q + q_j is the patch in row r_i, column q_j."""
     height, width = images.shape[-2:]
-    assert height % patch == 0 and width % patch == 0, f"patch {patch} must divide the image {height}x{width}"
+    assert height % patch == width % patch == 0, f"patch {patch} must divide the image {height}x{width}"
     return rearrange(images, "b c (r p1) (q p2) -> b (r q) (c p1 p2)", p1=patch, p2=patch)
 
 

@@ -56,8 +56,8 @@ class SuperSampler(nn.Module):
         self.readout = nn.Linear(dim, width * patch * patch)
         self.tail = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
         self.last = nn.Conv2d(width, 3 * scale * scale, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, lr: Tensor) -> Tensor:
         features = self.stem(lr)  # b w s s

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from vitpipe.config import Settings, Train
 from vitpipe.data.batches import Batch, Packed, in_order, to_uint8, unit
 from vitpipe.metrics.image_quality import PROTOCOL, image_quality
+from vitpipe.nn.compute import Compute
 from vitpipe.nn.supersampler import SuperSampler, upsample
 from vitpipe.progress import progress
-from vitpipe.nn.compute import Compute
 
 BEST = "val_psnr"
 BATCH = 32  # images scored at once; no score depends on it
 
 
-def build(settings: Settings) -> nn.Module:
+def build(settings: Settings) -> SuperSampler:
     """The super-sampler that the settings describe, with fresh weights from torch's generator."""
     return SuperSampler(size=settings.data.input_size, scale=settings.data.scale, **settings.model.model_dump())
 
@@ -50,7 +50,7 @@ def psnr(output: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def validate(model: nn.Module, packed: Packed, compute: Compute, train: Train) -> dict[str, float]:
+def validate(model: SuperSampler, packed: Packed, compute: Compute, train: Train) -> dict[str, float]:
     """Loss and PSNR of the model, and the PSNR of bicubic, averaged over the images."""
     model.eval()
     sums = {"val_loss": 0.0, "val_psnr": 0.0, "val_bicubic_psnr": 0.0}
@@ -119,7 +119,7 @@ def evaluate(model: nn.Module, packed: Packed, settings: Settings, compute: Comp
     return metrics, table
 
 
-def examples(model: nn.Module, packed: Packed, table: pd.DataFrame, compute: Compute) -> dict[str, dict]:
+def examples(model: SuperSampler, packed: Packed, table: pd.DataFrame, compute: Compute) -> dict[str, dict]:
     """What the figures show: for `gallery`, `best` and `worst` the ids, images and PSNR, by `evaluate`'s table.
 
     The gallery takes images at even distances through the test part, which no score chose; best and

@@ -73,7 +73,7 @@ class Resume:
         self.path = folder / "state.pt"
 
     def save(self, state: dict[str, Any]) -> None:
-        content = io.BytesIO()  # memory first: of a full disk torch would tell by a RuntimeError, a file does by OSError
+        content = io.BytesIO()  # not to the file: a full disk must be an OSError, and torch makes it a RuntimeError
         torch.save(state, content)
         with atomic_file(self.path) as temporary:
             temporary.write_bytes(content.getbuffer())

@@ -19,7 +19,8 @@ from typing import Protocol
 
 from PIL import Image
 
-LANDMARKS = tuple(f"{point}_{axis}" for point in ("lefteye", "righteye", "nose", "leftmouth", "rightmouth") for axis in "xy")
+POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+LANDMARKS = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
 """Pixel positions in the original image, as CelebA names them (left is the picture's left)."""
 
 COLUMNS = ("official", "identity", *LANDMARKS, "landmarks")
