@@ -1,9 +1,34 @@
 """What the tests share."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+import yaml
+from PIL import Image, ImageDraw
+
+from vitpipe.config import Settings
+from vitpipe.data.packing import pack
+from vitpipe.data.sources import LANDMARKS
+
+# threads that wait must not spin: tiny tensors on busy processors take ten times as long otherwise
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+ROOT = Path(__file__).parents[1]
+PARAMS: dict[str, Any] = {
+    "recipe": "test",
+    "seed": 0,
+    "data": {"name": "folder", "size": 24, "scale": 2},
+    "task": {"name": "supersample"},
+    "model": {"patch": 3, "dim": 16, "depth": 2, "heads": 2, "mlp": 2.0, "width": 8, "blocks": 1},
+    "train": {"epochs": 2, "batch": 8, "lr": 0.003, "precision": "float32", "device": "cpu"},
+}
+IN_PART = {"train": 40, "val": 8, "test": 12}
 
 
 @pytest.fixture
@@ -13,3 +38,84 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("VITPIPE_REAL_DATA names no folder of real data")
     return Path(folder).resolve()
+
+
+@pytest.fixture
+def params() -> Callable[..., dict[str, Any]]:
+    """The content of a tiny params.yaml, changed by dotted keys: `params(**{"model.patch": 6})`."""
+
+    def content(**changes: object) -> dict[str, Any]:
+        made: dict[str, Any] = {name: dict(part) if isinstance(part, dict) else part for name, part in PARAMS.items()}
+        for key, value in changes.items():
+            section, _, name = key.rpartition(".")
+            (made[section] if section else made)[name] = value
+        return made
+
+    return content
+
+
+@pytest.fixture
+def settings(params: Callable[..., dict[str, Any]]) -> Callable[..., Settings]:
+    """The same as checked settings."""
+    return lambda **changes: Settings.model_validate(params(**changes))
+
+
+class Shapes:
+    """A source that needs no files: discs and bars with hard edges, which interpolation blurs and a model can mend."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+
+    def read(self, sample: str) -> Image.Image:
+        random = np.random.default_rng(list(sample.encode()))
+        image = Image.new("RGB", self.size, tuple(random.integers(0, 120, 3).tolist()))
+        left, top, *sides = random.integers(2, min(self.size) // 2, 4).tolist()
+        box = (left, top, left + sides[0], top + sides[1])
+        draw = ImageDraw.Draw(image)
+        (draw.ellipse if random.random() < 0.5 else draw.rectangle)(box, tuple(random.integers(140, 256, 3).tolist()))
+        return image
+
+
+@pytest.fixture
+def shapes() -> Shapes:
+    return Shapes((48, 48))
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """What the split stage writes for the pictures of `shapes`: part, identity, landmarks and a label."""
+    parts = [part for part, count in IN_PART.items() for _ in range(count)]
+    index = pd.Index([f"{i:03d}.png" for i in range(len(parts))], name="id")
+    random = np.random.default_rng(1)
+    points = pd.DataFrame(random.uniform(4, 44, (len(parts), len(LANDMARKS))).round(1), index, LANDMARKS)
+    labels = {"landmarks": "annotated", "odd": [i % 2 for i in range(len(parts))]}
+    return pd.concat([pd.DataFrame({"part": parts, "identity": "7"}, index), points], axis=1).assign(**labels)
+
+
+@pytest.fixture
+def packed(tmp_path: Path, settings: Callable[..., Settings], shapes: Shapes, table: pd.DataFrame) -> Path:
+    """A folder as the downsample stage makes it, `tmp_path`/data/packed: 24x24 HR, 12x12 LR, 40 + 8 + 12 images."""
+    folder = tmp_path / "data" / "packed"
+    folder.mkdir(parents=True)
+    pack(table, shapes, settings().data, folder)
+    return folder
+
+
+@pytest.fixture
+def stage(tmp_path: Path, params: Callable[..., dict[str, Any]]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a stage as DVC does, as a process in `tmp_path`: `stage("train", **{"train.epochs": 1})`."""
+
+    def run(
+        name: str, preexec: Callable[[], None] | None = None, **changes: object
+    ) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(params(**changes)))
+        return subprocess.run(
+            [sys.executable, "-m", f"stages.{name}"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            preexec_fn=preexec,
+        )
+
+    return run

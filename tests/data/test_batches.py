@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+import torch
+
+from vitpipe.data.batches import Packed, batches_per_epoch, in_order, load, shuffled, to_uint8, unit
+from vitpipe.errors import InputError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def train(packed) -> Packed:
+    return Packed(packed / "train")
+
+
+def epoch(train, *, batch=8, seed=0, number=0, flip=True, start=0):
+    return list(shuffled(train, batch, CPU, seed=seed, epoch=number, flip=flip, start=start))
+
+
+def same(one, other) -> bool:
+    return len(one) == len(other) and all(
+        np.array_equal(a.rows, b.rows) and torch.equal(a.lr, b.lr) and torch.equal(a.hr, b.hr)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_batches_are_the_packed_images(train):
+    batch = load(train, np.array([5, 2]), CPU)
+    assert (batch.lr.shape, batch.hr.shape) == ((2, 3, 12, 12), (2, 3, 24, 24))
+    assert batch.hr.dtype == torch.uint8
+    np.testing.assert_array_equal(batch.hr[0].permute(1, 2, 0), train.take("hr", np.array([5]))[0])
+    np.testing.assert_array_equal(batch.lr[1].permute(1, 2, 0), train.take("lr", np.array([2]))[0])
+
+
+def test_in_order_gives_every_image_once(train):
+    batches = list(in_order(train, 16, CPU))
+    assert [len(batch.lr) for batch in batches] == [16, 16, 8]
+    np.testing.assert_array_equal(np.concatenate([batch.rows for batch in batches]), np.arange(40))
+
+
+def test_an_epoch_holds_every_image_at_most_once(train):
+    rows = np.concatenate([batch.rows for batch in epoch(train, batch=7)])
+    assert len(rows) == len(set(rows)) == 35
+    assert batches_per_epoch(train, 7) == 5
+    assert sorted(np.concatenate([batch.rows for batch in epoch(train, batch=8)])) == list(range(40))
+
+
+def test_fewer_images_than_a_batch_are_one_batch(train):
+    assert [len(batch.rows) for batch in epoch(train, batch=64)] == [40]
+    assert batches_per_epoch(train, 64) == 1
+
+
+def test_order_depends_on_seed_and_epoch_alone(train):
+    torch.manual_seed(1)
+    first = epoch(train)
+    torch.manual_seed(2)
+    np.random.seed(3)  # noqa: NPY002 - a global state that must not matter
+    assert same(first, epoch(train))
+    assert not same(first, epoch(train, seed=1))
+    assert not same(first, epoch(train, number=1))
+    assert not same(epoch(train, seed=1), epoch(train, number=1))
+
+
+@pytest.mark.parametrize("start", range(6))
+def test_going_on_gives_the_same_batches(train, start):
+    assert same(epoch(train)[start:], epoch(train, start=start))
+
+
+def test_flips_mirror_input_and_target_together(train):
+    plain, flipped = epoch(train, flip=False), epoch(train)
+    mirrored = 0
+    for a, b in zip(plain, flipped, strict=True):
+        np.testing.assert_array_equal(a.rows, b.rows)
+        for i in range(8):
+            swap = not torch.equal(a.hr[i], b.hr[i])
+            mirrored += swap
+            assert torch.equal(a.hr[i].flip(-1) if swap else a.hr[i], b.hr[i])
+            assert torch.equal(a.lr[i].flip(-1) if swap else a.lr[i], b.lr[i])
+    assert 10 < mirrored < 30
+
+
+def test_flips_change_from_epoch_to_epoch(train):
+    def flipped(number):
+        pairs = zip(epoch(train, number=number), epoch(train, number=number, flip=False), strict=True)
+        return {int(r) for a, b in pairs for i, r in enumerate(a.rows) if not torch.equal(a.hr[i], b.hr[i])}
+
+    assert flipped(0) != flipped(1)
+
+
+def test_uint8_survives_the_way_to_unit_and_back():
+    levels = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_uint8(unit(levels)), levels)
+    assert unit(levels).aminmax() == (-1, 1)
+
+
+def test_to_uint8_clips_and_rounds_to_the_nearest_level():
+    values = torch.tensor([-7.0, 7.0, 100.4 / 127.5 - 1, 100.6 / 127.5 - 1])
+    assert to_uint8(values).tolist() == [0, 255, 100, 101]
+    assert to_uint8(values.bfloat16())[:2].tolist() == [0, 255]
+
+
+def test_files_are_opened_read_only(train):
+    with pytest.raises(ValueError, match="read-only"):
+        train.shards["hr"][0][0] = 0
+
+
+def test_missing_part_says_what_to_run(tmp_path):
+    with pytest.raises(InputError, match=r"test holds no packed images: run the downsample stage \(dvc repro downsample\)"):
+        Packed(tmp_path / "test")

@@ -1,0 +1,253 @@
+"""Packing: what lies in the arrays is the picture that the id names, and a failure leaves nothing."""
+
+import ctypes
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from vitpipe.data import packing
+from vitpipe.data.batches import Packed
+from vitpipe.data.images import UnreadableImage
+from vitpipe.data.packing import pack
+from vitpipe.data.sources import LANDMARKS
+from vitpipe.data.split import PARTS
+from vitpipe.errors import InputError
+
+BICUBIC = Image.Resampling.BICUBIC
+
+
+def everything(folder: Path, part: str) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    part_of = Packed(folder / part)
+    rows = np.arange(len(part_of))
+    return part_of.samples, part_of.take("hr", rows), part_of.take("lr", rows)
+
+
+def test_arrays_hold_the_pictures_that_the_ids_name(packed, shapes, table):
+    for part in PARTS:
+        samples, hr, lr = everything(packed, part)
+        assert list(samples.index) == list(table.index[table["part"] == part])
+        assert (hr.dtype, hr.shape[1:], lr.dtype, lr.shape[1:]) == (np.uint8, (24, 24, 3), np.uint8, (12, 12, 3))
+        for row, sample in enumerate(samples.index):
+            target = shapes.read(sample).resize((24, 24), BICUBIC)
+            np.testing.assert_array_equal(hr[row], target)
+            np.testing.assert_array_equal(lr[row], target.resize((12, 12), BICUBIC))
+
+
+def test_plain_numpy_files_that_anyone_can_read(packed):
+    for name, side in (("hr", 24), ("lr", 12)):
+        array = np.load(packed / "train" / f"{name}-000.npy")
+        assert array.shape == (40, side, side, 3)
+        assert array.std() > 10
+
+
+def test_annotation_goes_with_the_ids_and_persons_do_not(packed, table):
+    samples = Packed(packed / "test").samples
+    assert list(samples.columns) == [*LANDMARKS, "landmarks", "odd"]
+    assert (samples["odd"] == table.loc[samples.index, "odd"]).all()
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop"])
+@pytest.mark.parametrize("size", [(60, 90), (91, 60), (48, 48)])
+def test_landmarks_stay_on_what_they_mark(tmp_path, settings, table, size, fit):
+    """A black picture with one white square: the landmark in its centre must be in the centre of the packed square."""
+    x, y = size[0] // 2 + 6, size[1] // 2 - 8
+
+    class Dot:
+        def read(self, sample):
+            image = Image.new("RGB", size)
+            image.paste((255, 255, 255), (x - 4, y - 4, x + 4, y + 4))
+            return image
+
+    table[list(LANDMARKS)] = np.array([x, y] * 5, dtype=float)
+    pack(table, Dot(), settings(**{"data.fit": fit}).data, tmp_path / "packed")
+    samples, hr, _ = everything(tmp_path / "packed", "val")
+    light = hr[0, :, :, 0] / hr[0, :, :, 0].sum()
+    centre = [(light.sum(axis) * (np.arange(24) + 0.5)).sum() for axis in (0, 1)]
+    assert samples.iloc[0][["nose_x", "nose_y"]].tolist() == pytest.approx(centre, abs=0.1)
+
+
+def test_missing_landmarks_stay_missing(tmp_path, settings, shapes, table):
+    table.loc["059.png", list(LANDMARKS)] = np.nan
+    pack(table, shapes, settings().data, tmp_path / "packed")
+    samples = Packed(tmp_path / "packed" / "test").samples
+    assert samples.loc["059.png", list(LANDMARKS)].isna().all()
+    assert samples.drop("059.png").notna().all(axis=None)
+
+
+def test_shards_read_as_one(tmp_path, settings, shapes, table, packed, monkeypatch):
+    monkeypatch.setattr(packing, "SHARD", 8)
+    pack(table, shapes, settings().data, tmp_path / "sharded")
+    assert len(list((tmp_path / "sharded" / "train").glob("hr-*.npy"))) == 5
+    assert len(list((tmp_path / "sharded" / "test").glob("lr-*.npy"))) == 2
+    for part in PARTS:
+        for whole, sharded in zip(everything(packed, part), everything(tmp_path / "sharded", part), strict=True):
+            np.testing.assert_array_equal(whole, sharded)
+    rows = np.array([39, 0, 8, 7, 8])
+    whole, sharded = (Packed(folder / "train").take("hr", rows) for folder in (packed, tmp_path / "sharded"))
+    np.testing.assert_array_equal(whole, sharded)
+
+
+def test_manifest_names_the_content(tmp_path, packed, settings, shapes, table):
+    manifest = json.loads((packed / "manifest.json").read_text())
+    assert {part: manifest[part]["images"] for part in PARTS} == {"train": 40, "val": 8, "test": 12}
+    assert Packed(packed / "val").digest == manifest["val"]["blake2b"]
+    again = pack(table, shapes, settings().data, tmp_path / "again")
+    assert again == {"train": 40, "val": 8, "test": 12, "rejected": 0}
+    assert (tmp_path / "again" / "manifest.json").read_bytes() == (packed / "manifest.json").read_bytes()
+    table.loc["045.png", "odd"] = 7  # an image of val
+    pack(table, shapes, settings().data, tmp_path / "other")
+    other = json.loads((tmp_path / "other" / "manifest.json").read_text())
+    assert [part for part in PARTS if other[part] != manifest[part]] == ["val"]
+
+
+class Damaged:
+    """Pictures of which some cannot be read."""
+
+    def __init__(self, shapes, bad):
+        self.shapes, self.bad = shapes, bad
+
+    def read(self, sample):
+        if sample in self.bad:
+            raise UnreadableImage("is damaged: cut off")
+        return self.shapes.read(sample)
+
+
+def test_unreadable_picture_is_left_out_by_name(tmp_path, settings, shapes, table, capsys):
+    more = pd.DataFrame({"part": "train"}, [f"more-{i}.png" for i in range(120)])
+    many = pd.concat([more, table[["part"]]])
+    bad = many.index[5]
+    counts = pack(many, Damaged(shapes, {bad}), settings().data, tmp_path / "packed")
+    assert counts == {"train": 159, "val": 8, "test": 12, "rejected": 1}
+    assert (tmp_path / "packed" / "rejects.csv").read_text() == f"id,reason\n{bad},is damaged: cut off\n"
+    assert (
+        f"1 of 180 pictures in data/raw cannot be used and are left out (see rejects.csv): {bad}"
+        in capsys.readouterr().out
+    )
+    samples, hr, _ = everything(tmp_path / "packed", "train")
+    assert bad not in samples.index
+    for row in (4, 5, 158):  # before and after the gap
+        np.testing.assert_array_equal(hr[row], shapes.read(samples.index[row]).resize((24, 24), BICUBIC))
+
+
+def test_more_than_a_hundredth_unreadable_stops(tmp_path, settings, shapes, table):
+    with pytest.raises(
+        InputError, match=r"1 of 60 pictures in data/raw cannot be used, more than 1%: 003\.png is damaged"
+    ):
+        pack(table, Damaged(shapes, {"003.png"}), settings().data, tmp_path / "packed")
+
+
+def test_part_without_a_readable_picture_stops(tmp_path, settings, shapes, table):
+    with pytest.raises(InputError, match="no readable picture is left in part val"):
+        pack(table, Damaged(shapes, set(table.index[40:48])), settings().data, tmp_path / "packed")
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path):
+    """27 KB an image: 2,700 more of them held in memory would be 75 MB."""
+    code = """
+import resource, sys
+from pathlib import Path
+import numpy as np, pandas as pd
+from PIL import Image
+from vitpipe.config import Data
+from vitpipe.data.packing import pack
+
+class Noise:
+    def read(self, sample):
+        return Image.fromarray(np.random.default_rng(int(sample)).integers(0, 256, (96, 96, 3), np.uint8))
+
+count = int(sys.argv[1])
+table = pd.DataFrame({"part": ["train"] * (count - 2) + ["val", "test"]}, [str(i) for i in range(count)])
+pack(table, Noise(), Data(name="folder", size=96), Path(sys.argv[1]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+    def peak(count: int) -> float:
+        """Peak resident memory in MB."""
+        command = [sys.executable, "-c", code, str(count)]
+        return int(subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout) / 1024
+
+    assert peak(3000) < peak(300) + 20
+
+
+@pytest.fixture
+def workspace(tmp_path, shapes, table) -> Path:
+    """data/raw and data/split.csv as fetch and split leave them."""
+    raw = tmp_path / "data" / "raw"
+    raw.mkdir(parents=True)
+    with zipfile.ZipFile(raw / "images.zip", "w") as archive:
+        for sample in table.index:
+            buffer = io.BytesIO()
+            shapes.read(sample).save(buffer, "PNG")
+            archive.writestr(sample, buffer.getvalue())
+    table[["part", "odd"]].to_csv(tmp_path / "data" / "split.csv")
+    return tmp_path
+
+
+def assert_one_line_and_nothing_written(done, folder: Path, line: str) -> None:
+    assert done.returncode == 1
+    told = [text for text in done.stderr.replace("\r", "\n").splitlines() if text and "image/s" not in text]
+    assert len(told) == 1, done.stderr
+    assert told[0].startswith(f"downsample: {line}")
+    assert sorted(path.name for path in (folder / "data").iterdir()) == ["raw", "split.csv"]
+
+
+def test_stage_packs(workspace, stage, shapes):
+    done = stage("downsample")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "downsample: train 40, val 8, test 12, rejected 0\n"
+    samples, hr, _ = everything(workspace / "data" / "packed", "test")
+    np.testing.assert_array_equal(hr[3], shapes.read(samples.index[3]).resize((24, 24), BICUBIC))
+
+
+def test_full_disk_leaves_nothing(workspace, stage):
+    limit = 40_000  # bytes in one file: HR images of train need 69,120
+    done = stage("downsample", lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    assert_one_line_and_nothing_written(done, workspace, "File too large")
+
+
+def test_full_disk_keeps_what_was_packed_before(workspace, stage):
+    assert stage("downsample").returncode == 0
+    before = (workspace / "data" / "packed" / "manifest.json").read_bytes()
+    assert stage("downsample", lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))).returncode == 1
+    assert (workspace / "data" / "packed" / "manifest.json").read_bytes() == before
+    assert not (workspace / "data" / "packed.tmp").exists()
+
+
+def obey_permissions() -> None:
+    """Takes from root the right to write where the permissions forbid it (Linux: CAP_DAC_OVERRIDE)."""
+    if os.geteuid() == 0 and ctypes.CDLL(None).prctl(24, 1, 0, 0, 0) != 0:
+        os._exit(77)
+
+
+def test_read_only_data_folder(workspace, stage):
+    (workspace / "data").chmod(0o555)
+    done = stage("downsample", obey_permissions)
+    (workspace / "data").chmod(0o755)
+    if done.returncode == 77:
+        pytest.skip("root cannot give up its rights here")
+    assert_one_line_and_nothing_written(done, workspace, "Permission denied: data/packed.tmp")
+
+
+def test_unreadable_pictures_stop_the_stage(workspace, stage):
+    with zipfile.ZipFile(workspace / "data" / "raw" / "images.zip", "a") as archive:
+        archive.writestr("z.png", b"no picture")
+    with (workspace / "data" / "split.csv").open("a") as file:
+        file.write("z.png,train,0\n")
+    expected = "1 of 61 pictures in data/raw cannot be used, more than 1%: z.png is no picture in a known format"
+    assert_one_line_and_nothing_written(stage("downsample"), workspace, expected)
+
+
+def test_missing_split_is_named(workspace, stage):
+    (workspace / "data" / "split.csv").unlink()
+    done = stage("downsample")
+    assert (done.returncode, done.stderr) == (1, "downsample: No such file or directory: data/split.csv\n")

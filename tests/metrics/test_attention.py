@@ -1,0 +1,103 @@
+"""Measures on attention that was planted, so that the right number is known."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vitpipe.metrics.attention import distance, entropy, non_self, received, self_weight, uniform_distance
+
+GRID, N = 3, 9
+UNIFORM = torch.full((1, 1, 1, N, N), 1 / N)
+IDENTITY = torch.eye(N)[None, None, None]
+
+
+def to_the_right() -> torch.Tensor:
+    """Every token looks at its right neighbour, the last of a row at its left one."""
+    weights = torch.zeros(1, 1, 1, N, N)
+    for token in range(N):
+        weights[..., token, token + (1 if token % GRID < GRID - 1 else -1)] = 1
+    return weights
+
+
+@pytest.mark.parametrize(
+    ("weights", "own", "spread", "reach"),
+    [(UNIFORM, 1 / N, 1.0, None), (IDENTITY, 1.0, 0.0, 0.0), (to_the_right(), 0.0, 0.0, 4.0)],
+)
+def test_planted_attention_has_known_measures(weights, own, spread, reach):
+    """On patches of 4 pixels, so the right neighbour is 4 pixels away."""
+    expected = torch.ones(1, 1, 1, N)
+    torch.testing.assert_close(self_weight(weights), own * expected)
+    torch.testing.assert_close(entropy(weights), spread * expected)
+    if reach is None:
+        assert float(distance(weights, 4, GRID).mean()) == pytest.approx(uniform_distance(N, 4, GRID))
+    else:
+        torch.testing.assert_close(distance(weights, 4, GRID), reach * expected)
+
+
+def test_distance_of_one_look():
+    weights = torch.zeros(1, 1, 1, N, N)
+    weights[..., 8] = 1  # all look at the lower right corner
+    found = distance(weights, 2, GRID)[0, 0, 0]
+    assert found[0] == pytest.approx(2 * math.hypot(2, 2))
+    assert found[5] == pytest.approx(2)
+    assert found[8] == 0
+
+
+def test_distance_when_rows_and_columns_differ():
+    weights = torch.zeros(1, 1, 1, 6, 6)
+    weights[..., 5] = 1  # 2 rows of 3: the lower right
+    assert distance(weights, 1, 3)[0, 0, 0, 0] == pytest.approx(math.hypot(2, 1))
+
+
+def test_uniform_distance_of_two_tokens():
+    assert uniform_distance(4, 1, 2) == pytest.approx((0 + 1 + 1 + math.sqrt(2)) / 4)
+
+
+@given(st.integers(2, 12), st.floats(0.1, 8), st.integers(0, 2**31))
+def test_non_self_is_the_softmax_with_its_diagonal_at_minus_infinity(tokens, sharp, seed):
+    logits = torch.randn(2, 1, 2, tokens, tokens, generator=torch.Generator().manual_seed(seed)).double() * sharp
+    masked = logits.masked_fill(torch.eye(tokens, dtype=torch.bool), -math.inf)
+    weights = logits.softmax(-1)
+    torch.testing.assert_close(non_self(weights), masked.softmax(-1))
+    by_definition = weights / (1 - self_weight(weights)[..., None])
+    torch.testing.assert_close(
+        non_self(weights), by_definition * (1 - torch.eye(tokens).double()), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_non_self_stays_exact_where_the_self_weight_is_nearly_one():
+    """In float32, 1 - A_ii has no digits left here; the others' own sum has."""
+    logits = torch.zeros(1, 1, 1, 4, 4) + 18 * torch.eye(4)
+    logits[..., 0, 1] = math.log(2)
+    found = non_self(logits.softmax(-1))[0, 0, 0, 0]
+    torch.testing.assert_close(found, torch.tensor([0, 0.5, 0.25, 0.25]))
+
+
+def test_row_that_keeps_nothing_for_the_others_is_zero():
+    assert non_self(IDENTITY).abs().sum() == 0
+
+
+@given(st.integers(2, 12), st.integers(0, 2**31))
+def test_received_is_one_on_average(tokens, seed):
+    weights = torch.randn(2, 3, 2, tokens, tokens, generator=torch.Generator().manual_seed(seed)).softmax(-1)
+    found = received(weights)
+    assert found.shape == (2, 3, 2, tokens)
+    torch.testing.assert_close(found.mean(-1), torch.ones(2, 3, 2))
+
+
+def test_received_counts_looks_not_queries():
+    """All look at token 8, which looks at token 0: 8 of 9 rows go to token 8, one to token 0."""
+    weights = torch.zeros(1, 1, 1, N, N)
+    weights[..., 8] = 1
+    weights[..., 8, 8], weights[..., 8, 0] = 0, 1
+    found = received(weights)[0, 0, 0]
+    torch.testing.assert_close(found, torch.tensor([1.0, 0, 0, 0, 0, 0, 0, 0, 8]))
+
+
+def test_layers_heads_and_images_are_kept_apart():
+    weights = torch.cat([torch.cat([UNIFORM, IDENTITY], dim=1), torch.cat([IDENTITY, IDENTITY], dim=1)], dim=0)
+    means = entropy(weights).mean(-1)
+    assert means.squeeze().tolist() == [[pytest.approx(1), 0], [0, 0]]

@@ -1,0 +1,65 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vitpipe.nn.attention import Attention
+
+
+def attend(layer: Attention, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Output and weights by the explicit path."""
+    layer.recorder = []
+    out = layer(x)
+    (weights,) = layer.recorder
+    layer.recorder = None
+    return out, weights
+
+
+@settings(deadline=None)
+@given(batch=st.integers(1, 3), tokens=st.integers(1, 20), heads=st.sampled_from([1, 2, 4]), sharp=st.floats(0.1, 10))
+def test_fused_equals_explicit_and_rows_sum_to_one(batch, tokens, heads, sharp):
+    torch.manual_seed(0)
+    layer, x = Attention(dim=16, heads=heads), torch.randn(batch, tokens, 16) * sharp
+    out, weights = attend(layer, x)
+    assert weights.shape == (batch, heads, tokens, tokens)
+    assert weights.min() >= 0
+    torch.testing.assert_close(weights.sum(-1), torch.ones(batch, heads, tokens))
+    torch.testing.assert_close(layer(x), out, rtol=1e-5, atol=1e-5 * sharp)
+
+
+def test_agrees_with_torchs_own_layer():
+    torch.manual_seed(0)
+    ours, theirs = Attention(dim=32, heads=4), torch.nn.MultiheadAttention(32, 4, batch_first=True)
+    theirs.in_proj_weight.data, theirs.in_proj_bias.data = ours.qkv.weight.data, ours.qkv.bias.data
+    theirs.out_proj.weight.data, theirs.out_proj.bias.data = ours.project.weight.data, ours.project.bias.data
+    x = torch.randn(3, 9, 32)
+    expected, expected_weights = theirs(x, x, x, average_attn_weights=False)
+    out, weights = attend(ours, x)
+    torch.testing.assert_close(out, expected)
+    torch.testing.assert_close(weights, expected_weights)
+    torch.testing.assert_close(ours(x), expected)
+
+
+def test_gradients_agree_too():
+    torch.manual_seed(0)
+    layer, x = Attention(dim=16, heads=2), torch.randn(2, 5, 16)
+    gradients = []
+    for recorder in (None, []):
+        layer.recorder = recorder
+        layer.zero_grad()
+        layer(x).square().sum().backward()
+        gradients.append(layer.qkv.weight.grad.clone())
+    torch.testing.assert_close(*gradients)
+
+
+def test_bfloat16_records_float32_rows_that_sum_to_one():
+    layer = Attention(dim=16, heads=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, weights = attend(layer, torch.randn(2, 50, 16))
+    assert weights.dtype == torch.float32
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 2, 50))
+
+
+def test_heads_that_do_not_divide():
+    with pytest.raises(AssertionError, match="heads 3 must divide dim 16"):
+        Attention(dim=16, heads=3)

@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+from vitpipe.config import Train
+from vitpipe.errors import InputError
+from vitpipe.nn import compute
+from vitpipe.nn.compute import Compute, choose
+
+
+def train(**changes) -> Train:
+    return Train(epochs=1, lr=0.1, **changes)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Pretends a machine with or without CUDA, whose processor multiplies bfloat16 or not."""
+
+    def pretend(cuda: bool, fast: bool) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: fast)
+        monkeypatch.setattr(compute, "cpu_multiplies_bfloat16", lambda: fast)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("cuda", "fast", "device", "expected"),
+    [
+        (False, False, "auto", ("cpu", torch.float32)),
+        (False, True, "auto", ("cpu", torch.bfloat16)),
+        (True, True, "auto", ("cuda", torch.bfloat16)),
+        (True, False, "auto", ("cuda", torch.float32)),
+        (True, True, "cpu", ("cpu", torch.bfloat16)),
+        (True, True, "cuda", ("cuda", torch.bfloat16)),
+    ],
+)
+def test_auto_takes_what_the_machine_has(machine, cuda, fast, device, expected):
+    machine(cuda, fast)
+    chosen = choose(train(device=device))
+    assert (chosen.device.type, chosen.dtype) == expected
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_precision_asked_for_is_used(machine, precision):
+    machine(False, precision == "float32")
+    assert choose(train(precision=precision)).dtype is getattr(torch, precision)
+
+
+def test_cuda_that_is_absent(machine):
+    machine(False, False)
+    with pytest.raises(InputError, match=r"train\.device is 'cuda', but torch finds no CUDA device here: use auto"):
+        choose(train(device="cuda"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_runs_products_in_that_type_and_leaves_weights_alone(dtype):
+    layer = torch.nn.Linear(4, 4)
+    with Compute(torch.device("cpu"), dtype).autocast():
+        assert layer(torch.ones(1, 4)).dtype is dtype
+    assert layer.weight.dtype is torch.float32
+
+
+def test_the_processor_answers():
+    assert compute.cpu_multiplies_bfloat16() in (True, False)

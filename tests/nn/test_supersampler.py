@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vitpipe.data.batches import to_uint8, unit
+from vitpipe.nn.supersampler import SuperSampler, upsample
+
+
+def model(**changes) -> SuperSampler:
+    torch.manual_seed(0)
+    shape = {"size": 12, "scale": 2, "patch": 3, "dim": 16, "depth": 2, "heads": 2, "mlp": 2.0}
+    rest = {"position": "learned", "skip": "bicubic", "width": 8, "blocks": 1}
+    return SuperSampler(**(shape | rest | changes)).eval()
+
+
+@pytest.mark.parametrize("patch", [1, 2, 3, 6, 12])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+@pytest.mark.parametrize("skip", ["nearest", "bicubic"])
+def test_untrained_is_exactly_its_skip(patch, scale, skip):
+    lr = torch.rand(2, 3, 12, 12) * 2 - 1
+    out = model(patch=patch, scale=scale, skip=skip)(lr)
+    assert out.shape == (2, 3, 12 * scale, 12 * scale)
+    assert torch.equal(out, upsample(lr, scale, skip))
+
+
+@pytest.mark.parametrize("patch", [1, 2, 3, 6])
+def test_one_step_uses_every_weight(patch):
+    """After the last layer has left zero, gradients reach all parameters."""
+    net, lr = model(patch=patch), torch.randn(2, 3, 12, 12)
+    torch.nn.init.normal_(net.last.weight, std=0.1)
+    net(lr).square().mean().backward()
+    silent = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert silent == []
+
+
+def test_prediction_is_added_where_it_belongs():
+    """A last layer that writes one constant per channel and sub-pixel: pixel shuffle lays it out as colours."""
+    net, lr = model(), torch.zeros(1, 3, 12, 12)
+    net.last.bias.data = torch.tensor([1.0] * 4 + [2.0] * 4 + [3.0] * 4)
+    assert torch.equal(net(lr)[0].mean(dim=(1, 2)), torch.tensor([1.0, 2.0, 3.0]))
+
+
+@pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_upsample_agrees_with_pillow(method, scale):
+    # of medium contrast: Pillow clips to 0..255 between its two passes, torch after both
+    image = np.random.default_rng(0).integers(64, 192, (12, 12, 3), np.uint8)
+    ours = to_uint8(upsample(unit(torch.from_numpy(image)).permute(2, 0, 1)[None], scale, method))[0].permute(1, 2, 0)
+    theirs = Image.fromarray(image).resize((12 * scale, 12 * scale), getattr(Image.Resampling, method.upper()))
+    error = np.abs(ours.numpy().astype(int) - np.asarray(theirs).astype(int)).max()
+    assert error <= (0 if method == "nearest" else 1)
+
+
+def test_settings_that_name_no_method():
+    with pytest.raises((ValueError, NotImplementedError)):
+        upsample(torch.zeros(1, 3, 4, 4), 2, "cubic")

@@ -1,0 +1,214 @@
+"""Scores: those of the model stand beside bicubic's, and are right where the right number is known."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from vitpipe.data.batches import Packed, load, unit
+from vitpipe.figures.supersample import draw
+from vitpipe.metrics.image_quality import PROTOCOL, image_quality
+from vitpipe.nn.compute import Compute
+from vitpipe.tasks import supersample, task
+from vitpipe.training.checkpoint import save_weights
+
+CPU = Compute(torch.device("cpu"), torch.float32)
+MEASURES = ["mse", "mse01", "psnr", "ssim", "psnr_y", "ssim_y"]
+
+
+@pytest.fixture
+def test(packed) -> Packed:
+    return Packed(packed / "test")
+
+
+@pytest.fixture
+def untrained(settings):
+    torch.manual_seed(0)
+    return supersample.build(settings())
+
+
+@pytest.fixture
+def changed(untrained):
+    """A model that predicts something of its own."""
+    torch.nn.init.normal_(untrained.last.weight, std=0.02)
+    return untrained
+
+
+def test_tasks_are_found_by_name():
+    assert task("supersample") is supersample
+
+
+def test_untrained_model_scores_exactly_as_bicubic(untrained, test, settings):
+    metrics, table = supersample.evaluate(untrained, test, settings(), CPU)
+    assert metrics["gain"] == {"psnr": 0, "mse_ratio": 1}
+    assert {name: metrics[name] for name in MEASURES} == metrics["bicubic"]
+    assert metrics["bicubic"] == {n: supersample.baseline(test, settings())["bicubic"][n] for n in MEASURES}
+    assert (table["psnr"] == table["bicubic_psnr"]).all()
+
+
+def test_metrics_have_the_keys_that_scripts_rely_on(changed, test, settings):
+    metrics, table = supersample.evaluate(changed, test, settings(), CPU)
+    assert list(metrics) == [*MEASURES, "bicubic", "gain", "images", "seconds", "parameters"]
+    assert list(metrics["bicubic"]) == MEASURES
+    assert metrics["images"] == 12
+    assert metrics["seconds"] > 0
+    assert metrics["parameters"] == sum(p.numel() for p in changed.parameters())
+    assert list(table.columns) == [*MEASURES, *(f"bicubic_{name}" for name in MEASURES)]
+    assert list(table.index) == list(test.samples.index)
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_metrics_are_means_over_images_of_what_is_in_the_table(changed, test, settings):
+    metrics, table = supersample.evaluate(changed, test, settings(), CPU)
+    for name in MEASURES:
+        assert metrics[name] == pytest.approx(table[name].mean(), rel=1e-5)
+    assert metrics["gain"]["psnr"] == pytest.approx(metrics["psnr"] - metrics["bicubic"]["psnr"])
+    assert metrics["gain"]["mse_ratio"] == pytest.approx(metrics["mse"] / metrics["bicubic"]["mse"], rel=1e-5)
+    assert metrics["mse"] == pytest.approx(4 * metrics["mse01"], rel=1e-4)
+    assert metrics["psnr"] != metrics["bicubic"]["psnr"]
+
+
+def test_scores_belong_to_the_image_of_their_id(changed, test, settings):
+    _, table = supersample.evaluate(changed, test, settings(), CPU)
+    for row in (0, 7):
+        lr, hr = test.take("lr", np.array([row])), test.take("hr", np.array([row]))
+        alone = image_quality(supersample.predict(changed, lr, CPU.device), hr, 2)
+        assert table.iloc[row]["psnr"] == pytest.approx(alone["psnr"][0], rel=1e-6)
+
+
+def test_no_score_depends_on_the_batch(changed, test, settings, monkeypatch):
+    scores = []
+    for batch in (1, 5, 32):
+        monkeypatch.setattr(supersample, "BATCH", batch)
+        _, table = supersample.evaluate(changed, test, settings(), CPU)
+        shown = supersample.validate(changed, test, CPU, settings().train)
+        scores.append((table, shown, supersample.baseline(test, settings())))
+    for table, shown, baseline in scores[1:]:
+        pd.testing.assert_frame_equal(table, scores[0][0], rtol=1e-3)  # a pixel may round to the next level
+        assert shown == pytest.approx(scores[0][1], rel=1e-5)
+        assert baseline == scores[0][2]
+
+
+def test_scoring_twice_gives_the_same_and_leaves_the_model_alone(changed, test, settings):
+    before = {name: tensor.clone() for name, tensor in changed.state_dict().items()}
+    changed.train()
+    first = supersample.evaluate(changed, test, settings(), CPU)[1]
+    second = supersample.evaluate(changed, test, settings(), CPU)[1]
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+    assert not changed.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in changed.state_dict().items())
+
+
+def test_a_perfect_model_reaches_the_cap(test, settings, untrained, monkeypatch):
+    hr = test.take("hr", np.arange(12))
+    monkeypatch.setattr(supersample, "predict", lambda model, lr, device: hr)
+    metrics, _ = supersample.evaluate(untrained, test, settings(), CPU)
+    assert (metrics["mse"], metrics["psnr"], metrics["ssim"], metrics["gain"]["mse_ratio"]) == (0, 100, 1, 0)
+
+
+def test_baseline_has_all_four_and_the_protocol(test, settings):
+    scores = supersample.baseline(test, settings())
+    assert list(scores) == ["nearest", "bilinear", "bicubic", "lanczos", "images", "protocol"]
+    assert all(list(scores[name]) == MEASURES for name in list(scores)[:4])
+    assert scores["images"] == 12
+    assert scores["protocol"] == PROTOCOL
+    assert scores["nearest"]["psnr"] < scores["bilinear"]["psnr"] < scores["bicubic"]["psnr"]
+
+
+@pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic", "lanczos"])
+def test_interpolations_are_pillows(test, method):
+    lr = test.take("lr", np.arange(12)) // 2 + 64  # of medium contrast: Pillow clips between its two passes
+    ours = supersample.interpolated(method, 2)(lr)
+    assert ours.dtype == np.uint8
+    for image, made in zip(lr, ours, strict=True):
+        theirs = np.asarray(Image.fromarray(image).resize((24, 24), getattr(Image.Resampling, method.upper())))
+        assert np.abs(made.astype(int) - theirs.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("mse", 0.25), ("l1", 0.5), ("charbonnier", (0.25 + 1e-6) ** 0.5)])
+def test_losses_of_a_known_error(kind, expected):
+    output, target = torch.full((2, 3, 4, 4), 0.25), torch.full((2, 3, 4, 4), -0.25)
+    assert float(supersample.distance(output, target, kind)) == pytest.approx(expected)
+
+
+def test_psnr_of_a_known_error():
+    """An error of 1 on [-1, 1] is half of the range: 10 log10(4) dB."""
+    zeros = torch.zeros(2, 3, 4, 4)
+    assert supersample.psnr(zeros, zeros + 1).tolist() == pytest.approx([6.0206, 6.0206])
+    assert supersample.psnr(zeros + 9, zeros + 1)[0] > 90  # clipped, as the picture would be
+
+
+def test_shown_psnr_agrees_with_the_reported_one(changed, test, settings):
+    shown = supersample.validate(changed, test, CPU, settings().train)
+    metrics, _ = supersample.evaluate(changed, test, settings(), CPU)
+    assert shown["val_psnr"] == pytest.approx(metrics["psnr"], abs=0.05)
+    assert shown["val_bicubic_psnr"] == pytest.approx(metrics["bicubic"]["psnr"], abs=0.05)
+
+
+def test_loss_is_that_of_the_batch(changed, packed, settings):
+    batch = load(Packed(packed / "train"), np.arange(8), CPU.device)
+    loss, shown = supersample.loss(changed, batch, settings(**{"train.loss": "mse"}).train)
+    error = changed(unit(batch.lr)) - unit(batch.hr)
+    assert float(loss.detach()) == pytest.approx(float(error.detach().square().mean()))
+    assert loss.requires_grad
+    assert not shown["psnr"].requires_grad
+
+
+def test_examples_show_what_was_scored(changed, test, settings):
+    _, table = supersample.evaluate(changed, test, settings(), CPU)
+    shown = supersample.examples(changed, test, table, CPU)
+    assert list(shown) == ["gallery", "best", "worst"]
+    gain = table["psnr"] - table["bicubic_psnr"]
+    assert shown["best"]["ids"][0] == gain.idxmax()
+    assert shown["worst"]["ids"][0] == gain.idxmin()
+    assert shown["gallery"]["ids"][0] == table.index[0]
+    assert shown["gallery"]["ids"][-1] == table.index[-1]
+    for part in shown.values():
+        for i, sample in enumerate(part["ids"]):
+            row = np.array([test.samples.index.get_loc(sample)])
+            np.testing.assert_array_equal(part["hr"][i], test.take("hr", row)[0])
+            np.testing.assert_array_equal(part["lr"][i], test.take("lr", row)[0])
+            for name in ("model", "bicubic"):
+                scores = image_quality(part[name][i : i + 1], part["hr"][i : i + 1], 2)
+                assert part[f"psnr_{name}"][i] == pytest.approx(scores["psnr"][0], abs=1e-3)
+
+
+def test_figures_are_drawn_with_their_captions(changed, test, settings, tmp_path):
+    _, table = supersample.evaluate(changed, test, settings(), CPU)
+    columns = ["train_loss", "val_loss", "train_psnr", "val_psnr", "val_bicubic_psnr"]
+    curve = pd.DataFrame({"epoch": [1, 2], "step": [5, 10], "lr": [1, 0.5]} | {name: [20.0, 21.0] for name in columns})
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    draw(supersample.examples(changed, test, table, CPU), curve, folder)
+    captions = json.loads((folder / "captions.json").read_text())
+    assert set(captions) == {path.name for path in folder.glob("*.png")}
+    assert {"curve.png", "gallery.png", "best.png", "worst.png", "hero.png"} == set(captions)
+    assert all(text["title"] and text["caption"] for text in captions.values())
+
+
+def test_stages_write_what_they_promise(packed, stage, settings, untrained, tmp_path):
+    done = stage("baseline")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "reports" / "baseline.json").read_text())["images"] == 12
+
+    done = stage("evaluate")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "evaluate: models/model.safetensors is missing: run the train stage first (dvc repro train)\n",
+    )
+    save_weights(tmp_path / "models" / "model.safetensors", untrained.state_dict(), {"epoch": 2})
+    curve = {"epoch": [1], "step": [5], "lr": [1.0], "train_loss": [1.0], "val_loss": [1.0]}
+    curve |= {"train_psnr": [20.0], "val_psnr": [20.0], "val_bicubic_psnr": [20.0]}
+    pd.DataFrame(curve).to_csv(tmp_path / "reports" / "curve.csv", index=False)
+    done = stage("evaluate")
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "reports" / "metrics.json").read_text())
+    assert {*MEASURES, "bicubic", "gain", "images", "seconds", "parameters", "protocol"} <= set(metrics)
+    assert metrics["gain"] == {"psnr": 0, "mse_ratio": 1}
+    assert metrics["epoch"] == 2
+    rows = pd.read_csv(tmp_path / "reports" / "metrics.csv", index_col="id")
+    assert list(rows.index) == list(Packed(packed / "test").samples.index)
+    assert (tmp_path / "reports" / "figures" / "gallery.png").exists()

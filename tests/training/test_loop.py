@@ -1,0 +1,286 @@
+"""Training in this process, on toy pictures; kills and restarts are in test_resume.py."""
+
+import copy
+import json
+import math
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+
+from vitpipe.data.batches import Packed, shuffled
+from vitpipe.errors import InputError
+from vitpipe.nn.compute import Compute
+from vitpipe.tasks import supersample
+from vitpipe.training import loop
+from vitpipe.training.checkpoint import Resume, load_weights, resume_folder, save_weights, weights_facts
+from vitpipe.training.loop import Training, train
+
+CPU = Compute(torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture
+def trained(packed, settings, tmp_path):
+    """Trains into a named folder; gives the folder with model.safetensors and curve.csv."""
+
+    def run(name: str, task=supersample, **changes):
+        folder = tmp_path / name
+        train(task, settings(**changes), packed, CPU, Resume(folder / "scratch"), folder, folder / "curve.csv")
+        return folder
+
+    return run
+
+
+def training(packed, settings, **changes) -> Training:
+    return Training(supersample, settings(**changes), Packed(packed / "train"), Packed(packed / "val"), CPU)
+
+
+def test_learns_more_than_bicubic_knows(trained):
+    changes = {"train.epochs": 50, "train.lr": 0.01, "train.ema": 0.9, "train.loss": "mse"}
+    curve = pd.read_csv(trained("a", **changes) / "curve.csv")
+    gain = curve["val_psnr"] - curve["val_bicubic_psnr"]
+    assert gain.iloc[-1] > 1.0
+    assert curve["train_loss"].iloc[-1] < 0.8 * curve["train_loss"].iloc[0]
+
+
+def test_the_same_settings_give_the_same_bytes_and_another_seed_does_not(trained):
+    torch.manual_seed(1)
+    first = trained("a")
+    torch.manual_seed(2)
+    again, other = trained("b"), trained("c", seed=1)
+    assert (first / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
+    assert (first / "curve.csv").read_bytes() == (again / "curve.csv").read_bytes()
+    assert (first / "model.safetensors").read_bytes() != (other / "model.safetensors").read_bytes()
+
+
+def test_curve_has_a_row_per_epoch(trained):
+    curve = pd.read_csv(trained("a", **{"train.epochs": 3}) / "curve.csv")
+    assert list(curve["epoch"]) == [1, 2, 3]
+    assert list(curve["step"]) == [5, 10, 15]
+    assert {"lr", "train_loss", "train_psnr", "val_loss", "val_psnr", "val_bicubic_psnr"} <= set(curve)
+    assert curve["val_bicubic_psnr"].nunique() == 1
+
+
+def test_first_row_is_worked_out_by_hand(packed, settings, trained):
+    """Two plain steps of a one-epoch run with torch's own tools alone."""
+    changes = {"train.epochs": 1, "train.batch": 20, "train.ema": 0.0, "train.loss": "mse", "train.warmup": 0.0}
+    changes |= {"train.flip": False, "train.weight_decay": 0.1, "train.clip": 1e9}
+    made = settings(**changes)
+    torch.manual_seed(made.seed)
+    model = supersample.build(made)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.003, weight_decay=0.1)
+    losses = []
+    for step, batch in enumerate(shuffled(Packed(packed / "train"), 20, CPU.device, seed=0, epoch=0, flip=False)):
+        optimizer.param_groups[0]["lr"] = (0.003, 0.003)[step]
+        error = model(batch.lr / 127.5 - 1) - (batch.hr / 127.5 - 1)
+        loss = error.square().mean()
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    folder = trained("a", **changes)
+    found = supersample.build(made)
+    load_weights(folder / "model.safetensors", found)
+    for name, expected in model.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], expected, rtol=1e-4, atol=1e-6, msg=name)
+    assert pd.read_csv(folder / "curve.csv")["train_loss"][0] == pytest.approx(sum(losses) / 2, rel=1e-4)
+
+
+def test_averaged_weights_follow_the_model(packed, settings):
+    run = training(packed, settings, **{"train.ema": 0.5})
+    weight = run.averaged.last.bias.clone()
+    for step, batch in enumerate(shuffled(run.train, 8, CPU.device, seed=0, epoch=0, flip=False)):
+        run.learn(batch)
+        decay = min(0.5, (1 + step) / (10 + step))
+        weight = decay * weight + (1 - decay) * run.model.last.bias.detach()
+        torch.testing.assert_close(run.averaged.last.bias, weight)
+    assert not torch.equal(run.averaged.last.bias, run.model.last.bias)
+
+
+def test_gradients_are_clipped_to_their_norm(packed, settings, monkeypatch):
+    norms = []
+    step = torch.optim.AdamW.step
+
+    def watched(self, *args, **kwargs):
+        norms.append(torch.nn.utils.get_total_norm([p.grad for g in self.param_groups for p in g["params"]]))
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    run = training(packed, settings, **{"train.clip": 1e-3})
+    for batch in shuffled(run.train, 8, CPU.device, seed=0, epoch=0, flip=False):
+        run.learn(batch)
+    assert max(norms) == pytest.approx(1e-3, rel=1e-3)
+
+
+class Planned:
+    """The task, with validation scores that were planned."""
+
+    BEST = supersample.BEST
+    build = staticmethod(supersample.build)
+    loss = staticmethod(supersample.loss)
+
+    def __init__(self, scores):
+        self.scores = list(scores)
+        self.seen = []
+
+    def validate(self, model, packed, compute, train):
+        assert packed.folder.name == "val"
+        self.seen.append(copy.deepcopy(model.state_dict()))
+        return {"val_loss": 0.0, "val_psnr": self.scores[len(self.seen) - 1]}
+
+
+def test_checkpoint_is_the_best_epoch_on_validation(trained, settings):
+    task = Planned([1, 5, 2, 5])
+    folder = trained("a", task, **{"train.epochs": 4})
+    facts = weights_facts(folder / "model.safetensors")
+    assert (facts["epoch"], facts["val_psnr"]) == (2, 5)
+    assert facts["settings"] == settings(**{"train.epochs": 4}).model_dump()
+    model = supersample.build(settings())
+    load_weights(folder / "model.safetensors", model)
+    kept = model.state_dict()
+    assert all(torch.equal(kept[name], task.seen[1][name]) for name in kept)
+    assert not all(torch.equal(kept[name], task.seen[3][name]) for name in kept)
+
+
+def test_test_images_are_not_needed(packed, trained):
+    whole = trained("a")
+    shutil.rmtree(packed / "test")
+    assert (trained("b") / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["mse", "l1", "charbonnier"])
+@pytest.mark.parametrize("patch", [1, 6])
+def test_every_loss_and_patch_trains(trained, kind, patch):
+    folder = trained("a", **{"train.loss": kind, "model.patch": patch, "train.epochs": 1})
+    assert math.isfinite(pd.read_csv(folder / "curve.csv")["train_loss"][0])
+
+
+def test_bfloat16_trains(packed, settings, tmp_path):
+    compute = Compute(torch.device("cpu"), torch.bfloat16)
+    train(supersample, settings(), packed, compute, Resume(tmp_path / "r"), tmp_path / "m", tmp_path / "curve.csv")
+    assert pd.read_csv(tmp_path / "curve.csv")["val_psnr"].notna().all()
+
+
+class Exploding(Planned):
+    """The loss becomes not finite at the given step."""
+
+    def __init__(self, step, value):
+        super().__init__([1] * 9)
+        self.left, self.value = step, value
+
+    def loss(self, model, batch, train):
+        loss, shown = supersample.loss(model, batch, train)
+        self.left -= 1
+        return (loss * self.value if self.left < 0 else loss), shown
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_loss_that_is_not_finite_stops_with_one_line_and_keeps_the_last_state(trained, tmp_path, value):
+    with pytest.raises(
+        InputError, match=rf"the loss became {value} in epoch 2, batch 3: lower train\.lr \(now 0\.003\)"
+    ) as caught:
+        trained("a", Exploding(7, value))
+    assert "\n" not in str(caught.value)
+    state = Resume(tmp_path / "a" / "scratch").load(CPU.device)
+    assert (state["epoch"], state["batch"]) == (1, 0)  # the end of epoch 1
+    assert all(tensor.isfinite().all() for tensor in state["model"].values())
+    assert not (tmp_path / "a" / "model.safetensors").exists()
+    assert not (tmp_path / "a" / "curve.csv").exists()
+
+
+def test_validation_that_is_not_finite_stops_too(trained):
+    with pytest.raises(InputError, match="val_psnr became nan in epoch 1"):
+        trained("a", Planned([math.nan, 1]))
+
+
+def test_scratch_is_removed_when_done(trained):
+    assert not (trained("a") / "scratch").exists()
+
+
+def test_killed_between_writing_and_clearing_up_ends_the_same(trained, monkeypatch, tmp_path):
+    whole = trained("a")
+    with monkeypatch.context() as patch:
+        patch.setattr(Resume, "clear", lambda self: None)
+        trained("b")
+    assert (tmp_path / "b" / "scratch").exists()
+    again = trained("b")
+    assert (again / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert (again / "curve.csv").read_bytes() == (whole / "curve.csv").read_bytes()
+    assert not (tmp_path / "b" / "scratch").exists()
+
+
+def test_resume_folder_belongs_to_settings_and_data(settings, monkeypatch, tmp_path):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    one = resume_folder(settings(), ["a", "b"])
+    assert one.parent == tmp_path / ".resume"
+    assert resume_folder(settings(), ["a", "b"]) == one
+    assert resume_folder(settings(recipe="other name, same run"), ["a", "b"]) == one
+    others = [
+        settings(seed=1),
+        settings(**{"train.lr": 0.1}),
+        settings(**{"model.patch": 6}),
+        settings(**{"data.count": 9}),
+    ]
+    assert len({one, resume_folder(settings(), ["a", "c"]), *(resume_folder(s, ["a", "b"]) for s in others)}) == 6
+    monkeypatch.delenv("DVC_ROOT")
+    assert resume_folder(settings(), []).parent.name == ".resume"
+
+
+def test_scratch_of_other_settings_is_left_alone(packed, settings, tmp_path, monkeypatch):
+    """A run that stopped half-way does not leak into one with other settings."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+    def run(name, task=supersample, **changes):
+        made, folder = settings(**changes), tmp_path / name
+        train(task, made, packed, CPU, Resume(resume_folder(made, ["d"])), folder, folder / "curve.csv")
+        return (folder / "model.safetensors").read_bytes()
+
+    clean = run("clean", seed=5)
+    with pytest.raises(InputError):
+        run("broken", Exploding(7, math.nan))
+    assert len(list((tmp_path / ".resume").iterdir())) == 1
+    assert run("after", seed=5) == clean
+    assert len(list((tmp_path / ".resume").iterdir())) == 1
+
+
+def test_state_goes_through_the_file_unchanged(packed, settings, tmp_path):
+    run, other = training(packed, settings), training(packed, settings, seed=3)
+    for batch in list(shuffled(run.train, 8, CPU.device, seed=0, epoch=0, flip=False))[:3]:
+        run.learn(batch)
+    resume = Resume(tmp_path)
+    assert resume.load(CPU.device) is None
+    resume.save(run.state())
+    other.restore(resume.load(CPU.device))
+    assert (other.epoch, other.batch, other.sums, other.best["score"]) == (0, 3, run.sums, -math.inf)
+    for part in ("model", "averaged"):
+        ours, theirs = getattr(run, part).state_dict(), getattr(other, part).state_dict()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_weights_of_other_settings_are_refused(tmp_path, settings):
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(InputError, match=r"is missing: run the train stage first"):
+        load_weights(path, supersample.build(settings()))
+    save_weights(path, supersample.build(settings()).state_dict(), {"epoch": 1})
+    with pytest.raises(InputError, match=r"trained with other model settings than params\.yaml has: run dvc repro"):
+        load_weights(path, supersample.build(settings(**{"model.dim": 32})))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="is damaged"):
+        load_weights(path, supersample.build(settings()))
+
+
+def test_weights_hold_no_code(trained):
+    content = (trained("a") / "model.safetensors").read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert {entry["dtype"] for name, entry in header.items() if name != "__metadata__"} == {"F32"}
+
+
+def test_states_are_saved_now_and_then(packed, settings, tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(Resume, "save", lambda self, state: saved.append((state["epoch"], state["batch"])))
+    training(packed, settings).run(Resume(tmp_path))
+    assert saved == [(e, b) for e in (0, 1) for b in range(1, 6)][:5] + [(1, 0)] + [(1, b) for b in range(1, 6)] + [
+        (2, 0)
+    ]
