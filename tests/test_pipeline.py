@@ -134,7 +134,9 @@ def test_a_change_runs_what_it_must_and_no_more(
 
 def stages_changed(status: str) -> set[str]:
     """Stages that `dvc status` names."""
-    return {line.strip(":\n") for line in status.splitlines() if line.endswith(":") and not line.startswith((" ", "\t"))}
+    return {
+        line.strip(":\n") for line in status.splitlines() if line.endswith(":") and not line.startswith((" ", "\t"))
+    }
 
 
 def test_trials_are_run_and_compared(repository: Path) -> None:
@@ -150,7 +152,7 @@ def test_trials_are_run_and_compared(repository: Path) -> None:
     call(repository, "dvc", "plots", "diff", "patch3", "patch6", "--out", "plots")
     page = (repository / "plots/index.html").read_text()
     assert "queries.png" in page
-    assert "src=\"http" not in page, "the page needs the network"
+    assert 'src="http' not in page, "the page needs the network"
 
 
 def test_a_trial_in_a_copy_of_the_workspace(repository: Path) -> None:
