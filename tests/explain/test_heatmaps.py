@@ -162,6 +162,10 @@ def test_sharpest_head_is_the_one_furthest_from_uniform():
     mean[2, 1, 1, 1] = 16
     assert sharpest(mean) == (2, 1)
     assert sharpest(mean[:2]) == (1, 0)
+    mean[0, 0, :2], mean[0, 0, 2:] = 2, 0  # half of the patches: ln 2 = 0.69
+    mean[0, 1] = 8 / 15
+    mean[0, 1, 0, 0] = 8  # half of the attention on one patch: 0.73
+    assert sharpest(mean[:2]) == (0, 1)
 
 
 def test_drawn_with_captions(model, test, tmp_path):
