@@ -106,7 +106,5 @@ def test_files_are_opened_read_only(train):
 
 
 def test_missing_part_says_what_to_run(tmp_path):
-    with pytest.raises(
-        InputError, match=r"test holds no packed images: run the downsample stage \("
-    ):
+    with pytest.raises(InputError, match=r"test holds no packed images: run the downsample stage \("):
         Packed(tmp_path / "test")

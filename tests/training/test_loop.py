@@ -20,6 +20,15 @@ from vitpipe.training.loop import Training, train
 CPU = Compute(torch.device("cpu"), torch.float32)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Several threads have nothing to gain on tiny tensors; the processes of test_resume.py use all."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def trained(packed, settings, tmp_path):
     """Trains into a named folder; gives the folder with model.safetensors and curve.csv."""
