@@ -1,9 +1,9 @@
 # Everything starts here: `make repro` and `make test` set up what they need.
 PYTHON ?= python3
 VENV := .venv
-BIN := $(CURDIR)/$(VENV)/bin
+BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-export PATH := $(BIN):$(PATH)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup repro test lint format lock clean
 
@@ -40,5 +40,5 @@ lock: $(READY)  ## write the installed versions to requirements.lock
 	@{ echo "# Exact versions that vitpipe is tested with; written by \`make lock\`."; \
 	pip freeze --all --exclude-editable | sed "s/+cpu$$//" | grep -vE "^(nvidia-|triton|cuda-|pip==)"; } > requirements.lock
 
-clean:  ## remove .venv and all outputs; the DVC cache stays
-	rm -rf $(VENV) .resume data/raw data/packed data/split.csv models
+clean:  ## remove .venv, scratch and what the stages wrote; the DVC cache and what git keeps stay
+	rm -rf $(VENV) .resume data/raw data/packed data/split.csv models reports/figures reports/heatmaps reports/index.html

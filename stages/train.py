@@ -15,12 +15,13 @@ def main(settings: Settings) -> None:
 
     packed = Path("data/packed")
     digests = [Packed(packed / part).digest for part in ("train", "val")]
+    compute = choose(settings.train)
     train(
         task(settings.task.name),
         settings,
         packed,
-        choose(settings.train),
-        Resume(resume_folder(settings, digests)),
+        compute,
+        Resume(resume_folder(settings, digests, compute)),
         Path("models"),
         Path("reports/curve.csv"),
     )

@@ -21,12 +21,34 @@ from vitpipe.data.sources import LANDMARKS
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ROOT = Path(__file__).parents[1]
 PARAMS: dict[str, Any] = {
-    "recipe": "test",
+    "recipe": "supersample",
     "seed": 0,
     "data": {"name": "folder", "size": 24, "scale": 2},
-    "task": {"name": "supersample"},
-    "model": {"patch": 3, "dim": 16, "depth": 2, "heads": 2, "mlp": 2.0, "width": 8, "blocks": 1},
-    "train": {"epochs": 2, "batch": 8, "lr": 0.003, "precision": "float32", "device": "cpu"},
+    "task": {"name": "supersample", "target": None},
+    "model": {
+        "patch": 3,
+        "dim": 16,
+        "depth": 2,
+        "heads": 2,
+        "mlp": 2.0,
+        "position": "learned",
+        "skip": "bicubic",
+        "width": 8,
+        "blocks": 1,
+    },
+    "train": {
+        "epochs": 2,
+        "batch": 8,
+        "lr": 0.003,
+        "weight_decay": 0.0,
+        "warmup": 0.05,
+        "ema": 0.99,
+        "clip": 1.0,
+        "loss": "charbonnier",
+        "flip": True,
+        "precision": "float32",
+        "device": "cpu",
+    },
 }
 IN_PART = {"train": 40, "val": 8, "test": 12}
 

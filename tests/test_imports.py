@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "metrics": set(),
     "data": set(),
 }
+TASKS = ("supersample",)
 GROUND = {"config", "errors", "files", "progress", "stage"}
 REGISTRIES = {"vitpipe.data.sources", "vitpipe.tasks", "vitpipe.figures"}  # they import modules by name
 
@@ -42,8 +43,8 @@ def imports(path: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] in ("vitpipe", "stages") and path_of(name)}
 
 
-def closure(path: Path, task: str) -> set[Path]:
-    """All files of ours with content that running `path` may import, for the given task."""
+def closure(path: Path) -> set[Path]:
+    """All files of ours with content that running `path` may import, whatever the task."""
     seen, waiting = set(), [path]
     while waiting:
         current = waiting.pop()
@@ -56,7 +57,8 @@ def closure(path: Path, task: str) -> set[Path]:
             waiting += [found for name in parents if (found := path_of(name))]
             if module in REGISTRIES:
                 room = (ROOT / path_of(module)).parent
-                by_name = [f"{task}.py"] if module == "vitpipe.figures" else [file.name for file in room.glob("*.py")]
+                names = [f"{task}.py" for task in TASKS]
+                by_name = names if module == "vitpipe.figures" else [file.name for file in room.glob("*.py")]
                 waiting += [(room / name).relative_to(ROOT) for name in by_name]
     seen.add(path.parent / "__init__.py")  # run by python -m
     return {path for path in seen if (ROOT / path).read_text().strip()}
@@ -83,7 +85,7 @@ def test_directions() -> None:
 def test_figures_and_metrics_know_no_model() -> None:
     for room in ("figures", "metrics"):
         for path in (ROOT / "vitpipe" / room).glob("*.py"):
-            reached = closure(path.relative_to(ROOT), "supersample")
+            reached = closure(path.relative_to(ROOT))
             assert not [p for p in reached if p.parts[1] in ("nn", "tasks", "training", "explain")], path
 
 
@@ -96,12 +98,12 @@ def test_deps_are_what_the_stage_imports(stage: str) -> None:
     for dep in [dep for dep in code if dep.suffix != ".html"]:  # a page's template is read, not imported
         files = (ROOT / dep).rglob("*.py") if (ROOT / dep).is_dir() else [ROOT / dep]
         listed |= {file.relative_to(ROOT) for file in files if file.read_text().strip()}
-    needed = closure(Path("stages") / f"{stage}.py", "supersample")
+    needed = closure(Path("stages") / f"{stage}.py")
     assert needed - listed == set(), "imported, but not in deps"
     assert listed - needed == set(), "in deps, but not imported"
 
 
 def test_every_file_belongs_to_a_stage() -> None:
-    reached = set().union(*(closure(Path("stages") / f"{stage}.py", "supersample") for stage in PIPELINE["stages"]))
+    reached = set().union(*(closure(Path("stages") / f"{stage}.py") for stage in PIPELINE["stages"]))
     all_files = {p.relative_to(ROOT) for p in ROOT.glob("vitpipe/**/*.py") if p.read_text().strip()}
     assert all_files - reached == set(), "no stage uses these"

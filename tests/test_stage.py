@@ -48,7 +48,7 @@ def probe(tmp_path, params):
 
 def test_success(probe):
     process = probe("pass")
-    assert process.communicate() == ("test False\n", "")
+    assert process.communicate() == ("supersample False\n", "")
     assert process.returncode == 0
 
 

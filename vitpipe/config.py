@@ -31,7 +31,7 @@ class Data(Section):
     root: str | None = None
     count: Annotated[Whole, Field(ge=3)] | None = None
     size: Annotated[Whole, Field(ge=8, le=4096)] = 192
-    scale: Annotated[Whole, Field(ge=1, le=16)] = 4
+    scale: Annotated[Whole, Field(ge=2, le=16)] = 4
     fit: Literal["stretch", "crop"] = "stretch"
     split: Literal["random", "official", "identity"] = "random"
     test: Share = 0.1
@@ -53,55 +53,66 @@ class Data(Section):
 class Task(Section):
     """What is learned."""
 
-    name: Literal["supersample"] = "supersample"
-    target: None = None
+    name: Literal["supersample"]
+    target: None
 
 
 class Model(Section):
     """The encoder and what stands around it."""
 
-    patch: Annotated[Whole, Field(ge=1)] = 3
-    dim: Annotated[Whole, Field(ge=4)] = 192
-    depth: Annotated[Whole, Field(ge=1, le=64)] = 2
-    heads: Annotated[Whole, Field(ge=1)] = 8
-    mlp: Annotated[float, Field(gt=0, le=16)] = 4.0
-    position: Literal["none", "learned", "sincos"] = "learned"
-    skip: Literal["nearest", "bicubic"] = "bicubic"
-    width: Annotated[Whole, Field(ge=4)] = 48
-    blocks: Annotated[Whole, Field(ge=0, le=32)] = 2
+    patch: Annotated[Whole, Field(ge=1)]
+    dim: Annotated[Whole, Field(ge=4)]
+    depth: Annotated[Whole, Field(ge=1, le=64)]
+    heads: Annotated[Whole, Field(ge=1)]
+    mlp: Annotated[float, Field(gt=0, le=16)]
+    position: Literal["none", "learned", "sincos"]
+    skip: Literal["nearest", "bicubic"]
+    width: Annotated[Whole, Field(ge=4)]
+    blocks: Annotated[Whole, Field(ge=0, le=32)]
 
 
 class Train(Section):
     """How it is learned."""
 
     epochs: Annotated[Whole, Field(ge=1)]
-    batch: Annotated[Whole, Field(ge=1)] = 32
+    batch: Annotated[Whole, Field(ge=1)]
     lr: Annotated[float, Field(gt=0, le=10)]
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    clip: Annotated[float, Field(gt=0)] = 1.0
-    loss: Literal["mse", "l1", "charbonnier"] = "charbonnier"
-    flip: bool = True
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    warmup: Annotated[float, Field(ge=0, lt=1)]
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    clip: Annotated[float, Field(gt=0)]
+    loss: Literal["mse", "l1", "charbonnier"]
+    flip: bool
+    precision: Literal["auto", "float32", "bfloat16"]
+    device: Literal["auto", "cpu", "cuda"]
 
 
 class Settings(Section):
     """Everything in `params.yaml`, checked as a whole."""
 
     recipe: str
-    seed: Annotated[Whole, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[Whole, Field(ge=0, lt=2**31)]
     data: Data
     task: Task
     model: Model
     train: Train
 
+    @field_validator("recipe")
+    @classmethod
+    def exists(cls, recipe: str) -> str:
+        recipes = tuple(sorted(path.stem for path in Path("conf/recipe").glob("*.yaml")))
+        if recipes and recipe not in recipes:
+            raise ValueError(f"must be one of {', '.join(recipes)}{nearest(recipe, recipes)}")
+        return recipe
+
     @model_validator(mode="after")
     def fields_agree(self) -> "Settings":
         data, model = self.data, self.model
         if data.size % data.scale:
-            fail("data.scale", data.scale, f"must divide data.size {data.size}", divisors(data.size, 16))
+            fail("data.scale", data.scale, f"must divide data.size {data.size}", divisors(data.size, 16)[1:])
+        smallest = 11 + 2 * data.scale
+        if data.size < smallest:
+            fail("data.size", data.size, f"must be at least {smallest}: SSIM's 11-pixel window and the border to crop")
         side = data.input_size
         if side % model.patch or side == model.patch:  # attention needs other patches to look at
             origin = f"(data.size {data.size} / data.scale {data.scale})"

@@ -40,8 +40,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        shutil.rmtree(path, ignore_errors=True)
+        old = path.with_name(f"{path.name}.old.tmp")
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            path.replace(old)
         temporary.replace(path)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

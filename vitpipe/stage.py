@@ -12,7 +12,7 @@ def run(main: Callable[[Settings], None]) -> None:
     """Loads `params.yaml`, calls `main` with it and turns foreseeable failures into one line.
 
     The settings are checked as a whole before `main` imports anything heavy. Exits with
-    status 1 on an `InputError` or on an operating system error (full disk, no permission), and
+    status 1 on an `InputError`, an operating system error (full disk, no permission) or too little memory, and
     with 130 when interrupted. Any other exception is a defect and keeps its traceback.
     """
     spec = sys.modules["__main__"].__spec__
@@ -25,6 +25,10 @@ def run(main: Callable[[Settings], None]) -> None:
     except OSError as error:
         where = f": {os.path.relpath(error.filename)}" if isinstance(error.filename, str) else ""
         sys.exit(f"{name}: {error.strerror or error}{where}")
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        sys.exit(f"{name}: not enough memory: lower train.batch or data.size ({str(error).splitlines()[0]:.120})")
     except KeyboardInterrupt:
         print(f"\n{name}: interrupted", file=sys.stderr)
         sys.exit(130)

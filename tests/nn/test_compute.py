@@ -7,8 +7,8 @@ from vitpipe.nn import compute
 from vitpipe.nn.compute import Compute, choose
 
 
-def train(**changes) -> Train:
-    return Train(epochs=1, lr=0.1, **changes)
+def train(device: str = "auto", precision: str = "auto") -> Train:
+    return Train.model_construct(device=device, precision=precision)
 
 
 @pytest.fixture

@@ -10,18 +10,12 @@ import pytest
 import yaml
 from PIL import Image
 
-PARAMS = {
-    "recipe": "test",
-    "data": {"name": "folder", "root": "photos", "size": 48, "scale": 4},
-    "task": {"name": "supersample"},
-    "model": {"patch": 3},
-    "train": {"epochs": 1, "lr": 0.001},
-}
-
 
 @pytest.fixture
-def workspace(tmp_path, monkeypatch) -> Path:
+def workspace(tmp_path, monkeypatch, params) -> Path:
     monkeypatch.chdir(tmp_path)
+    changes = {"data.root": "photos", "data.size": 48, "data.scale": 4}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params(**changes)))
     (tmp_path / "photos").mkdir()
     for number in range(6):
         Image.effect_noise((60, 50), 90 + number).save(tmp_path / "photos" / f"{number}.png")
@@ -29,7 +23,8 @@ def workspace(tmp_path, monkeypatch) -> Path:
 
 
 def fetch(limit: int | None = None, **data) -> subprocess.CompletedProcess:
-    Path("params.yaml").write_text(yaml.safe_dump(PARAMS | {"data": PARAMS["data"] | data}))
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    Path("params.yaml").write_text(yaml.safe_dump(content | {"data": content["data"] | data}))
     preexec = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit else None
     command = [sys.executable, "-m", "stages.fetch"]
     return subprocess.run(command, capture_output=True, text=True, preexec_fn=preexec)
@@ -94,7 +89,6 @@ def test_failure_keeps_what_was_there(workspace):
 
 def test_local_data_are_fetched_without_torch(workspace):
     code = "import sys; from stages.fetch import main; from vitpipe.config import load_settings; main(load_settings())"
-    Path("params.yaml").write_text(yaml.safe_dump(PARAMS))
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; print('torch' in sys.modules)"], capture_output=True, text=True, check=True
     )

@@ -9,17 +9,9 @@ import pytest
 import yaml
 from PIL import Image
 
-PARAMS = {
-    "recipe": "test",
-    "data": {"name": "folder", "root": "photos", "size": 48, "scale": 4},
-    "task": {"name": "supersample"},
-    "model": {"patch": 3},
-    "train": {"epochs": 1, "lr": 0.001},
-}
-
 
 @pytest.fixture
-def workspace(tmp_path, monkeypatch) -> Path:
+def workspace(tmp_path, monkeypatch, params) -> Path:
     """What the stages before leave behind, of a run on four images."""
     monkeypatch.chdir(tmp_path)
     bicubic = {"psnr": 27.5}
@@ -40,7 +32,7 @@ def workspace(tmp_path, monkeypatch) -> Path:
     (tmp_path / "data/packed").mkdir(parents=True)
     manifest = {part: {"images": count} for part, count in (("train", 2), ("val", 1), ("test", 1))}
     (tmp_path / "data/packed/manifest.json").write_text(json.dumps(manifest))
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params()))
     return tmp_path
 
 

@@ -221,19 +221,24 @@ def test_killed_between_writing_and_clearing_up_ends_the_same(trained, monkeypat
 
 def test_resume_folder_belongs_to_settings_and_data(settings, monkeypatch, tmp_path):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    one = resume_folder(settings(), ["a", "b"])
+    one = resume_folder(settings(), ["a", "b"], CPU)
     assert one.parent == tmp_path / ".resume"
-    assert resume_folder(settings(), ["a", "b"]) == one
-    assert resume_folder(settings(recipe="other name, same run"), ["a", "b"]) == one
+    assert resume_folder(settings(), ["a", "b"], CPU) == one
+    assert resume_folder(settings(recipe="trial01"), ["a", "b"], CPU) == one
     others = [
         settings(seed=1),
         settings(**{"train.lr": 0.1}),
         settings(**{"model.patch": 6}),
         settings(**{"data.count": 9}),
     ]
-    assert len({one, resume_folder(settings(), ["a", "c"]), *(resume_folder(s, ["a", "b"]) for s in others)}) == 6
+    other_type = Compute(CPU.device, torch.bfloat16)
+    assert resume_folder(settings(), ["a", "b"], other_type) != one
+    assert (
+        len({one, resume_folder(settings(), ["a", "c"], CPU), *(resume_folder(s, ["a", "b"], CPU) for s in others)})
+        == 6
+    )
     monkeypatch.delenv("DVC_ROOT")
-    assert resume_folder(settings(), []).parent.name == ".resume"
+    assert resume_folder(settings(), [], CPU).parent.name == ".resume"
 
 
 def test_scratch_of_other_settings_is_left_alone(packed, settings, tmp_path, monkeypatch):
@@ -242,7 +247,7 @@ def test_scratch_of_other_settings_is_left_alone(packed, settings, tmp_path, mon
 
     def run(name, task=supersample, **changes):
         made, folder = settings(**changes), tmp_path / name
-        train(task, made, packed, CPU, Resume(resume_folder(made, ["d"])), folder, folder / "curve.csv")
+        train(task, made, packed, CPU, Resume(resume_folder(made, ["d"], CPU)), folder, folder / "curve.csv")
         return (folder / "model.safetensors").read_bytes()
 
     clean = run("clean", seed=5)

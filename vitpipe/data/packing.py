@@ -106,7 +106,7 @@ def in_order(work: Callable[[str], Any], samples: Iterable[str]) -> Iterator[tup
 
     Threads, because decoding and resizing leave Python's lock, and results need no copying between processes.
     """
-    threads = os.cpu_count() or 1
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque = deque()
         for sample in samples:

@@ -18,7 +18,15 @@ from vitpipe.progress import progress
 
 FACES = 16  # images in the pictures
 MEASURED = 128  # images in the measures
-WEIGHTS_AT_ONCE = 2**26  # attention weights held at a time: 256 MB of float32
+WEIGHTS_AT_ONCE = 2**26  # attention weights recorded at a time: 256 MB of float32, or one image's if that is more
+
+PROTOCOL = {
+    "average": "mean over all queries of the images, per layer and head; above that the mean of all heads",
+    "self_weight": "attention that a token gives itself, 0 to 1",
+    "entropy": "entropy of a query's attention, itself included, over ln of the number of tokens, 0 to 1",
+    "distance": "mean distance between the centres of query and key, in pixels of the LR input",
+    "distance_uniform": "the same for attention that sees all tokens equally",
+}
 
 
 def attention_of(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> Iterator[Tensor]:
@@ -68,6 +76,7 @@ def measure(model: nn.Module, packed: Packed, device: torch.device) -> dict:
         **{name: round(float(values.mean()), 6) for name, values in means.items()},
         "distance_uniform": round(measures.uniform_distance(encoder.grid**2, encoder.patch, encoder.grid), 6),
         "images": len(rows),
+        "protocol": PROTOCOL,
         "layers": layers,
     }
 

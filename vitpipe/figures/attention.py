@@ -14,8 +14,8 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from vitpipe.figures.gallery import shortened
-from vitpipe.figures.style import DIFFERENCE, INK, MUTED, STRENGTH, Sheet, spread, styled
+from vitpipe.figures.style import DIFFERENCE, INK, MUTED, STRENGTH, Sheet, shortened, spread, styled
+from vitpipe.metrics.grid import token_at
 
 CLIP = 99.5
 WIDEST = 4.0  # doublings; beyond, a few patches without attention would drain the colour from all others
@@ -162,10 +162,10 @@ def outline(panel: Axes, box: Box, linewidth: float, hatch: str | None = None) -
 def with_own_token_empty(maps: np.ndarray, box: Box, image: np.ndarray) -> np.ndarray:
     """(L, H, rows, columns) with nan at the token whose pixel box in `image` this is."""
     rows, columns = maps.shape[-2:]
-    row = int((box[1] + box[3]) / 2 * rows / image.shape[0])
-    column = int((box[0] + box[2]) / 2 * columns / image.shape[1])
+    centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    token = token_at(*centre, image.shape[1] // columns, columns, rows)
     maps = maps.astype(np.float64)
-    maps[..., row, column] = np.nan
+    maps[..., token // columns, token % columns] = np.nan
     return maps
 
 

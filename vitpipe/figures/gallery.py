@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from vitpipe.figures.style import GREEN, INK, MUTED, ORANGE, STRENGTH, Sheet, enlarge, styled
+from vitpipe.figures.style import GREEN, INK, MUTED, ORANGE, STRENGTH, Sheet, enlarge, shortened, styled
 
 PANEL, GAP = 192, 6
 CLIP = 99.5
@@ -104,8 +104,3 @@ def hero(
                 weight = "bold" if column == 2 else "normal"
                 sheet.text(x + PANEL / 2, 6, names[column], size=12.5, weight=weight, ha="center", color=INK)
     return sheet.figure
-
-
-def shortened(sample: str, most: int = 24) -> str:
-    """The end of a long sample id, where names differ."""
-    return sample if len(sample) <= most else f"…{sample[1 - most :]}"

@@ -122,3 +122,8 @@ def enlarge(image: np.ndarray, side: int) -> np.ndarray:
 def spread(count: int, most: int) -> list[int]:
     """At most `most` of the indices 0 to count-1, evenly spread, the first and the last among them."""
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most))})
+
+
+def shortened(sample: str, most: int = 24) -> str:
+    """The end of a long sample id, where names differ."""
+    return sample if len(sample) <= most else f"…{sample[1 - most :]}"

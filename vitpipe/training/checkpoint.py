@@ -17,6 +17,7 @@ import vitpipe
 from vitpipe.config import Settings
 from vitpipe.errors import InputError
 from vitpipe.files import atomic_file
+from vitpipe.nn.compute import Compute
 
 
 def save_weights(path: Path, weights: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
@@ -51,14 +52,14 @@ def weights_facts(path: Path) -> dict[str, Any]:
         return json.loads(file.metadata()["facts"])
 
 
-def resume_folder(settings: Settings, digests: list[str]) -> Path:
+def resume_folder(settings: Settings, digests: list[str], compute: Compute) -> Path:
     """Scratch that belongs to exactly this training: `$DVC_ROOT/.resume/<hash of settings, code and data>`.
 
     Outside DVC the working directory is the root. `digests` name the data.
     """
     name = hashlib.blake2b(digest_size=8)
     parts = settings.model_dump(include={"seed", "data", "task", "model", "train"})
-    name.update(json.dumps([parts, digests, torch.__version__, torch.get_num_threads()]).encode())
+    name.update(json.dumps([parts, digests, torch.__version__, torch.get_num_threads(), str(compute)]).encode())
     package = Path(vitpipe.__file__).parent
     for path in sorted(path for room in ("nn", "tasks", "training", "data") for path in (package / room).rglob("*.py")):
         name.update(path.read_bytes())

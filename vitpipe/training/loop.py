@@ -1,7 +1,7 @@
 """The training loop: a function of the settings and the data, and nothing else.
 
 The order of the images depends on (seed, epoch) and the learning rate on the step, so a run that goes
-on from its last state ends with the same weights, bit for bit, as one that was never stopped.
+on from its last state ends with the same weights as one that was never stopped: bit for bit on a CPU.
 """
 
 import copy
@@ -108,7 +108,7 @@ class Training:
         value = self.finite("the loss", float(loss.detach()))
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), setting.clip)
+        self.finite("the gradient", float(nn.utils.clip_grad_norm_(self.model.parameters(), setting.clip)))
         self.optimizer.step()
         weight = 1 - ema_decay(self.step, setting.ema)
         torch._foreach_lerp_(list(self.averaged.parameters()), list(self.model.parameters()), weight)
