@@ -22,7 +22,7 @@ def main(settings: Settings) -> None:
     load_weights(weights, model)
 
     metrics, table = job.evaluate(model, packed, settings, compute)
-    facts = {"epoch": weights_facts(weights)["epoch"], "protocol": job.PROTOCOL}
+    facts = {"epoch": weights_facts(weights)["epoch"], "protocol": [job.PROTOCOL]}
     write_json(reports / "metrics.json", metrics | facts)
     with atomic_file(reports / "metrics.csv") as temporary:
         table.to_csv(temporary, float_format="%.6g")

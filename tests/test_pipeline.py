@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -140,20 +141,61 @@ def test_trials_are_run_and_compared(repository: Path) -> None:
     for stage in ("fetch", "split", "downsample", "baseline"):
         assert f"Stage '{stage}' didn't change, skipping" in output
     diff = json.loads(call(repository, "dvc", "metrics", "diff", "patch3", "patch6", "--json"))
-    changed = diff["diff"]["reports/metrics.json"]
+    changed = diff["reports/metrics.json"]
     assert {"psnr", "gain.psnr", "parameters"} <= set(changed)
     assert changed["psnr"]["old"] != changed["psnr"]["new"]
-    table = pd.read_csv(pd.io.common.StringIO(call(repository, "dvc", "exp", "show", "--csv")))
-    assert {"patch3", "patch6"} <= set(table["Experiment"].dropna())
+    table = pd.read_csv(pd.io.common.StringIO(call(repository, "dvc", "exp", "show", "--num", "2", "--csv")))
+    assert {"patch3", "patch6"} <= {*table["Experiment"].dropna(), *table["rev"].dropna()}
+    assert not [name for name in table if "protocol" in name]
     call(repository, "dvc", "plots", "diff", "patch3", "patch6", "--out", "plots")
     page = (repository / "plots/index.html").read_text()
     assert "queries.png" in page
     assert 'src="http' not in page, "the page needs the network"
 
 
-def test_a_trial_in_a_copy_of_the_workspace(repository: Path) -> None:
-    call(repository, "dvc", "exp", "run", "--temp", "--name", "heads2", "-S", "model.heads=2")
-    assert "heads2" in call(repository, "dvc", "exp", "list", "--name-only")
+def test_a_sweep_through_the_queue(repository: Path) -> None:
+    call(
+        repository,
+        "dvc",
+        "exp",
+        "run",
+        "--queue",
+        "-S",
+        "model.patch=3,6",
+        "-S",
+        "model.heads=2",
+        "-S",
+        "train.epochs=1",
+    )
+    call(repository, "dvc", "queue", "start")
+    for _ in range(120):
+        status = call(repository, "dvc", "queue", "status")
+        if "Running" not in status and "Queued" not in status:
+            break
+        time.sleep(1)
+    assert status.count("Success") == 2, status
+
+
+def test_a_killed_training_goes_on(repository: Path) -> None:
+    """DVC and its stage are killed in mid training; the next run says that it goes on, and nothing is left locked."""
+    setting = ("-S", "seed=7", "-S", "train.epochs=30")
+    process = subprocess.Popen(
+        ["dvc", "exp", "run", *setting],
+        cwd=repository,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    for _ in range(600):
+        if list(repository.glob(".resume/*/state.pt")):
+            break
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    output = call(repository, "dvc", "exp", "run", *setting)
+    assert "going on from epoch" in output
+    assert not list(repository.glob(".resume/*/state.pt"))
+    call(repository, "git", "checkout", "--", ".")
 
 
 @pytest.mark.parametrize(

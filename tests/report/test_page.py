@@ -69,14 +69,14 @@ def reports(tmp_path) -> Path:
         "images": 300,
         "parameters": 1234567,
         "epoch": 6,
-        "protocol": {"psnr": "in dB & on <RGB>"},
+        "protocol": [{"psnr": "in dB & on <RGB>"}],
     }
     heads = [{"self_weight": 0.1234 + i, "entropy": 1.5 + i, "distance": 20.0 + i} for i in range(4)]
     attention = {"self_weight": 0.321, "entropy": 2.222, "distance": 33.25, "distance_uniform": 50.5}
     attention |= {"layers": [{"heads": heads[:2]}, {"heads": heads[2:]}]}
     for name, content in (
         ("metrics", metrics),
-        ("baseline", baseline | {"images": 300, "protocol": {}}),
+        ("baseline", baseline | {"images": 300, "protocol": []}),
         ("attention", attention),
     ):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))

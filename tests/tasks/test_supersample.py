@@ -114,7 +114,7 @@ def test_baseline_has_all_four_and_the_protocol(test, settings):
     assert list(scores) == ["nearest", "bilinear", "bicubic", "lanczos", "images", "protocol"]
     assert all(list(scores[name]) == MEASURES for name in list(scores)[:4])
     assert scores["images"] == 12
-    assert scores["protocol"] == PROTOCOL
+    assert scores["protocol"] == [PROTOCOL]
     assert scores["nearest"]["psnr"] < scores["bilinear"]["psnr"] < scores["bicubic"]["psnr"]
 
 

@@ -233,10 +233,8 @@ def test_resume_folder_belongs_to_settings_and_data(settings, monkeypatch, tmp_p
     ]
     other_type = Compute(CPU.device, torch.bfloat16)
     assert resume_folder(settings(), ["a", "b"], other_type) != one
-    assert (
-        len({one, resume_folder(settings(), ["a", "c"], CPU), *(resume_folder(s, ["a", "b"], CPU) for s in others)})
-        == 6
-    )
+    folders = {resume_folder(other, ["a", "b"], CPU) for other in others}
+    assert len({one, resume_folder(settings(), ["a", "c"], CPU), *folders}) == 6
     monkeypatch.delenv("DVC_ROOT")
     assert resume_folder(settings(), [], CPU).parent.name == ".resume"
 

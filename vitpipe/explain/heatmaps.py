@@ -76,7 +76,7 @@ def measure(model: nn.Module, packed: Packed, device: torch.device) -> dict:
         **{name: round(float(values.mean()), 6) for name, values in means.items()},
         "distance_uniform": round(measures.uniform_distance(encoder.grid**2, encoder.patch, encoder.grid), 6),
         "images": len(rows),
-        "protocol": PROTOCOL,
+        "protocol": [PROTOCOL],
         "layers": layers,
     }
 

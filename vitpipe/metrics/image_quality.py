@@ -1,7 +1,8 @@
 """How close a predicted image is to its target: MSE, PSNR and SSIM, with the protocol in words.
 
 Figures of papers differ by up to 1 dB through rounding, colour space, border and window alone, so
-`PROTOCOL` says what was done here and is written beside the numbers.
+`PROTOCOL` says what was done here and is written beside the numbers: inside a list, which DVC leaves out
+of its tables of metrics.
 """
 
 from functools import cache

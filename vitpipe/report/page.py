@@ -49,7 +49,7 @@ def build(reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int]) 
     baseline = load_json(reports / "baseline.json", "baseline")
     attention = load_json(reports / "attention.json", "heatmap")
     curve = load_csv(reports / "curve.csv", "train")
-    rows = {name: values for name, values in baseline.items() if isinstance(values, dict) and name != "protocol"}
+    rows = {name: values for name, values in baseline.items() if isinstance(values, dict)}
     reference = next((name for name in rows if name in metrics), None)
     if reference is None:
         raise InputError(
@@ -73,7 +73,7 @@ def build(reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int]) 
         measures=measures,
         reference=reference,
         rows=rows | {"model": metrics},
-        protocol=metrics.get("protocol", {}),
+        protocol=metrics.get("protocol", []),
         curve=curve,
         attention=attention,
         attention_means={k: v for k, v in attention.items() if is_number(v)},

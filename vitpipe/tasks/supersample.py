@@ -96,7 +96,7 @@ def baseline(packed: Packed, settings: Settings) -> dict:
         for method in methods:
             enlarge = interpolated(method, settings.data.scale)
             scores[method] = means(scored(packed, settings.data.scale, {"": enlarge}, bar.update))
-    return scores | {"images": len(packed), "protocol": PROTOCOL}
+    return scores | {"images": len(packed), "protocol": [PROTOCOL]}
 
 
 def evaluate(model: nn.Module, packed: Packed, settings: Settings, compute: Compute) -> tuple[dict, pd.DataFrame]:
