@@ -96,11 +96,28 @@ def target(tmp_path, monkeypatch) -> Path:
 
 
 def parts() -> list[Path]:
-    return list(Path(".resume/downloads").iterdir())
+    return list(Path(".resume/downloads").glob("*.part"))
 
 
 def get(server: Server, target: Path, md5: str = MD5, tries: int = 3) -> None:
     download(server.url, target, md5, tries=tries, pause=0.01)
+
+
+def test_a_whole_file_is_not_downloaded_again(server, target):
+    get(server, target)
+    target.unlink()  # as when a later file fails, or when DVC clears the stage's outputs
+    server.asked.clear()
+    get(server, target)
+    assert target.read_bytes() == CONTENT
+    assert server.asked == []
+
+
+def test_a_kept_file_that_was_changed_is(server, target):
+    get(server, target)
+    target.unlink()
+    next(Path(".resume/downloads").iterdir()).write_bytes(b"something else")
+    get(server, target)
+    assert target.read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(

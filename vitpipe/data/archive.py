@@ -125,7 +125,7 @@ def list_files(folder: Path, wanted: Callable[[str], bool]) -> dict[str, Path]:
     Links to files are followed, links to folders are not: they may lead in circles.
     """
     found = {}
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=refuse):
         folders.sort()
         for name in names:
             path = Path(place, name)
@@ -133,6 +133,11 @@ def list_files(folder: Path, wanted: Callable[[str], bool]) -> dict[str, Path]:
             if wanted(relative):
                 found[relative] = path
     return dict(sorted(found.items()))
+
+
+def refuse(error: OSError) -> None:
+    """Stops where `os.walk` would skip a folder in silence."""
+    raise error
 
 
 def repository_root() -> Path:

@@ -25,7 +25,9 @@ def download(url: str, target: Path, md5: str, tries: int = 6, pause: float = 1.
     """Downloads `url` to `target` with a progress bar and checks it.
 
     What has arrived is kept in `.resume/downloads` of the repository, because DVC clears a stage's
-    outputs before it runs the stage again; the next try, or the next run, goes on from there.
+    outputs before it runs the stage again; the next try, or the next run, goes on from there. A whole
+    file stays there too, as a second name of `target` where the file system allows it, so that no
+    later run downloads it again; `make clean` removes it.
 
     Args:
         url: an http(s) address.
@@ -40,7 +42,10 @@ def download(url: str, target: Path, md5: str, tries: int = 6, pause: float = 1.
     """
     folder = repository_root() / ".resume" / "downloads"
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{target.name}.{md5[:8]}.part"
+    whole = folder / f"{target.name}.{md5[:8]}"
+    part = folder / f"{whole.name}.part"
+    if whole.exists() and md5_of(whole) == md5:
+        return link(whole, target)
     by_hand = f"download {target.name} with a browser ({url}) and let data.root point at its folder"
     with part.open("ab") as file:
         try:
@@ -53,7 +58,16 @@ def download(url: str, target: Path, md5: str, tries: int = 6, pause: float = 1.
         if found != md5:
             part.unlink()
             raise InputError(f"{target.name} came with MD5 {found} instead of {md5}: run again, or {by_hand}")
-        shutil.move(part, target)
+        part.replace(whole)
+    link(whole, target)
+
+
+def link(whole: Path, target: Path) -> None:
+    """Makes `target` another name of the file, or a copy where that can't be."""
+    try:
+        target.hardlink_to(whole)
+    except OSError:
+        shutil.copyfile(whole, target)
 
 
 def receive(url: str, file: BinaryIO, name: str, by_hand: str, tries: int, pause: float) -> None:

@@ -164,7 +164,7 @@ def person(seed: int, identity: int) -> Person:
         part=pick(rng, (-1, 1)) * rng.uniform(0.1, 0.5),
         volume=rng.uniform(4, 11),
         beard=beard,
-        sideburns=bool(male and style != "bald" and rng.random() < 0.3),
+        sideburns=bool(male and style not in ("bald", "long") and rng.random() < 0.3),
         glasses=bool(rng.random() < 0.18),
         texture=int(rng.integers(2**31)),
     )

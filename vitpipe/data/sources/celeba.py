@@ -8,9 +8,10 @@ those of the annotation files that there are, all in the official format.
 import io
 import re
 import shutil
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import pandas as pd
@@ -192,7 +193,10 @@ def find(name: str, places: list[Path], archive: ZipFile | None) -> bytes | None
     if archive:
         for member in archive.namelist():
             if member.rpartition("/")[2] == name and is_visible(member):
-                return archive.read(member)
+                try:
+                    return archive.read(member)
+                except (BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+                    raise InputError(f"{member} in {archive.filename} is damaged: {error}") from None
     return next((path.read_bytes() for place in places if (path := place / name).is_file()), None)
 
 

@@ -10,14 +10,14 @@ All other of CelebA's 40 attributes are -1 throughout and say nothing.
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from zipfile import ZipFile, ZipInfo
-
-from tqdm import tqdm
 
 from vitpipe.config import Data
 from vitpipe.data.rendering.person import official_part
@@ -26,6 +26,7 @@ from vitpipe.data.sources import LANDMARKS
 from vitpipe.data.sources.celeba import ARCHIVE, ATTRIBUTES, IDENTITY, LANDMARK_FILE, PARTITION, open_images, samples
 from vitpipe.errors import InputError
 from vitpipe.files import atomic_file
+from vitpipe.progress import progress
 
 __all__ = ["COUNT", "DRAWN", "NAMES", "fetch", "open_images", "samples"]
 
@@ -58,9 +59,13 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
         raise InputError(f"data.root is {data.root!r}, but must be null with data.name faces, which are rendered")
     count = data.count or COUNT
     tables: dict[str, list[str]] = {name: [] for name in (ATTRIBUTES, LANDMARK_FILE, IDENTITY, PARTITION)}
-    with atomic_file(raw / ARCHIVE) as path, ZipFile(path, "w") as archive:
-        pictures = tqdm(rendered(seed, count), total=count, desc="rendering", unit="face", disable=None)
-        for number, picture in enumerate(pictures, start=1):
+    with (
+        atomic_file(raw / ARCHIVE) as path,
+        ZipFile(path, "w") as archive,
+        progress(count, "rendering", "faces") as bar,
+    ):
+        for number, picture in enumerate(rendered(seed, count), start=1):
+            bar.update()
             name = f"{number:06d}.jpg"
             archive.writestr(member(f"img_align_celeba/{name}"), picture.jpeg)
             signs = [1 if picture.attributes.get(attribute) else -1 for attribute in NAMES]
@@ -76,9 +81,16 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
 
 def rendered(seed: int, count: int) -> Iterator[Picture]:
     """The pictures in order, from as many processes as there are cores."""
-    # fresh interpreters: forking a process that runs threads (torch, tqdm) can hang
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        yield from pool.map(partial(render, seed), range(count), chunksize=8)
+    # fresh interpreters, as forking a process that runs threads can hang; they leave Ctrl-C to this one
+    with ProcessPoolExecutor(
+        os.cpu_count(), get_context("spawn"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+    ) as pool:
+        try:
+            yield from pool.map(partial(render, seed), range(count), chunksize=8)
+        except BrokenProcessPool:
+            raise InputError("a process that rendered faces was killed: is there memory enough?") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def member(name: str) -> ZipInfo:

@@ -4,10 +4,12 @@
 """
 
 import shutil
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import IO
+from zipfile import BadZipFile
 
 import pandas as pd
 
@@ -83,8 +85,8 @@ def choose(names: Iterable[str], root: Path) -> list[str]:
             f"no pictures in {root}, which end in {' '.join(ENDINGS)}" + (f"; {ignored}" if ignored else "")
         )
     for name in pictures:
-        if not name.isprintable():  # nor are bytes that are no UTF-8
-            raise InputError(f"the file name {name!r} in {root} is no printable text: rename the file")
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):  # Cs: bytes that are no UTF-8
+            raise InputError(f"the file name {name!r} in {root} holds control characters: rename the file")
     repeated = [name for name, count in Counter(pictures).items() if count > 1]
     if repeated:
         raise InputError(f"{root} holds {repeated[0]} twice: keep one")
@@ -102,5 +104,7 @@ def find_rejects(names: list[str], opener: Callable[[str], IO[bytes]], size: int
                     require_size(dimensions(file), size)
             except UnreadableImage as error:
                 rejects[name] = str(error)
+            except (OSError, BadZipFile, NotImplementedError, RuntimeError) as error:  # dangling link, odd zip entry
+                rejects[name] = f"cannot be read ({error})"
             bar.update()
     return rejects
