@@ -151,3 +151,28 @@ def test_real_photos(real_data, tmp_path):
     assert len(table) == 520
     images = folder.open_images(tmp_path / "raw128")
     assert min(min(images.read(name).size) for name in table.index) >= 128
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    root = tmp_path / "photos"
+    root.mkdir()
+    (root / "a.png").write_bytes(picture())
+    (root / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(InputError, match=r"1 of 2 .*gone.png cannot be read \(.*No such file"):
+        fetch(root, tmp_path / "raw")
+
+
+def test_names_as_macos_writes_them(make, tmp_path):
+    name = "Screenshot 3.15.00\u202fPM.png"
+    assert fetch(make({name: picture()}), tmp_path / "raw").index.tolist() == [name]
+
+
+def test_encrypted_picture_in_a_zip_is_named(tmp_path):
+    path = tmp_path / "photos.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.png", picture())
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag of an encrypted entry, in the directory
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"1 of 1 .*a.png cannot be read \(.*encrypted"):
+        fetch(path, tmp_path / "raw")
