@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vitpipe.data.archive import ZipImages, list_files, open_zip, pack, resolve_root
+from vitpipe.data.archive import ZipImages, is_visible, list_files, open_zip, pack, resolve_root
 from vitpipe.data.images import UnreadableImage
 from vitpipe.errors import InputError
 
@@ -103,10 +103,24 @@ def test_packing_is_deterministic_sorted_and_uncompressed(tmp_path):
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
 
 
-def test_failed_packing_leaves_nothing(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        pack({"a.png": tmp_path / "missing.png"}, tmp_path / "out" / "a.zip")
+def test_failed_packing_leaves_nothing(tmp_path, monkeypatch):
+    def fail(*_) -> None:
+        raise OSError("disk full")
+
+    (tmp_path / "a.png").touch()
+    monkeypatch.setattr("shutil.copyfileobj", fail)
+    with pytest.raises(OSError, match="disk full"):
+        pack({"a.png": tmp_path / "a.png"}, tmp_path / "out" / "a.zip")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_packing_leaves_out_what_cannot_be_opened(tmp_path):
+    (tmp_path / "dangling.png").symlink_to("nowhere")
+    (tmp_path / "a.png").write_bytes(picture(1))
+    files = {name: tmp_path / name for name in ("a.png", "dangling.png")}
+    assert pack(files, tmp_path / "a.zip") == {"dangling.png": "cannot be read (No such file or directory)"}
+    with open_zip(tmp_path / "a.zip") as archive:
+        assert archive.namelist() == ["a.png"]
 
 
 def test_large_archives_open_quickly(tmp_path):
@@ -130,6 +144,24 @@ def test_files_are_listed_sorted_with_posix_names(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert list(list_files(tmp_path, lambda name: name.endswith(".jpg"))) == ["a.jpg", "b/2.jpg", "b/c/1.jpg"]
+
+
+def test_folders_that_cannot_be_listed_are_not_skipped_in_silence(tmp_path, monkeypatch):
+    for name in ("a/1.jpg", "locked/2.jpg", ".hidden/3.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    scandir, locked = os.scandir, ".hidden"
+
+    def guarded(path):
+        if os.path.basename(path) == locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    assert list(list_files(tmp_path, is_visible)) == ["a/1.jpg", "locked/2.jpg"]
+    locked = "locked"
+    with pytest.raises(InputError, match=r"locked cannot be listed .Permission denied.: make it readable"):
+        list_files(tmp_path, is_visible)
 
 
 def test_relative_root_counts_from_the_repository_also_in_copies_of_it(tmp_path, monkeypatch):

@@ -167,6 +167,26 @@ def test_bad_data_sets_are_refused_in_one_line(files, message, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_encrypted_annotation_is_said(tmp_path):
+    content = bytearray(zipped(images("img_align_celeba/") | OFFICIAL))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        content[archive.getinfo("identity_CelebA.txt").header_offset + 6] |= 1
+    content[content.rindex(b"identity_CelebA.txt") - 46 + 8] |= 1
+    root = write(tmp_path / "root", {"a.zip": bytes(content)})
+    with pytest.raises(InputError, match=r"identity_CelebA.txt in .*a.zip cannot be read \(.*encrypted"):
+        fetch(root / "a.zip", tmp_path / "raw")
+
+
+def test_dangling_image_is_left_out_by_name(tmp_path):
+    root = write(tmp_path / "root", {f"{number:06d}.jpg": picture("000001.jpg") for number in range(1, 101)})
+    (root / "000101.jpg").symlink_to("nowhere.jpg")
+    assert len(fetch(root, tmp_path / "raw")) == 100
+    assert "000101.jpg,cannot be read" in (tmp_path / "raw" / "rejects.csv").read_text()
+    (root / "000102.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(InputError, match="2 of 102 pictures"):
+        fetch(root, tmp_path / "again")
+
+
 def test_missing_root(tmp_path):
     with pytest.raises(InputError, match="nowhere"):
         fetch(tmp_path / "nowhere", tmp_path / "raw")

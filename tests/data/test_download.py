@@ -16,6 +16,7 @@ import pytest
 
 from vitpipe.data.download import download
 from vitpipe.errors import InputError
+from vitpipe.files import atomic_folder
 
 CONTENT = np.random.default_rng(0).bytes(1_969_080)  # not a multiple of any buffer
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -110,6 +111,36 @@ def test_a_whole_file_is_not_downloaded_again(server, target):
     get(server, target)
     assert target.read_bytes() == CONTENT
     assert server.asked == []
+
+
+def test_a_later_failure_costs_nothing_that_is_there(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def fetch() -> None:
+        with atomic_folder(tmp_path / "raw") as raw:
+            get(server, raw / "first.zip")
+            get(server, raw / "second.zip")
+
+    server.faults = ["", "page"]
+    with pytest.raises(InputError, match=r"second\.zip brought an HTML page"):
+        fetch()
+    assert not (tmp_path / "raw").exists()
+    fetch()
+    assert server.asked == [0, 0, 0]  # the first once, the second twice
+    for name in ("first.zip", "second.zip"):
+        assert (tmp_path / "raw" / name).read_bytes() == CONTENT
+        assert (tmp_path / "raw" / name).samefile(f".resume/downloads/{name}.{MD5[:8]}")  # no disk space twice
+
+
+def test_without_hard_links_the_file_is_copied(server, target, monkeypatch):
+    def refuse(*_) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    get(server, target)
+    get(server, target)
+    assert target.read_bytes() == CONTENT
+    assert server.asked == [0]
 
 
 def test_a_kept_file_that_was_changed_is(server, target):

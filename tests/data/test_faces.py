@@ -1,6 +1,12 @@
 """The rendered faces: reproducible, labelled truthfully, and hard enough to learn from."""
 
 import io
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
 import time
 import zipfile
 from dataclasses import replace
@@ -72,13 +78,56 @@ def test_a_picture_depends_on_seed_and_index_alone(raw, tmp_path):
 
 def test_the_archive_is_the_same_on_another_day(raw, tmp_path, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 2e9)
-    monkeypatch.setattr(faces.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(faces.os, "sched_getaffinity", lambda _: {0}, raising=False)
     small = Data(name="faces", count=6)
     faces.fetch(small, 0, tmp_path / "a")
     monkeypatch.undo()
     faces.fetch(small, 0, tmp_path / "b")
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_interrupt_is_told_once(tmp_path):
+    """Ctrl-C reaches the whole process group; rendering 100,000 faces must end soon and in one line."""
+    code = f"""
+from pathlib import Path
+from vitpipe.config import Data
+from vitpipe.data.sources import faces
+if __name__ == "__main__":
+    try:
+        faces.fetch(Data(name="faces", count=100_000), 0, Path({str(tmp_path)!r}))
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+    (tmp_path / "script.py").write_text(code)
+    command = [sys.executable, str(tmp_path / "script.py")]
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=environment)
+    archive = tmp_path / f"{faces.ARCHIVE}.tmp"
+    deadline = time.monotonic() + 120
+    while not (archive.exists() and archive.stat().st_size > 0):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert out == "interrupted\n"
+    assert "Traceback" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["script.py"]
+
+
+def test_killed_process_is_said_in_one_line(tmp_path):
+    def kill() -> None:
+        while not (children := multiprocessing.active_children()):
+            time.sleep(0.05)
+        children[0].kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(InputError, match="was killed, mostly for want of memory"):
+        faces.fetch(Data(name="faces", count=100_000), 0, tmp_path)
+    killer.join()
+    assert not list(tmp_path.iterdir())
 
 
 def test_root_is_refused(tmp_path):
@@ -187,6 +236,23 @@ def test_an_attribute_shows_where_it_belongs(name, monkeypatch):
         inside[top:bottom, left:right] = True
         assert change[inside].mean() > 3
         assert change[inside].mean() > 4 * change[~inside].mean()
+
+
+@pytest.mark.parametrize("index", [3, 29, 58])
+def test_sideburns_are_labelled_where_they_show(index, monkeypatch):
+    """Cheeks before the ears, drawn with and without: long hair that falls on both sides covers them."""
+    bare = {"beard": "none", "sideburns": False, "bangs": False, "hair": (24, 22, 26), "skin": (236.0, 192.0, 164.0)}
+    shot = {"hat": None, "glasses": False}
+    for style, fall, beard in (("short", 0, "full"), ("long", 0, "full"), ("long", 2, "full")):
+        hair = {"style": style, "fall": fall}
+        change = np.abs(
+            drawn_as(monkeypatch, index, bare | hair, shot)
+            - drawn_as(monkeypatch, index, bare | hair | {"beard": beard}, shot)
+        )[116:132, 40:60].mean()
+        labelled = person.attributes(replace(cast(index)[0], **bare | hair | {"beard": beard}), cast(index)[1])
+        assert labelled["Sideburns"] == (change > 4)
+    everyone = [person.person(0, identity) for identity in range(500)]
+    assert {who.style for who in everyone if who.sideburns} == {"short", "parted", "receding"}
 
 
 def test_hair_colour_is_the_hairs(monkeypatch):

@@ -127,7 +127,7 @@ def test_root_is_needed(tmp_path):
 def test_repeated_zip_member(tmp_path):
     path = write_zip(tmp_path / "root", {"a.png": picture(), "b.png": picture()})
     path.write_bytes(path.read_bytes().replace(b"b.png", b"a.png"))
-    with pytest.raises(InputError, match=r"a\.png twice"):
+    with pytest.raises(InputError, match=r"'a\.png' twice"):
         fetch(path, tmp_path / "raw")
 
 
@@ -137,9 +137,46 @@ def test_file_name_that_is_no_text(tmp_path):
         os.rename(root / "a.png", os.fsencode(root) + b"/\xff.png")
     except OSError:
         pytest.skip("this file system has no such names")
-    with pytest.raises(InputError, match="rename the file") as caught:
+    with pytest.raises(InputError, match="no text in its name: rename it") as caught:
         fetch(root, tmp_path / "raw")
     str(caught.value).encode()
+    write(root, {f"{i:03d}.png": picture() for i in range(100)})
+    assert len(fetch(root, tmp_path / "again")) == 100
+    assert r"\udcff.png" in (tmp_path / "again" / "rejects.csv").read_text()
+
+
+def test_control_characters_in_a_name_reject_the_picture(make, tmp_path, capsys):
+    files = {f"{i:03d}.png": picture() for i in range(100)}
+    assert len(fetch(make(files | {"a\n\x1b[31m.png": picture()}), tmp_path / "raw")) == 100
+    assert r"'a\n\x1b[31m.png' has control characters" in capsys.readouterr().out
+
+
+def test_zip_members_that_cannot_be_opened_are_rejected(tmp_path):
+    """As Windows (Deflate64) and passwords make them, and with a damaged header."""
+    names = ("deflate64.png", "encrypted.png", "header.png")
+    path = write_zip(tmp_path / "root", {f"{i:03d}.png": picture() for i in range(300)} | dict.fromkeys(names, b"x"))
+    with zipfile.ZipFile(path) as archive:
+        start = {name: archive.getinfo(name).header_offset for name in names}
+    content = bytearray(path.read_bytes())
+    entry = {name: content.rindex(name.encode()) - 46 for name in names}  # in the directory at the end
+    content[entry["deflate64.png"] + 10] = 9
+    content[entry["encrypted.png"] + 8] |= 1
+    content[start["encrypted.png"] + 6] |= 1
+    content[start["header.png"]] = 0
+    path.write_bytes(content)
+    assert len(fetch(path, tmp_path / "raw")) == 300
+    reasons = pd.read_csv(tmp_path / "raw" / "rejects.csv", index_col="id")["reason"]
+    assert "compression" in reasons["deflate64.png"]
+    assert "encrypted" in reasons["encrypted.png"]
+    assert "magic number" in reasons["header.png"]
+
+
+def test_dangling_link_is_rejected(tmp_path):
+    root = write(tmp_path / "root", {f"{i:03d}.png": picture() for i in range(100)})
+    (root / "gone.png").symlink_to("nowhere.png")
+    assert len(fetch(root, tmp_path / "raw")) == 100
+    rejects = (tmp_path / "raw" / "rejects.csv").read_text().splitlines()
+    assert rejects == ["id,reason", "gone.png,cannot be read (No such file or directory)"]
 
 
 @pytest.mark.real

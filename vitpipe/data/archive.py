@@ -1,5 +1,6 @@
 """Pictures kept in one zip instead of 200,000 loose files; and where `data.root` points."""
 
+import lzma
 import os
 import shutil
 import zlib
@@ -16,6 +17,10 @@ from vitpipe.progress import progress
 
 LARGEST_MEMBER = 2**30
 """Bytes. No picture file is larger; a zip member that claims to be is a trap or damaged."""
+
+UNREADABLE = (BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError)
+"""What reading a file or zip member raises when it is damaged, encrypted (RuntimeError), compressed in
+a way that Python can't undo (NotImplementedError, a RuntimeError), gone or not ours to read."""
 
 
 class ZipImages:
@@ -46,7 +51,7 @@ class ZipImages:
             raise UnreadableImage(f"claims to be {info.file_size} bytes long")
         try:
             return self.zip.read(info)
-        except (BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        except UNREADABLE as error:
             raise UnreadableImage(f"is damaged in the zip: {error}") from None
 
 
@@ -94,19 +99,36 @@ def is_web_page(start: bytes) -> bool:
     return start.startswith((b"<!doctype html", b"<html"))
 
 
-def pack(files: Mapping[str, Path], target: Path) -> None:
-    """Zips `files`, a path by member name: uncompressed, sorted and undated, so equal files give equal zips."""
+def pack(files: Mapping[str, Path], target: Path) -> dict[str, str]:
+    """Zips `files`, a path by member name: uncompressed, sorted and undated, so equal files give equal zips.
+
+    Returns:
+        The reason by member name of files left out because they can't be opened.
+    """
+    rejects: dict[str, str] = {}
     with (
         atomic_file(target) as temporary,
         ZipFile(temporary, "w", ZIP_STORED) as archive,
         progress(len(files), "packing", "images") as bar,
     ):
         for name in sorted(files):
+            bar.update()
+            try:
+                source = files[name].open("rb")
+            except OSError as error:
+                rejects[name] = why_unreadable(error)
+                continue
             info = ZipInfo(name)
             info.file_size = files[name].stat().st_size
-            with files[name].open("rb") as source, archive.open(info, "w") as member:
+            with source, archive.open(info, "w") as member:
                 shutil.copyfileobj(source, member, 1 << 20)
-            bar.update()
+    return rejects
+
+
+def why_unreadable(error: Exception) -> str:
+    """One of the `UNREADABLE` as a reason that follows the file's name, without any path."""
+    said = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    return f"cannot be read ({said})"
 
 
 def is_visible(name: str) -> bool:
@@ -122,11 +144,15 @@ def is_picture(name: str, endings: tuple[str, ...]) -> bool:
 def list_files(folder: Path, wanted: Callable[[str], bool]) -> dict[str, Path]:
     """The wanted files at any depth below `folder`, path by relative posix path, sorted.
 
-    Links to files are followed, links to folders are not: they may lead in circles.
+    Links to files are followed, links to folders are not: they may lead in circles. Hidden folders
+    are passed by.
+
+    Raises:
+        InputError: a folder can't be listed.
     """
     found = {}
     for place, folders, names in os.walk(folder, onerror=refuse):
-        folders.sort()
+        folders[:] = [name for name in folders if is_visible(name)]
         for name in names:
             path = Path(place, name)
             relative = path.relative_to(folder).as_posix()
@@ -137,7 +163,7 @@ def list_files(folder: Path, wanted: Callable[[str], bool]) -> dict[str, Path]:
 
 def refuse(error: OSError) -> None:
     """Stops where `os.walk` would skip a folder in silence."""
-    raise error
+    raise InputError(f"{error.filename} cannot be listed ({error.strerror}): make it readable, or move it away")
 
 
 def repository_root() -> Path:

@@ -64,6 +64,7 @@ def download(url: str, target: Path, md5: str, tries: int = 6, pause: float = 1.
 
 def link(whole: Path, target: Path) -> None:
     """Makes `target` another name of the file, or a copy where that can't be."""
+    target.unlink(missing_ok=True)  # may be another name already, which must not be copied onto itself
     try:
         target.hardlink_to(whole)
     except OSError:

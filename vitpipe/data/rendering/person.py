@@ -212,6 +212,7 @@ def attributes(who: Person, how: Shot) -> dict[str, bool]:
     """The attributes that are true or false of the picture as drawn, by CelebA's names."""
     hair_shows = who.style != "bald"
     top_shows = hair_shows and how.hat is None
+    ears_hidden = who.style == "long" and who.fall == 0
     return {
         "5_o_Clock_Shadow": who.beard == "stubble",
         "Arched_Eyebrows": who.arched,
@@ -235,7 +236,7 @@ def attributes(who: Person, how: Shot) -> dict[str, bool]:
         "No_Beard": who.beard in ("none", "moustache"),
         "Receding_Hairline": who.style == "receding" and how.hat is None,
         "Rosy_Cheeks": how.rosy,
-        "Sideburns": who.sideburns or who.beard == "full",
+        "Sideburns": who.sideburns or (who.beard == "full" and not ears_hidden),
         "Smiling": how.smiling,
         "Straight_Hair": hair_shows and not who.wavy,
         "Wavy_Hair": hair_shows and who.wavy,

@@ -2,26 +2,37 @@
 
 Liu, Luo, Wang, Tang: Deep Learning Face Attributes in the Wild, ICCV 2015. 202,599 JPEGs of
 178x218 pixels, 10,177 people, for non-commercial research. `raw` holds `img_align_celeba.zip` and
-those of the annotation files that there are, all in the official format.
+those of the annotation files that there are, all in the official format; and `rejects.csv` where
+images of a folder could not be read.
 """
 
 import io
 import re
 import shutil
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
 
 from vitpipe.config import Data
-from vitpipe.data.archive import ZipImages, is_visible, list_files, open_zip, pack, resolve_root
+from vitpipe.data.archive import (
+    UNREADABLE,
+    ZipImages,
+    is_visible,
+    list_files,
+    open_zip,
+    pack,
+    resolve_root,
+    why_unreadable,
+)
+from vitpipe.data.images import check_rejects
 from vitpipe.data.sources import LANDMARKS
 from vitpipe.errors import InputError
+from vitpipe.files import write_csv
 
-ARCHIVE = "img_align_celeba.zip"
+ARCHIVE, REJECTS = "img_align_celeba.zip", "rejects.csv"
 PARTITION, IDENTITY = "list_eval_partition.txt", "identity_CelebA.txt"
 LANDMARK_FILE, ATTRIBUTES = "list_landmarks_align_celeba.txt", "list_attr_celeba.txt"
 ANNOTATIONS = (PARTITION, IDENTITY, LANDMARK_FILE, ATTRIBUTES)
@@ -155,7 +166,11 @@ def take(root: Path, raw: Path) -> None:
     candidates = [folder / name for folder in (base, base / "Img") for name in (ARCHIVE, "img_align_celeba")]
     images = next((path for path in candidates if path.exists()), base)
     if images.is_dir():
-        pack(list_images(images), raw / ARCHIVE)
+        files = list_images(images)
+        rejects = pack(files, raw / ARCHIVE)
+        check_rejects(rejects, len(files), str(images))
+        if rejects:
+            write_csv(raw / REJECTS, [{"id": name, "reason": reason} for name, reason in rejects.items()])
         take_annotations(places, None, raw)
     else:
         with open_zip(images) as archive:
@@ -195,8 +210,8 @@ def find(name: str, places: list[Path], archive: ZipFile | None) -> bytes | None
             if member.rpartition("/")[2] == name and is_visible(member):
                 try:
                     return archive.read(member)
-                except (BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-                    raise InputError(f"{member} in {archive.filename} is damaged: {error}") from None
+                except UNREADABLE as error:
+                    raise InputError(f"{member} in {archive.filename} {why_unreadable(error)}") from None
     return next((path.read_bytes() for place in places if (path := place / name).is_file()), None)
 
 

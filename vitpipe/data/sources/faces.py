@@ -11,9 +11,10 @@ All other of CelebA's 40 attributes are -1 throughout and say nothing.
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -53,7 +54,8 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
     The files are the same, byte for byte, whatever the number of cores.
 
     Raises:
-        InputError: `data.root` is set, though there is nothing to take from anywhere.
+        InputError: `data.root` is set, though there is nothing to take from anywhere, or a process that
+            renders was killed.
     """
     if data.root is not None:
         raise InputError(f"data.root is {data.root!r}, but must be null with data.name faces, which are rendered")
@@ -62,9 +64,10 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
     with (
         atomic_file(raw / ARCHIVE) as path,
         ZipFile(path, "w") as archive,
+        closing(rendered(seed, count)) as pictures,
         progress(count, "rendering", "faces") as bar,
     ):
-        for number, picture in enumerate(rendered(seed, count), start=1):
+        for number, picture in enumerate(pictures, start=1):
             bar.update()
             name = f"{number:06d}.jpg"
             archive.writestr(member(f"img_align_celeba/{name}"), picture.jpeg)
@@ -79,16 +82,17 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
             path.write_text("\n".join([*heads.get(file, []), *rows]) + "\n", newline="\n")
 
 
-def rendered(seed: int, count: int) -> Iterator[Picture]:
-    """The pictures in order, from as many processes as there are cores."""
+def rendered(seed: int, count: int) -> Generator[Picture, None, None]:
+    """The pictures in order, from as many processes as there are cores to use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     # fresh interpreters, as forking a process that runs threads can hang; they leave Ctrl-C to this one
     with ProcessPoolExecutor(
-        os.cpu_count(), get_context("spawn"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+        cores, get_context("spawn"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
     ) as pool:
         try:
             yield from pool.map(partial(render, seed), range(count), chunksize=8)
         except BrokenProcessPool:
-            raise InputError("a process that rendered faces was killed: is there memory enough?") from None
+            raise InputError("a process that rendered faces was killed, mostly for want of memory: free some") from None
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -9,12 +9,21 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import IO
-from zipfile import BadZipFile
 
 import pandas as pd
 
 from vitpipe.config import Data
-from vitpipe.data.archive import ZipImages, is_picture, is_visible, list_files, open_zip, pack, resolve_root
+from vitpipe.data.archive import (
+    UNREADABLE,
+    ZipImages,
+    is_picture,
+    is_visible,
+    list_files,
+    open_zip,
+    pack,
+    resolve_root,
+    why_unreadable,
+)
 from vitpipe.data.images import UnreadableImage, check_rejects, dimensions, require_size
 from vitpipe.errors import InputError
 from vitpipe.files import write_csv
@@ -25,7 +34,7 @@ ARCHIVE, REJECTS = "images.zip", "rejects.csv"
 
 
 def fetch(data: Data, seed: int, raw: Path) -> None:
-    """Copies the pictures of `data.root`; those unreadable or smaller than `data.size` are rejected by name.
+    """Copies the pictures of `data.root`; rejects those that are unreadable or smaller than `data.size`.
 
     Raises:
         InputError: `data.root` is null, missing, no sound zip or without pictures, or more than 1 %
@@ -42,13 +51,14 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
         with open_zip(root) as archive:
             names = choose((name for name in archive.namelist() if not name.endswith("/")), root)
             rejects = find_rejects(names, archive.open, data.size)
-    check_rejects(rejects, len(names), str(root))
-    if rejects:
-        write_csv(raw / REJECTS, [{"id": name, "reason": reason} for name, reason in rejects.items()])
+    printable = {name if is_text(name) else ascii(name): reason for name, reason in rejects.items()}
+    check_rejects(printable, len(names), str(root))
     if root.is_dir():
-        pack({name: files[name] for name in names if name not in rejects}, raw / ARCHIVE)
+        printable |= pack({name: files[name] for name in names if name not in rejects}, raw / ARCHIVE)
     else:
         shutil.copyfile(root, raw / ARCHIVE)
+    if printable:
+        write_csv(raw / REJECTS, [{"id": name, "reason": reason} for name, reason in printable.items()])
 
 
 def samples(raw: Path) -> pd.DataFrame:
@@ -58,7 +68,7 @@ def samples(raw: Path) -> pd.DataFrame:
     all pictures share are not counted, as a zip often has one around everything.
     """
     with open_zip(raw / ARCHIVE) as archive:
-        names = {name for name in archive.namelist() if is_picture(name, ENDINGS)}
+        names = {name for name in archive.namelist() if is_picture(name, ENDINGS) and is_text(name)}
     if (raw / REJECTS).exists():
         names -= set(pd.read_csv(raw / REJECTS, dtype=str)["id"])
     table = pd.DataFrame(index=pd.Index(sorted(names), name="id"))
@@ -84,14 +94,16 @@ def choose(names: Iterable[str], root: Path) -> list[str]:
         raise InputError(
             f"no pictures in {root}, which end in {' '.join(ENDINGS)}" + (f"; {ignored}" if ignored else "")
         )
-    for name in pictures:
-        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):  # Cs: bytes that are no UTF-8
-            raise InputError(f"the file name {name!r} in {root} holds control characters: rename the file")
     repeated = [name for name, count in Counter(pictures).items() if count > 1]
     if repeated:
-        raise InputError(f"{root} holds {repeated[0]} twice: keep one")
+        raise InputError(f"{root} holds {repeated[0]!a} twice: keep one")
     print(f"{len(pictures)} pictures in {root}" + (f"; {ignored}" if ignored else ""))
     return pictures
+
+
+def is_text(name: str) -> bool:
+    """Whether a file name is free of control characters and of surrogates, which stand for bytes that are no UTF-8."""
+    return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
 
 
 def find_rejects(names: list[str], opener: Callable[[str], IO[bytes]], size: int) -> dict[str, str]:
@@ -99,12 +111,15 @@ def find_rejects(names: list[str], opener: Callable[[str], IO[bytes]], size: int
     rejects = {}
     with progress(len(names), "checking", "images") as bar:
         for name in names:
+            bar.update()
+            if not is_text(name):
+                rejects[name] = "has control characters or bytes that are no text in its name: rename it"
+                continue
             try:
                 with opener(name) as file:
                     require_size(dimensions(file), size)
             except UnreadableImage as error:
                 rejects[name] = str(error)
-            except (OSError, BadZipFile, NotImplementedError, RuntimeError) as error:  # dangling link, odd zip entry
-                rejects[name] = f"cannot be read ({error})"
-            bar.update()
+            except UNREADABLE as error:
+                rejects[name] = why_unreadable(error)
     return rejects
