@@ -110,7 +110,11 @@ if __name__ == "__main__":
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        out, err = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     assert out == "interrupted\n"
     assert "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["script.py"]
