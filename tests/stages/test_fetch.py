@@ -14,6 +14,7 @@ from PIL import Image
 @pytest.fixture
 def workspace(tmp_path, monkeypatch, params) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     changes = {"data.root": "photos", "data.size": 48, "data.scale": 4}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params(**changes)))
     (tmp_path / "photos").mkdir()

@@ -14,6 +14,7 @@ from PIL import Image
 def workspace(tmp_path, monkeypatch, params) -> Path:
     """What the stages before leave behind, of a run on four images."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     bicubic = {"psnr": 27.5}
     head = {"self_weight": 0.1, "entropy": 2.0, "distance": 9.0}
     files = {
