@@ -1,12 +1,10 @@
 """The rendered faces: reproducible, labelled truthfully, and hard enough to learn from."""
 
 import io
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from dataclasses import replace
@@ -87,6 +85,10 @@ def test_the_archive_is_the_same_on_another_day(raw, tmp_path, monkeypatch):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
+ALL_WORK = 1_000_000
+"""Bytes in the archive by when every process has started: one that is still starting knows no signals."""
+
+
 def test_interrupt_is_told_once(tmp_path):
     """Ctrl-C reaches the whole process group; rendering 100,000 faces must end soon and in one line."""
     code = f"""
@@ -106,7 +108,7 @@ if __name__ == "__main__":
     process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=environment)
     archive = tmp_path / f"{faces.ARCHIVE}.tmp"
     deadline = time.monotonic() + 120
-    while not (archive.exists() and archive.stat().st_size > 0):
+    while not (archive.exists() and archive.stat().st_size > ALL_WORK):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
@@ -118,20 +120,6 @@ if __name__ == "__main__":
     assert out == "interrupted\n"
     assert "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["script.py"]
-
-
-def test_killed_process_is_said_in_one_line(tmp_path):
-    def kill() -> None:
-        while not (children := multiprocessing.active_children()):
-            time.sleep(0.05)
-        children[0].kill()
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    with pytest.raises(InputError, match="was killed, mostly for want of memory"):
-        faces.fetch(Data(name="faces", count=100_000), 0, tmp_path)
-    killer.join()
-    assert not list(tmp_path.iterdir())
 
 
 def test_root_is_refused(tmp_path):
