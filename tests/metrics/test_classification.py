@@ -1,0 +1,296 @@
+"""Classification measures against scikit-learn, scipy and cases computed by hand."""
+
+import json
+import math
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+from sklearn import metrics
+
+from vitpipe.metrics.classification import EPSILON, PROTOCOL, calibration_error, classification, sample_scores, wilson
+
+KEYS = [
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "balanced_accuracy",
+    "macro_f1",
+    "log_loss",
+    "calibration_error",
+    "images",
+    "per_class",
+    "confusion",
+]
+
+
+def names(count: int) -> list[str]:
+    return [f"class {i}" for i in range(count)]
+
+
+def one_hot(predicted, count: int) -> np.ndarray:
+    return np.eye(count)[np.asarray(predicted)]
+
+
+@st.composite
+def cases(draw):
+    """Labels and probabilities of 1 to 40 images and 2 to 6 classes, some of which may not occur."""
+    n, count = draw(st.integers(1, 40)), draw(st.integers(2, 6))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    labels = random.integers(0, draw(st.integers(1, count)), n)
+    return labels, random.dirichlet(np.full(count, draw(st.sampled_from([0.05, 0.5, 5.0]))), n)
+
+
+@pytest.fixture(scope="module")
+def many() -> tuple[np.ndarray, np.ndarray]:
+    """500 images of 4 unevenly frequent classes, right more often than not."""
+    random = np.random.default_rng(0)
+    labels = random.choice(4, 500, p=[0.6, 0.2, 0.15, 0.05])
+    logits = random.normal(0, 1.5, (500, 4)) + 2 * one_hot(labels, 4)
+    return labels, np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+
+
+def test_agrees_with_scikit_learn(many):
+    labels, probabilities = many
+    predicted = probabilities.argmax(1)
+    result = classification(labels, probabilities, names(4))
+    interval = binomtest(int((predicted == labels).sum()), 500).proportion_ci(method="wilson")
+    expected = {
+        "accuracy": metrics.accuracy_score(labels, predicted),
+        "accuracy_low": interval.low,
+        "accuracy_high": interval.high,
+        "balanced_accuracy": metrics.balanced_accuracy_score(labels, predicted),
+        "macro_f1": metrics.f1_score(labels, predicted, average="macro"),
+        "log_loss": metrics.log_loss(labels, probabilities),
+    }
+    assert {name: result[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    report = metrics.classification_report(labels, predicted, target_names=names(4), output_dict=True)
+    for row in result["per_class"]:
+        of_class = report[row["class"]]
+        assert row["images"] == of_class["support"]
+        assert [row["precision"], row["recall"], row["f1"]] == pytest.approx(
+            [of_class["precision"], of_class["recall"], of_class["f1-score"]], rel=1e-5
+        )
+
+
+def test_values_by_hand():
+    labels = np.array([0, 0, 0, 1])
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]])
+    result = classification(labels, probabilities, ["cat", "dog"])
+    assert list(result) == KEYS
+    assert result["confusion"] == [[2, 1], [0, 1]]
+    assert result["per_class"] == [
+        {"class": "cat", "images": 3, "predicted": 2, "precision": 1.0, "recall": 0.666667, "f1": 0.8},
+        {"class": "dog", "images": 1, "predicted": 2, "precision": 0.5, "recall": 1.0, "f1": 0.666667},
+    ]
+    assert result["accuracy"] == 0.75
+    assert result["balanced_accuracy"] == 0.833333
+    assert result["macro_f1"] == 0.733333
+    assert result["log_loss"] == pytest.approx(-math.log(0.9 * 0.8 * 0.3 * 0.6) / 4, rel=1e-5)
+    # four bins with an image each: right at 0.9, 0.8 and 0.6, wrong at 0.7
+    assert result["calibration_error"] == pytest.approx((0.1 + 0.2 + 0.7 + 0.4) / 4)
+    assert result["images"] == 4
+
+
+def test_scores_of_each_image():
+    scores = sample_scores(np.array([2, 0, 1]), np.array([[0.5, 0.25, 0.25], [0.4, 0.4, 0.2], [0.0, 0.0, 1.0]]))
+    assert scores["predicted"].tolist() == [0, 0, 2]  # the first of equals
+    assert scores["probability"].tolist() == [0.5, 0.4, 1.0]
+    assert scores["probability_actual"].tolist() == [0.25, 0.4, 0.0]
+    assert scores["loss"] == pytest.approx([math.log(4), -math.log(0.4), -math.log(EPSILON)])
+
+
+@settings(deadline=None, max_examples=40)
+@given(cases())
+def test_loss_of_the_images_averages_to_log_loss(case):
+    labels, probabilities = case
+    scores = sample_scores(labels, probabilities)
+    result = classification(labels, probabilities, names(probabilities.shape[1]))
+    assert scores["loss"].mean() == pytest.approx(result["log_loss"], rel=1e-5)
+    assert (scores["loss"] >= 0).all()
+    assert (scores["probability"] >= scores["probability_actual"]).all()
+    assert np.array_equal(scores["probability"], probabilities.max(1))
+
+
+@settings(deadline=None, max_examples=40)
+@given(cases())
+def test_holds_for_any_probabilities(case):
+    labels, probabilities = case
+    count = probabilities.shape[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # absent classes are no news
+        result = classification(labels, probabilities, names(count))
+    json.dumps(result, allow_nan=False)
+    confusion = np.array(result["confusion"])
+    assert confusion.shape == (count, count)
+    assert confusion.sum() == result["images"] == len(labels)
+    assert confusion.sum(1).tolist() == [row["images"] for row in result["per_class"]]
+    assert confusion.sum(0).tolist() == [row["predicted"] for row in result["per_class"]]
+    assert result["accuracy"] == pytest.approx(np.trace(confusion) / len(labels), rel=1e-5)
+    assert 0 <= result["accuracy_low"] <= result["accuracy"] <= result["accuracy_high"] <= 1
+    assert 0 <= result["calibration_error"] <= 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(cases(), st.randoms(use_true_random=False))
+def test_order_does_not_matter(case, random):
+    labels, probabilities = case
+    count = probabilities.shape[1]
+    rows, columns = (random.sample(range(size), size) for size in probabilities.shape)
+    result = classification(labels, probabilities, names(count))
+    turned = classification(labels[rows], probabilities[rows], names(count))
+    assert turned["confusion"] == result["confusion"]
+    assert turned["per_class"] == result["per_class"]
+    assert [turned[key] for key in KEYS[:8]] == pytest.approx([result[key] for key in KEYS[:8]], rel=1e-5, abs=1e-9)
+    # classes in another order: class i stands in column columns.index(i)
+    renamed = classification(np.argsort(columns)[labels], probabilities[:, columns], [names(count)[i] for i in columns])
+    assert sorted(renamed["per_class"], key=lambda row: row["class"]) == result["per_class"]
+    assert [renamed[key] for key in KEYS[:8]] == pytest.approx([result[key] for key in KEYS[:8]], rel=1e-5, abs=1e-9)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=30))
+def test_perfect_predictions(labels):
+    result = classification(np.array(labels), one_hot(labels, 4), names(4))  # also where classes do not occur
+    for key in ("accuracy", "accuracy_high", "balanced_accuracy", "macro_f1"):
+        assert result[key] == 1
+    assert result["log_loss"] == result["calibration_error"] == 0
+    loss = sample_scores(np.array(labels), one_hot(labels, 4))["loss"]
+    assert not np.signbit(loss).any()  # a loss of "-0.000" would look odd in a figure
+    for row in result["per_class"]:
+        assert row["precision"] == row["recall"] == row["f1"] == (row["images"] > 0)
+
+
+@given(st.integers(1, 20_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_agrees_with_scipy(share):
+    successes, n = share
+    interval = binomtest(successes, n).proportion_ci(method="wilson")
+    assert wilson(successes, n) == pytest.approx((interval.low, interval.high), abs=1e-12)
+
+
+@given(st.integers(1, 20_000))
+def test_wilson_is_exact_at_the_ends(n):
+    assert wilson(0, n)[0] == 0
+    assert wilson(n, n)[1] == 1
+
+
+def test_wilson_by_hand():
+    assert wilson(8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+    with pytest.raises(ValueError, match="4 of 3 is no share"):
+        wilson(4, 3)
+    with pytest.raises(ValueError, match="0 of 0 is no share"):
+        wilson(0, 0)
+
+
+def reference_calibration_error(correct, confidence, bins: int = 15) -> float:
+    """Straight from the definition: bins open below, closed above."""
+    total = 0.0
+    for m in range(bins):
+        inside = [i for i, p in enumerate(confidence) if m / bins < p <= (m + 1) / bins]
+        if inside:
+            gap = sum(correct[i] for i in inside) / len(inside) - sum(confidence[i] for i in inside) / len(inside)
+            total += len(inside) / len(confidence) * abs(gap)
+    return total
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0.01, 1)), min_size=1, max_size=60))
+def test_calibration_error_is_its_definition(pairs):
+    # away from the edges, where the two ways of computing a bin may round to different sides
+    pairs = [(right, p) for right, p in pairs if abs(p * 15 - round(p * 15)) > 1e-9] or [(True, 0.9)]
+    correct, confidence = (np.array(column) for column in zip(*pairs, strict=True))
+    assert calibration_error(correct, confidence) == pytest.approx(reference_calibration_error(correct, confidence))
+
+
+def test_calibration_error_of_planted_cases():
+    random = np.random.default_rng(0)
+    confidence = random.uniform(0.5, 1, 40_000)
+    sure = np.stack([confidence, 1 - confidence], 1)
+    calibrated = (random.uniform(size=40_000) > confidence).astype(int)  # class 0 as often as it is said
+    assert classification(calibrated, sure, names(2))["calibration_error"] < 0.015
+    over = np.tile([0.95, 0.05], (100, 1))
+    labels = np.array([0] * 70 + [1] * 30)
+    assert classification(labels, over, names(2))["calibration_error"] == pytest.approx(0.25)
+    under = np.tile([0.6, 0.4], (100, 1))
+    assert classification(labels, under, names(2))["calibration_error"] == pytest.approx(0.1)
+
+
+def test_calibration_bins_are_fifteenths():
+    """Gaps of opposite sign cancel inside a bin only: 13/15 is 0.867."""
+    correct = np.array([True, False])
+    assert calibration_error(correct, np.array([0.81, 0.85])) == pytest.approx(abs(1 - 1.66) / 2)  # one bin
+    assert calibration_error(correct, np.array([0.86, 0.87])) == pytest.approx((0.14 + 0.87) / 2)  # two bins
+    assert calibration_error(correct, np.array([14 / 15, 1.0])) == pytest.approx((1 / 15 + 1) / 2)  # closed above
+
+
+def test_absent_classes_count_by_convention():
+    """Class 2 has no image but is predicted, class 3 has neither, class 1 is never predicted."""
+    labels = np.array([0, 0, 0, 1])
+    result = classification(labels, one_hot([0, 0, 2, 0], 4), names(4))
+    assert [row["precision"] for row in result["per_class"]] == [0.666667, 0, 0, 0]
+    assert [row["recall"] for row in result["per_class"]] == [0.666667, 0, 0, 0]
+    assert [row["f1"] for row in result["per_class"]] == [0.666667, 0, 0, 0]
+    assert result["balanced_accuracy"] == 0.333333  # of the classes 0 and 1
+    assert result["macro_f1"] == 0.222222  # of the classes 0, 1 and 2
+    assert result["confusion"] == [[2, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+
+
+def test_a_single_image():
+    result = classification(np.array([1]), np.array([[0.75, 0.25]]), names(2))
+    json.dumps(result, allow_nan=False)
+    assert result["accuracy"] == result["accuracy_low"] == result["balanced_accuracy"] == result["macro_f1"] == 0
+    assert result["accuracy_high"] == pytest.approx(0.793451, abs=1e-6)
+    assert result["log_loss"] == pytest.approx(math.log(4), rel=1e-5)
+    assert result["calibration_error"] == 0.75
+
+
+def test_certain_and_wrong_is_finite():
+    result = classification(np.array([0, 1]), one_hot([1, 1], 2).astype(np.float32), names(2))
+    assert result["log_loss"] == pytest.approx(-math.log(EPSILON) / 2, rel=1e-5)
+
+
+def test_rounding_of_float32_is_no_probability_above_one():
+    scores = sample_scores(np.array([0]), np.array([[1.0000001, 0.0]], np.float32))
+    assert scores["probability"] == scores["probability_actual"] == 1
+    assert scores["loss"] == 0
+
+
+def test_six_significant_digits():
+    labels, probabilities = np.arange(7) % 3, np.full((7, 3), 1 / 3)
+    result = classification(labels, probabilities, names(3))
+    assert result["accuracy"] == 0.428571
+    assert result["log_loss"] == 1.09861
+
+
+def test_protocol_names_every_measure(many):
+    assert set(classification(*many, names(4))) <= set(PROTOCOL)
+
+
+@pytest.mark.parametrize(
+    ("labels", "probabilities", "message"),
+    [
+        ([0, 1], np.full((3, 2), 0.5), r"\(2,\).*\(3, 2\)"),
+        ([[0], [1]], np.full((2, 2), 0.5), r"\(2, 1\)"),
+        ([0, 1], np.full(2, 0.5), "must have one column"),
+        ([0, 1], np.full((2, 3), 1 / 3), "one column for each of 2 classes"),
+        (np.zeros(0, int), np.zeros((0, 2)), "n > 0"),
+        ([0.0, 1.0], np.full((2, 2), 0.5), "float64 must be integers"),
+        ([0, 2], np.full((2, 2), 0.5), r"0\.\.2 must lie in 0\.\.1"),
+        ([-1, 1], np.full((2, 2), 0.5), r"-1\.\.1 must lie"),
+        ([0, 1], np.array([[0.5, 0.5], [0.5, 0.4]]), r"not to 0\.9\.\.1$"),
+        ([0, 1], np.array([[0.5, 0.5], [1.5, -0.5]]), "must not be negative"),
+        ([0, 1], np.array([[0.5, 0.5], [np.nan, 1]]), "rows sum to one"),
+    ],
+)
+def test_wrong_arrays_are_refused(labels, probabilities, message):
+    with pytest.raises(ValueError, match=message):
+        classification(np.asarray(labels), probabilities, names(2))
+
+
+def test_needs_no_torch():
+    code = "import sys, vitpipe.metrics.classification; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,161 @@
+"""How well predicted class probabilities fit the labels, with the protocol in words.
+
+`PROTOCOL` says how each number was taken and is written beside the numbers. It stands inside a list, as do
+the tables per class: DVC leaves lists out of its tables of metrics.
+
+Legend of the shapes: n images, c classes.
+"""
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
+
+Labels = NDArray[np.integer]
+Values = NDArray[np.floating]
+
+EPSILON = 1e-15
+BINS = 15
+CONFIDENCE = 0.95
+
+PROTOCOL = {
+    "predicted": "the class with the largest probability, the first of equals",
+    "accuracy": "share of the images whose predicted class is the actual one",
+    "accuracy_low": f"lower end of the {100 * CONFIDENCE:g} % Wilson score interval (1927) of the accuracy",
+    "accuracy_high": "upper end of the same interval; it covers the draw of the test images, not that of the weights",
+    "balanced_accuracy": "mean recall of the classes that occur among the images",
+    "macro_f1": "mean F1 of the classes that occur or are predicted",
+    "log_loss": f"mean of -ln(probability of the actual class), which counts as {EPSILON:g} where it is less",
+    "calibration_error": "expected calibration error (Guo et al. 2017, arXiv:1706.04599): |accuracy - mean probability "
+    f"of the predicted class| in each of {BINS} bins of that probability, equally wide over (0, 1], "
+    "averaged with the number of images as weight",
+    "images": "number of images scored",
+    "per_class": "precision, recall and F1 of each class, 0 where undefined (never predicted, or without images)",
+    "confusion": "number of images; row: actual class, column: predicted class, in the order of per_class",
+}
+
+
+def classification(labels: Labels, probabilities: Values, classes: Sequence[str]) -> dict[str, Any]:
+    """Every measure of `PROTOCOL`, floats rounded to six significant digits, never NaN.
+
+    Args:
+        labels: (n,) index of the actual class in 0..c-1; not every class needs to occur.
+        probabilities: (n, c), each row sums to one.
+        classes: the c names, in the order of the columns.
+
+    Returns:
+        accuracy, accuracy_low, accuracy_high, balanced_accuracy, macro_f1, calibration_error in [0, 1];
+        log_loss in nats; images; per_class, a dict of each class: class, images, predicted (both counts),
+        precision, recall, f1; confusion, (c, c) nested lists of counts that sum to n. Ready for JSON.
+    """
+    if probabilities.shape[1:] != (len(classes),):
+        raise ValueError(f"probabilities {probabilities.shape} must have one column for each of {len(classes)} classes")
+    samples = sample_scores(labels, probabilities)
+    predicted = samples["predicted"]
+    counts = confusion_matrix(labels, predicted, labels=range(len(classes)))
+    precision, recall, f1, images = precision_recall_fscore_support(
+        labels, predicted, labels=range(len(classes)), zero_division=0
+    )
+    correct = int(counts.trace())
+    low, high = wilson(correct, len(labels))
+    return {
+        "accuracy": rounded(correct / len(labels)),
+        "accuracy_low": rounded(low),
+        "accuracy_high": rounded(high),
+        "balanced_accuracy": rounded(recall[images > 0].mean()),  # scikit-learn's own warns about absent classes
+        "macro_f1": rounded(f1_score(labels, predicted, average="macro", zero_division=0)),
+        "log_loss": rounded(samples["loss"].mean()),
+        "calibration_error": rounded(calibration_error(predicted == labels, samples["probability"])),
+        "images": len(labels),
+        "per_class": [
+            {
+                "class": name,
+                "images": int(images[i]),
+                "predicted": int(counts[:, i].sum()),
+                "precision": rounded(precision[i]),
+                "recall": rounded(recall[i]),
+                "f1": rounded(f1[i]),
+            }
+            for i, name in enumerate(classes)
+        ],
+        "confusion": counts.tolist(),
+    }
+
+
+def sample_scores(labels: Labels, probabilities: Values) -> dict[str, NDArray]:
+    """What was said of each image.
+
+    Args:
+        labels: (n,) index of the actual class in 0..c-1.
+        probabilities: (n, c), each row sums to one.
+
+    Returns:
+        predicted: (n,) int64, the class with the largest probability, the first of equals.
+        probability, probability_actual: (n,) float64 in [0, 1], of the predicted and of the actual class.
+        loss: (n,) float64, -ln of `probability_actual` clipped to [EPSILON, 1], so finite and never negative.
+    """
+    check(labels, probabilities)
+    rows = np.arange(len(labels))
+    exact = probabilities.astype(np.float64).clip(0, 1)  # a row of float32 may pass one by its rounding
+    predicted = exact.argmax(1)
+    actual = exact[rows, labels]
+    return {
+        "predicted": predicted,
+        "probability": exact[rows, predicted],
+        "probability_actual": actual,
+        "loss": -np.log(np.maximum(actual, EPSILON)) + 0.0,  # turns -0.0 into 0.0
+    }
+
+
+def check(labels: Labels, probabilities: Values) -> None:
+    """Hold the contract on labels and probabilities; a breach is a fault of the caller, so a ValueError."""
+    if labels.ndim != 1 or len(labels) == 0 or probabilities.ndim != 2 or len(probabilities) != len(labels):
+        raise ValueError(
+            f"labels {labels.shape} and probabilities {probabilities.shape} must be (n,) and (n, c), n > 0"
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels {labels.dtype} must be integers")
+    columns = probabilities.shape[1]
+    if labels.min() < 0 or labels.max() >= columns:
+        raise ValueError(f"labels {labels.min()}..{labels.max()} must lie in 0..{columns - 1}")
+    totals = probabilities.sum(1, dtype=np.float64)
+    if not ((probabilities >= 0).all() and (abs(totals - 1) < 1e-3).all()):  # NaN fails both
+        found = f"{totals.min():g}..{totals.max():g}"
+        raise ValueError(f"probabilities must not be negative, and rows sum to one, not to {found}")
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """The 95 % score interval of a share, both ends in [0, 1], `successes / n` within.
+
+    Unlike the normal approximation it keeps its width where every or no image is right.
+
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    if not 0 <= successes <= n or n == 0:
+        raise ValueError(f"{successes} of {n} is no share")
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    share = successes / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))  # exact at 0 and 1
+
+
+def calibration_error(correct: NDArray[np.bool_], confidence: Values) -> float:
+    """Expected calibration error in [0, 1], of (n,) outcomes and the (n,) probabilities given to them.
+
+    C. Guo et al., "On calibration of modern neural networks", 2017, arXiv:1706.04599, equation 3: bin m of
+    M holds the confidences in ((m - 1) / M, m / M].
+    """
+    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    # a bin's weight times its gap: (images / n) * |sum of correct - sum of confidence| / images
+    gaps = np.bincount(bins, weights=correct - confidence, minlength=BINS)
+    return float(abs(gaps).sum() / len(confidence))
+
+
+def rounded(value: float) -> float:
+    """Six significant digits: the last bits, in which machines differ, stay out of the JSON."""
+    return float(f"{value:.6g}")
