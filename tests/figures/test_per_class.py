@@ -1,0 +1,121 @@
+"""Medians and differences belong to their class and layer, and only what is more than chance is outlined."""
+
+import numpy as np
+import pytest
+
+from vitpipe.figures.per_class import draw, per_class
+
+
+def made(classes: tuple[str, ...] = ("cat", "dog"), layers: int = 2, grid: int = 4) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    k = len(classes)
+    return {
+        "classes": np.array(classes),
+        "counts": np.arange(k) + 41,
+        "median": random.uniform(0, 3, (k, layers, grid, grid)),
+        "all_median": random.uniform(0, 3, (layers, grid, grid)),
+        "difference": random.uniform(-0.4, 0.7, (k, layers, grid, grid)),
+        "p": np.full((k, layers, grid, grid), 0.06),
+        "images": random.uniform(0, 255, (k, 8, 8, 3)),
+        "query": np.array("class token"),
+    }
+
+
+def axes_of(figure) -> dict:
+    return {axes.get_label(): axes for axes in figure.axes}
+
+
+def texts(figure) -> list[str]:
+    return [text.get_text() for text in figure.texts]
+
+
+def lines(panel) -> set[frozenset]:
+    """Ends of the outline's lines; the dark and the light ones must be the same."""
+    dark, light = [
+        {frozenset(map(tuple, segment.tolist())) for segment in collection.get_segments()}
+        for collection in panel.collections
+    ]
+    assert dark == light
+    return dark
+
+
+def square(row: int, column: int) -> set[frozenset]:
+    """The four sides of a patch."""
+    left, top = column - 0.5, row - 0.5
+    corners = [(left, top), (left + 1, top), (left + 1, top + 1), (left, top + 1)]
+    return {frozenset((corners[i], corners[i - 1])) for i in range(4)}
+
+
+def test_panels_hold_the_arrays_of_their_class_and_layer():
+    arrays = made()
+    axes = axes_of(per_class(arrays))
+    for layer in range(2):
+        shown = axes[f"all images: layer {layer + 1}"].images[0].get_array()
+        np.testing.assert_array_equal(shown, arrays["all_median"][layer])
+        for i, name in enumerate(("cat", "dog")):
+            for key in ("median", "difference"):
+                shown = axes[f"{name}: layer {layer + 1} {key}"].images[0].get_array()
+                np.testing.assert_array_equal(shown, arrays[key][i, layer])
+    for i, name in enumerate(("cat", "dog")):
+        shown = axes[f"{name}: mean image"].images[0].get_array()
+        np.testing.assert_array_equal(shown, np.round(arrays["images"][i]))
+    boxes = [axes[f"{name}: layer 1 {key}"].get_position() for name, key in (("cat", "median"), ("cat", "difference"))]
+    assert boxes[0].x0 < boxes[1].x0 < axes["dog: layer 1 median"].get_position().x0
+    assert boxes[0].y0 > axes["cat: layer 2 median"].get_position().y0
+
+
+def test_scales_are_common_and_differences_symmetric():
+    figure = per_class(made())
+    panels = {name: axes.images[0].get_clim() for name, axes in axes_of(figure).items() if "layer" in name}
+    [(low, high)] = {limits for name, limits in panels.items() if "difference" in name}
+    assert low == -high
+    assert 0.6 < high < 0.7
+    [(low, high)] = {limits for name, limits in panels.items() if "difference" not in name}
+    assert low == 0
+    assert 2.5 < high < 3
+    [medians, differences] = [axes.get_xlim() for axes in figure.axes if axes.get_label() == "colour bar"]
+    assert medians == (low, high)
+    assert differences == panels["cat: layer 1 difference"]
+
+
+def test_only_patches_beyond_chance_are_outlined():
+    arrays = made()
+    arrays["p"][0, 1, 2, 3] = 0.05
+    arrays["p"][1, 0, 0, :2] = 0.001
+    figure = per_class(arrays)
+    axes = axes_of(figure)
+    assert lines(axes["cat: layer 2 difference"]) == square(2, 3)
+    both = square(0, 0) ^ square(0, 1)  # a region: its inner border is not drawn
+    assert lines(axes["dog: layer 1 difference"]) == both
+    assert lines(axes["cat: layer 1 difference"]) == lines(axes["dog: layer 2 difference"]) == set()
+    assert not axes["dog: layer 1 median"].collections
+    assert any("3 of 64 patches differ by more than chance" in text for text in texts(figure))
+    assert any("All others lie within chance" in text for text in texts(figure))
+    places = {text.get_text(): text.get_position()[0] for text in figure.texts}
+    cat, dog = axes["cat: mean image"].get_position(), axes["dog: mean image"].get_position()
+    assert cat.x1 < places["1 differ"] < dog.x0 < dog.x1 < places["2 differ"]
+    assert cat.x1 < places["n = 41"] < dog.x0 < dog.x1 < places["n = 42"]
+
+
+def test_the_zero_case_is_said():
+    assert any("0 of 64 patches differ" in text for text in texts(per_class(made())))
+
+
+def test_what_is_left_out_is_said():
+    classes = tuple(f"american_pit_bull_terrier {i}" for i in range(37))
+    figure = per_class(made(classes, layers=12))
+    assert any("4 of 12 layers and 10 of 37 classes shown" in text for text in texts(figure))
+    assert {name.split(": layer ")[1] for name in axes_of(figure) if name.startswith("all images")} == {
+        "1", "5", "8", "12"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("k", "layers", "grid"), [(1, 1, 2), (10, 1, 16)])
+def test_draw_is_the_same_every_time(k, layers, grid, tmp_path):
+    arrays = made(tuple("0123456789"[:k]), layers, grid)
+    arrays["p"][0, 0, 0, 0] = 0.01
+    arrays["median"][0] *= 10
+    captions = draw(arrays, tmp_path / "a")
+    assert draw(arrays, tmp_path / "b") == captions
+    assert f"1 of {arrays['p'].size} patches" in captions["per_class.png"]["caption"]
+    assert (tmp_path / "a" / "per_class.png").read_bytes() == (tmp_path / "b" / "per_class.png").read_bytes()
