@@ -11,6 +11,8 @@ from vitpipe.config import Data
 from vitpipe.data.sources import folder
 from vitpipe.errors import InputError
 
+CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
 
 def picture(shade: int = 0, size: tuple[int, int] = (64, 48), kind: str = "PNG") -> bytes:
     buffer = io.BytesIO()
@@ -38,6 +40,11 @@ def fetch(root: Path, raw: Path, size: int = 48) -> pd.DataFrame:
     raw.mkdir()
     folder.fetch(Data(name="folder", root=str(root), size=size), 0, raw)
     return folder.samples(raw)
+
+
+def values(table: pd.DataFrame, column: str) -> list[str | None] | None:
+    """A column's values, None for missing ones; None where there is no such column."""
+    return table[column].astype(object).where(table[column].notna(), None).tolist() if column in table else None
 
 
 @pytest.fixture(params=[write, write_zip], ids=["folder", "zip"])
@@ -75,7 +82,9 @@ def test_pictures_come_in_by_path_and_the_rest_is_ignored(make, tmp_path, capsys
     [
         (["cat/1.png", "cat/2.png", "dog/1.png"], ["cat", "cat", "dog"]),
         (["pets/cat/1.png", "pets/dog/deep/1.png"], ["cat", "dog"]),  # a folder around everything is no label
-        (["cat/1.png", "dog/1.png", "stray.png"], None),
+        (["cat/1.png", "dog/1.png", "stray.png"], ["cat", "dog", None]),
+        (["pets/cat/1.png", "pets/dog/1.png", "pets/stray.png", "stray.png"], ["cat", "dog", None, None]),
+        (["bus/1.png", "train/1.png"], ["bus", "train"]),  # no part, as not all are named like parts
         (["all/1.png", "all/2.png"], None),
         (["1.png"], None),
     ],
@@ -83,7 +92,32 @@ def test_pictures_come_in_by_path_and_the_rest_is_ignored(make, tmp_path, capsys
 def test_sub_folders_are_labels(make, tmp_path, names, labels):
     table = fetch(make({name: picture() for name in names}), tmp_path / "raw")
     assert table.index.tolist() == sorted(names)
-    assert (table["label"].tolist() if "label" in table else None) == labels
+    assert values(table, "label") == labels
+    assert "official" not in table
+
+
+@pytest.mark.parametrize(
+    ("names", "official", "labels"),
+    [
+        (["test/cat/1.png", "train/cat/1.png", "train/dog/1.png"], ["test", "train", "train"], ["cat", "cat", "dog"]),
+        (["a/b/Test/cat/1.png", "a/b/TRAIN/dog/x/1.png"], ["train", "test"], ["dog", "cat"]),
+        (
+            ["test/a/1.png", "train/b/1.png", "val/a/1.png", "valid/a/1.png", "validation/b/1.png"],
+            ["test", "train", "val", "val", "val"],
+            ["a", "b", "a", "a", "b"],
+        ),
+        (["train/a/1.png", "train/b/1.png", "val/a/1.png"], ["train", "train", "val"], ["a", "b", "a"]),
+        (["test/1.png", "train/a/1.png", "train/b/1.png"], ["test", "train", "train"], [None, "a", "b"]),
+        (["stray.png", "test/a/1.png", "train/b/1.png"], [None, "test", "train"], [None, "a", "b"]),
+        (["test/1.png", "train/1.png"], ["test", "train"], None),
+        (["test/all/1.png", "train/all/1.png"], ["test", "train"], None),
+    ],
+)
+def test_folders_named_like_parts_are_the_official_parts(make, tmp_path, names, official, labels):
+    table = fetch(make({name: picture() for name in names}), tmp_path / "raw")
+    assert table.index.tolist() == sorted(names)
+    assert values(table, "official") == official
+    assert values(table, "label") == labels
 
 
 def test_few_bad_pictures_are_left_out_by_name(make, tmp_path, capsys):
@@ -188,6 +222,19 @@ def test_real_photos(real_data, tmp_path):
     assert len(table) == 520
     images = folder.open_images(tmp_path / "raw128")
     assert min(min(images.read(name).size) for name in table.index) >= 128
+
+
+@pytest.mark.real
+def test_real_pictures_in_parts_and_classes(real_data, tmp_path):
+    """60,000 of them, without the check of every header that `fetch` does."""
+    (tmp_path / "images.zip").symlink_to(real_data / "cifar10-jpeg.zip")
+    table = folder.samples(tmp_path)
+    assert len(table) == 60_000
+    counts = table.groupby(["official", "label"]).size()
+    assert counts["train"].to_dict() == dict.fromkeys(CIFAR, 5_000)
+    assert counts["test"].to_dict() == dict.fromkeys(CIFAR, 1_000)
+    assert table.loc["cifar10/test/truck/0000.jpg"].tolist() == ["test", "truck"]
+    assert folder.open_images(tmp_path).read("cifar10/test/truck/0000.jpg").size == (32, 32)
 
 
 def test_a_link_to_nothing_is_named(tmp_path):

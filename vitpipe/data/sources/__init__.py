@@ -6,7 +6,9 @@ A source is a module with three functions:
         Fills the empty folder `raw` with archives and annotation files, verified.
     samples(raw: Path) -> pandas.DataFrame
         One row per image, indexed by sample id (unique strings, sorted). Columns named in
-        `COLUMNS` have a meaning for the pipeline; every other column is a label.
+        `COLUMNS` have a meaning for the pipeline; every other column is a label: `label` holds the
+        class of an image as a string, missing where it has none, and any other is an attribute,
+        1 where the image has it, -1 where it has it not, 0 where that is unknown.
     open_images(raw: Path) -> Images
         Random access to the pictures by sample id, safe to share between threads.
 
@@ -24,8 +26,8 @@ LANDMARKS = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
 """Pixel positions in the original image, as CelebA names them (left is the picture's left)."""
 
 COLUMNS = ("official", "identity", *LANDMARKS, "landmarks")
-"""official: train, val or test; identity: who it is; landmarks: annotated, or mean where the data set
-has aligned faces but not their landmarks. All optional."""
+"""official: train, val or test, where without val that part is cut out of train; identity: who it is;
+landmarks: annotated, or mean where the data set has aligned faces but not their landmarks. All optional."""
 
 
 class Images(Protocol):

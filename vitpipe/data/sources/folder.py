@@ -1,5 +1,7 @@
 """Your own pictures: a folder or zip of them, in class sub-folders where there are labels.
 
+Class folders may lie in folders `train`, `val` and `test`, which then are the official parts.
+
 `raw` holds `images.zip`, and `rejects.csv` where pictures cannot be used.
 """
 
@@ -31,6 +33,8 @@ from vitpipe.progress import progress
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm")
 ARCHIVE, REJECTS = "images.zip", "rejects.csv"
+PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""Official part by name of a folder."""
 
 
 def fetch(data: Data, seed: int, raw: Path) -> None:
@@ -64,19 +68,41 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
 def samples(raw: Path) -> pd.DataFrame:
     """One row per usable picture, indexed by its path below the folder (with `/`), sorted.
 
-    Column `label`: the sub-folder, if every picture lies in one and there are several; folders that
-    all pictures share are not counted, as a zip often has one around everything.
+    Columns `official` and `label`: see `folder_labels`.
     """
     with open_zip(raw / ARCHIVE) as archive:
         names = {name for name in archive.namelist() if is_picture(name, ENDINGS) and is_text(name)}
     if (raw / REJECTS).exists():
         names -= set(pd.read_csv(raw / REJECTS, dtype=str)["id"])
-    table = pd.DataFrame(index=pd.Index(sorted(names), name="id"))
-    folders = [PurePosixPath(name).parent.parts for name in table.index]
-    shared = next((level for level, parts in enumerate(zip(*folders, strict=False)) if len(set(parts)) > 1), None)
-    if shared is not None:
-        table["label"] = [parts[shared] for parts in folders]
+    return folder_labels(sorted(names))
+
+
+def folder_labels(names: list[str]) -> pd.DataFrame:
+    """The samples `names`, posix paths, with what the folders say of them.
+
+    The first level of folders that have different names tells the class of a picture, column `label`; outer
+    folders are not counted, as a zip often has one around everything. If all names at that level are `PARTS`,
+    in upper or lower case, one of them train, then they are the column `official`, and the classes are
+    the folders below. A column is there if it has two values or more; a picture that lies outside of such
+    folders has none.
+    """
+    table = pd.DataFrame(index=pd.Index(names, name="id"))
+    folders = [PurePosixPath(name).parent.parts for name in names]
+    depth = max((len(parts) for parts in folders), default=0)
+    levels = [[parts[level] if level < len(parts) else None for parts in folders] for level in range(depth)]
+    while levels and not differ(levels[0]):
+        levels.pop(0)
+    found = {name.lower() for name in levels[0] if name} if levels else set()
+    if "train" in found and found <= PARTS.keys():
+        table["official"] = [PARTS[name.lower()] if name else None for name in levels.pop(0)]
+    if levels and differ(levels[0]):
+        table["label"] = levels[0]
     return table
+
+
+def differ(names: list[str | None]) -> bool:
+    """Whether there are several names."""
+    return len(set(names) - {None}) > 1
 
 
 def open_images(raw: Path) -> ZipImages:
