@@ -51,14 +51,15 @@ def test_chance_is_rarely_called_a_difference():
 
 
 @pytest.mark.parametrize("patch", [0, 8])  # a weak one and a strong one
-def test_a_planted_difference_is_found_there_and_nowhere_else(patch):
+@pytest.mark.parametrize("factor", [8, 1 / 8])
+def test_a_planted_difference_is_found_there_and_nowhere_else(patch, factor):
     rows = attention(3)
-    rows[LABELS == 1, 1, patch] *= 8
+    rows[LABELS == 1, 1, patch] *= factor
     found = per_class(rows, LABELS, [0, 1, 2], permutations=199)
     significant = np.argwhere(found["p"][1] < 0.05)
     assert significant.tolist() == [[1, patch]]
     assert found["p"][1, 1, patch] == pytest.approx(1 / 200)
-    assert found["difference"][1, 1, patch] > 0
+    assert (found["difference"][1, 1, patch] > 0) == (factor > 1)
     np.put(found["p"], np.ravel_multi_index(([0, 1, 2], [1] * 3, [patch] * 3), (3, 2, 9)), 1)
     assert found["p"].min() >= 0.05
 
@@ -84,6 +85,12 @@ def test_one_class_only_is_no_difference():
     found = per_class(attention(6), np.zeros(90, int), [0], permutations=20)
     assert not found["difference"].any()
     assert (found["p"] == 1).all()
+
+
+def test_shuffles_keep_the_sizes_of_classes():
+    """Drawn with replacement, a class of two would be empty in every eighth shuffle and have no median."""
+    found = per_class(attention(8), np.repeat([0, 1], [88, 2]), [1], permutations=100)
+    assert np.isfinite(found["p"]).all()
 
 
 @pytest.mark.parametrize(("index", "count"), [(3, 1), (5, 0)])
