@@ -34,7 +34,8 @@ def draw(examples: dict[str, dict], curve: pd.DataFrame, folder: Path) -> None:
             "caption": "Loss and PSNR per epoch; the marked epoch, best on validation images, was kept.",
         }
     }
-    save(curves(curve), folder / "curve.png")
+    bicubic = ("bicubic", float(curve.val_bicubic_psnr.iloc[-1]))
+    save(curves(curve, "psnr", bicubic), folder / "curve.png")
     for name, (title, caption) in TITLES.items():
         save(gallery(**examples[name], title=title), folder / f"{name}.png")
         captions[f"{name}.png"] = {"title": title, "caption": caption}

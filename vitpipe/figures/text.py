@@ -1,0 +1,32 @@
+"""How much room a text needs, known before a figure is laid out."""
+
+from collections.abc import Callable
+from functools import cache
+
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
+
+from vitpipe.figures.style import DPI
+
+SLACK = 1.04  # glyphs are moved to whole pixels when they are drawn
+
+
+@cache
+def extent(text: str, size: float, weight: str = "normal") -> float:
+    """Width in pixels of a text in type of `size` points; dollar signs are dollar signs."""
+    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
+    points, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return SLACK * points * DPI / 72
+
+
+def beginning(text: str, most: int) -> str:
+    """The beginning of a long text, at most `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def fitted(text: str, width: float, size: float, shorten: Callable[[str, int], str], weight: str = "normal") -> str:
+    """`text`, made shorter by `shorten(text, most)` until it is at most `width` pixels wide."""
+    for most in range(len(text), 1, -1):
+        if extent(short := shorten(text, most), size, weight) <= width:
+            return short
+    return shorten(text, 1)
