@@ -1,4 +1,4 @@
-"""Scores what needs no learning on the test images: data/packed/test -> reports/baseline.json."""
+"""Scores on the test images what a model has to beat: data/packed -> reports/baseline.json."""
 
 from pathlib import Path
 
@@ -11,7 +11,8 @@ def main(settings: Settings) -> None:
     from vitpipe.files import write_json
     from vitpipe.tasks import task
 
-    scores = task(settings.task.name).baseline(Packed(Path("data/packed/test")), settings)
+    parts = [Packed(Path("data/packed") / part, settings.target) for part in ("train", "val", "test")]
+    scores = task(settings.task.name).baseline(*parts, settings)
     write_json(Path("reports/baseline.json"), scores)
 
 

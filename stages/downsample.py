@@ -13,7 +13,13 @@ def main(settings: Settings) -> None:
     from vitpipe.data.sources import source
     from vitpipe.files import atomic_folder
 
-    table = pd.read_csv("data/split.csv", index_col="id", dtype={"id": str, "identity": str})
+    table = pd.read_csv(
+        "data/split.csv",
+        index_col="id",
+        dtype={"id": str, "identity": str, "label": str},
+        na_values=[""],
+        keep_default_na=False,
+    )
     images = source(settings.data.name).open_images(Path("data/raw"))
     with atomic_folder(Path("data/packed")) as folder:
         counts = pack(table, images, settings.data, folder)

@@ -1,4 +1,4 @@
-"""Scores the model on the test images beside bicubic, and draws: models, data/packed/test -> reports."""
+"""Scores the model on the test images beside the baselines, and draws: models, data/packed/test -> reports."""
 
 from pathlib import Path
 
@@ -11,24 +11,25 @@ def main(settings: Settings) -> None:
 
     from vitpipe.data.batches import Packed
     from vitpipe.figures import figures
-    from vitpipe.files import atomic_file, atomic_folder, write_json
+    from vitpipe.files import atomic_file, atomic_folder, load_json, write_json
     from vitpipe.nn.compute import choose
     from vitpipe.tasks import task
     from vitpipe.training.checkpoint import load_weights, weights_facts
 
     reports, weights = Path("reports"), Path("models/model.safetensors")
-    compute, job, packed = choose(settings.train), task(settings.task.name), Packed(Path("data/packed/test"))
-    model = job.build(settings).to(compute.device)
+    compute, job = choose(settings.train), task(settings.task.name)
+    packed = Packed(Path("data/packed/test"), settings.target)
+    model = job.build(settings, packed.classes).to(compute.device)
     load_weights(weights, model)
 
-    metrics, table = job.evaluate(model, packed, settings, compute)
+    metrics, table = job.evaluate(model, packed, load_json(reports / "baseline.json", "baseline"), settings, compute)
     facts = {"epoch": weights_facts(weights)["epoch"], "protocol": [job.PROTOCOL]}
     write_json(reports / "metrics.json", metrics | facts)
     with atomic_file(reports / "metrics.csv") as temporary:
         table.to_csv(temporary, float_format="%.6g")
     curve = pd.read_csv(reports / "curve.csv")
     with atomic_folder(reports / "figures") as folder:
-        figures(settings.task.name).draw(job.examples(model, packed, table, compute), curve, folder)
+        figures(settings.task.name).draw(job.examples(model, packed, table, settings, compute), curve, folder)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from vitpipe.config import Settings
-from vitpipe.files import atomic_file
-from vitpipe.report.page import build, load_json
+from vitpipe.files import atomic_file, load_json
+from vitpipe.report.page import build
 from vitpipe.stage import run
 
 

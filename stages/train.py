@@ -13,15 +13,15 @@ def main(settings: Settings) -> None:
     from vitpipe.training.checkpoint import Resume, resume_folder
     from vitpipe.training.loop import train
 
-    packed = Path("data/packed")
-    digests = [Packed(packed / part).digest for part in ("train", "val")]
+    learned, held_out = (Packed(Path("data/packed") / part, settings.target) for part in ("train", "val"))
     compute = choose(settings.train)
     train(
         task(settings.task.name),
         settings,
-        packed,
+        learned,
+        held_out,
         compute,
-        Resume(resume_folder(settings, digests, compute)),
+        Resume(resume_folder(settings, [learned.digest, held_out.digest], compute)),
         Path("models"),
         Path("reports/curve.csv"),
     )

@@ -19,9 +19,14 @@ MAY_IMPORT = {
     "metrics": set(),
     "data": set(),
 }
-TASKS = ("supersample",)
+TASKS = ("supersample", "classify")
 GROUND = {"config", "errors", "files", "progress", "stage"}
-REGISTRIES = {"vitpipe.data.sources", "vitpipe.tasks", "vitpipe.figures"}  # they import modules by name
+REGISTRIES = {
+    "vitpipe.data.sources",
+    "vitpipe.tasks",
+    "vitpipe.explain",
+    "vitpipe.figures",
+}  # they import modules by name
 
 
 def path_of(module: str) -> Path | None:
@@ -58,7 +63,11 @@ def closure(path: Path) -> set[Path]:
             if module in REGISTRIES:
                 room = (ROOT / path_of(module)).parent
                 names = [f"{task}.py" for task in TASKS]
-                by_name = names if module == "vitpipe.figures" else [file.name for file in room.glob("*.py")]
+                by_name = (
+                    names
+                    if module in ("vitpipe.figures", "vitpipe.explain")
+                    else [file.name for file in room.glob("*.py")]
+                )
                 waiting += [(room / name).relative_to(ROOT) for name in by_name]
     seen.add(path.parent / "__init__.py")  # run by python -m
     return {path for path in seen if (ROOT / path).read_text().strip()}

@@ -6,7 +6,7 @@ that hold across fields. Nothing heavy is imported, so a wrong value is told at 
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, field_validator, model_validator
@@ -31,7 +31,7 @@ class Data(Section):
     root: str | None = None
     count: Annotated[Whole, Field(ge=3)] | None = None
     size: Annotated[Whole, Field(ge=8, le=4096)] = 192
-    scale: Annotated[Whole, Field(ge=2, le=16)] = 4
+    scale: Annotated[Whole, Field(ge=1, le=16)] = 4
     fit: Literal["stretch", "crop"] = "stretch"
     split: Literal["random", "official", "identity"] = "random"
     test: Share = 0.1
@@ -53,8 +53,9 @@ class Data(Section):
 class Task(Section):
     """What is learned."""
 
-    name: Literal["supersample"]
-    target: None
+    name: Literal["supersample", "classify"]
+    target: str
+    show: tuple[str, ...] | None
 
 
 class Model(Section):
@@ -66,8 +67,13 @@ class Model(Section):
     heads: Annotated[Whole, Field(ge=1)]
     mlp: Annotated[float, Field(gt=0, le=16)]
     position: Literal["none", "learned", "sincos"]
+    projection: bool
+    bias: bool
+    norm: bool
+    readout: Literal["token", "mean"]
+    channels: Literal[1, 3]
     skip: Literal["nearest", "bicubic"]
-    width: Annotated[Whole, Field(ge=4)]
+    width: Annotated[Whole, Field(ge=0)]
     blocks: Annotated[Whole, Field(ge=0, le=32)]
 
 
@@ -75,14 +81,22 @@ class Train(Section):
     """How it is learned."""
 
     epochs: Annotated[Whole, Field(ge=1)]
+    patience: Annotated[Whole, Field(ge=1)] | None
     batch: Annotated[Whole, Field(ge=1)]
+    optimizer: Literal["adamw", "sgd"]
     lr: Annotated[float, Field(gt=0, le=10)]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0, le=1)]
+    schedule: Literal["cosine", "step", "constant"]
     warmup: Annotated[float, Field(ge=0, lt=1)]
     ema: Annotated[float, Field(ge=0, lt=1)]
     clip: Annotated[float, Field(gt=0)]
     loss: Literal["mse", "l1", "charbonnier"]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     flip: bool
+    crop: Annotated[Whole, Field(ge=0)]
+    randaugment: Annotated[Whole, Field(ge=0, le=8)]
+    mix: Literal["none", "mixup", "cutmix", "both"]
     precision: Literal["auto", "float32", "bfloat16"]
     device: Literal["auto", "cpu", "cuda"]
 
@@ -96,6 +110,7 @@ class Settings(Section):
     task: Task
     model: Model
     train: Train
+    plots: dict[str, Any] = Field(default={}, exclude=True)  # read by dvc.yaml alone
 
     @field_validator("recipe")
     @classmethod
@@ -109,10 +124,11 @@ class Settings(Section):
     def fields_agree(self) -> "Settings":
         data, model = self.data, self.model
         if data.size % data.scale:
-            fail("data.scale", data.scale, f"must divide data.size {data.size}", divisors(data.size, 16)[1:])
-        smallest = 11 + 2 * data.scale
-        if data.size < smallest:
-            fail("data.size", data.size, f"must be at least {smallest}: SSIM's 11-pixel window and the border to crop")
+            fail("data.scale", data.scale, f"must divide data.size {data.size}", divisors(data.size, 16))
+        if self.task.name == "supersample":
+            self.super_sampling_agrees()
+        elif self.train.crop >= data.input_size:
+            fail("train.crop", self.train.crop, f"must be less than the input size {data.input_size}")
         side = data.input_size
         if side % model.patch or side == model.patch:  # attention needs other patches to look at
             origin = f"(data.size {data.size} / data.scale {data.scale})"
@@ -122,13 +138,32 @@ class Settings(Section):
             fail("model.heads", model.heads, f"must divide model.dim {model.dim}", divisors(model.dim, 64))
         if model.position == "sincos" and model.dim % 4:
             fail("model.dim", model.dim, "must be a multiple of 4 with model.position sincos")
-        if data.split != "random" and data.name == "folder":
-            fail(
-                "data.split",
-                data.split,
-                "must be random for data.name folder: it has no parts or identities of its own",
-            )
         return self
+
+    def super_sampling_agrees(self) -> None:
+        data, model, train = self.data, self.model, self.train
+        if data.scale < 2:
+            fail("data.scale", data.scale, "must be at least 2 for task.name supersample", divisors(data.size, 16)[1:])
+        smallest = 11 + 2 * data.scale
+        if data.size < smallest:
+            fail("data.size", data.size, f"must be at least {smallest}: SSIM's 11-pixel window and the border to crop")
+        if model.width < 4:
+            fail("model.width", model.width, "must be at least 4 for task.name supersample")
+        if model.channels != 3:
+            fail("model.channels", model.channels, "must be 3 for task.name supersample")
+        for key, value, idle in (
+            ("crop", train.crop, 0),
+            ("randaugment", train.randaugment, 0),
+            ("mix", train.mix, "none"),
+            ("label_smoothing", train.label_smoothing, 0.0),
+        ):
+            if value != idle:
+                fail(f"train.{key}", value, f"must be {idle} for task.name supersample: only classification has it")
+
+    @property
+    def target(self) -> str | None:
+        """The column of labels that is learned; None where the target is an image."""
+        return self.task.target if self.task.name == "classify" else None
 
 
 def fail(key: str, value: object, rule: str, choices: list[int] | None = None) -> None:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vitpipe.errors import InputError
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
@@ -63,3 +65,27 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
         writer.writeheader()
         for row in rows:
             writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def load_json(path: Path, stage: str) -> dict[str, Any]:
+    """The content of a json file that a stage made.
+
+    Raises:
+        InputError: it is missing or damaged; the message says how to make it.
+    """
+    try:
+        return json.loads(read(path, stage))
+    except ValueError:
+        raise damaged(path, stage) from None
+
+
+def read(path: Path, stage: str) -> bytes:
+    """The bytes of a file that a stage made. Raises as `load_json` does."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing: the stage {stage} makes it (dvc repro {stage})")
+    return path.read_bytes()
+
+
+def damaged(path: Path, stage: str) -> InputError:
+    """What to say of a file that a stage made and that cannot be read."""
+    return InputError(f"{path} is empty or damaged: make it again (dvc repro --force --single-item {stage})")

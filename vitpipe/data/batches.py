@@ -5,20 +5,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from vitpipe.data.labels import classes, indices
 from vitpipe.errors import InputError
 
 
 @dataclass(frozen=True)
 class Packed:
-    """One part of `data/packed`, mapped into memory read-only (layout: `vitpipe.data.packing`)."""
+    """One part of `data/packed`, mapped into memory read-only (layout: `vitpipe.data.packing`).
+
+    Args:
+        folder: where it lies.
+        target: the label column that is learned, if any.
+    """
 
     folder: Path
+    target: str | None = None
 
     def __post_init__(self) -> None:
         if not (self.folder / "samples.csv").exists():
@@ -27,19 +35,44 @@ class Packed:
     @cached_property
     def samples(self) -> pd.DataFrame:
         """Annotation by sample id; row i belongs to image i."""
-        return pd.read_csv(self.folder / "samples.csv", index_col="id", dtype={"id": str})
+        return pd.read_csv(
+            self.folder / "samples.csv",
+            index_col="id",
+            dtype={"id": str, "label": str},
+            na_values=[""],
+            keep_default_na=False,
+        )
 
     @cached_property
+    def manifest(self) -> dict[str, dict[str, Any]]:
+        """What the downsample stage wrote on all parts: number of images, digest, images of each class."""
+        return json.loads((self.folder.parent / "manifest.json").read_text())
+
+    @property
     def digest(self) -> str:
-        """Digest of images and annotation, as the downsample stage wrote it."""
-        return json.loads((self.folder.parent / "manifest.json").read_text())[self.folder.name]["blake2b"]
+        """Digest of images and annotation."""
+        return self.manifest[self.folder.name]["blake2b"]
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the target; none without a target. Raises as `vitpipe.data.labels.classes` does."""
+        if self.target is None:
+            return ()
+        return classes({part: facts["labels"] for part, facts in self.manifest.items()}, self.target)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The class index of every image, int64 (n,)."""
+        assert self.target is not None, "labels need a target"
+        return indices(self.samples, self.target, self.classes)
 
     @cached_property
     def shards(self) -> dict[str, list[np.ndarray]]:
-        return {
+        maps = {
             name: [np.load(path, mmap_mode="r") for path in sorted(self.folder.glob(f"{name}-*.npy"))]
             for name in ("lr", "hr")
         }
+        return maps | {"lr": maps["lr"] or maps["hr"]}
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -55,30 +88,46 @@ class Packed:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images as uint8 NCHW tensors on their device, and the rows they came from."""
+    """Some images of a part: uint8 NCHW tensors on their device, each made when first asked for.
 
+    Args:
+        rows: the images' rows.
+        mirror: where it holds (a bool per row), left and right are swapped.
+    """
+
+    packed: Packed
     rows: np.ndarray
-    lr: Tensor
-    hr: Tensor
+    device: torch.device
+    mirror: np.ndarray | None = None
 
+    def __len__(self) -> int:
+        return len(self.rows)
 
-def load(packed: Packed, rows: np.ndarray, device: torch.device, mirror: np.ndarray | None = None) -> Batch:
-    """The given rows as a batch; where `mirror` (a bool per row) holds, left and right are swapped."""
+    @cached_property
+    def lr(self) -> Tensor:
+        return self.images("lr")
 
-    def tensor(name: str) -> Tensor:
-        images = torch.from_numpy(packed.take(name, rows)).to(device).permute(0, 3, 1, 2)
-        if mirror is None:
+    @cached_property
+    def hr(self) -> Tensor:
+        return self.images("hr")
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """Class indices (b,), int64."""
+        return torch.from_numpy(self.packed.labels[self.rows]).to(self.device)
+
+    def images(self, name: str) -> Tensor:
+        images = torch.from_numpy(self.packed.take(name, self.rows)).to(self.device).permute(0, 3, 1, 2)
+        if self.mirror is None:
             return images
-        swap = torch.from_numpy(mirror).to(device)[:, None, None, None]
+        swap = torch.from_numpy(self.mirror).to(self.device)[:, None, None, None]
         return torch.where(swap, images.flip(-1), images)
-
-    return Batch(rows, tensor("lr"), tensor("hr"))
 
 
 def in_order(packed: Packed, batch: int, device: torch.device) -> Iterator[Batch]:
     """Every image once, in the order of `samples`."""
     for start in range(0, len(packed), batch):
-        yield load(packed, np.arange(start, min(start + batch, len(packed))), device)
+        yield Batch(packed, np.arange(start, min(start + batch, len(packed))), device)
 
 
 def shuffled(
@@ -95,12 +144,17 @@ def shuffled(
     size = min(batch, len(packed))
     for first in range(start * size, len(packed) - size + 1, size):
         rows = order[first : first + size]
-        yield load(packed, rows, device, mirror[rows])
+        yield Batch(packed, rows, device, mirror[rows])
 
 
 def batches_per_epoch(packed: Packed, batch: int) -> int:
     """How many batches `shuffled` gives in an epoch."""
     return len(packed) // min(batch, len(packed))
+
+
+def spread(packed: Packed, count: int) -> np.ndarray:
+    """At most `count` rows at even distances through the part."""
+    return np.unique(np.linspace(0, len(packed) - 1, min(count, len(packed))).round().astype(int))
 
 
 def unit(images: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 Layout of a packed part, written here and read by `vitpipe.data.batches`:
 
     hr-000.npy, hr-001.npy ...   (n, size, size, 3) uint8
-    lr-000.npy, lr-001.npy ...   (n, size/scale, size/scale, 3) uint8, the same n
+    lr-000.npy, lr-001.npy ...   (n, size/scale, size/scale, 3) uint8, the same n; none where scale is 1
     samples.csv                  sample id, landmarks in HR pixels, labels; row i belongs to image i
 """
 
@@ -21,7 +21,8 @@ from PIL import Image
 
 from vitpipe.config import Data
 from vitpipe.data.images import UnreadableImage, check_rejects, resize
-from vitpipe.data.sources import LANDMARKS, Images
+from vitpipe.data.labels import label_counts
+from vitpipe.data.sources import COLUMNS, LANDMARKS, Images
 from vitpipe.data.split import PARTS
 from vitpipe.errors import InputError
 from vitpipe.files import write_csv, write_json
@@ -34,8 +35,8 @@ SHARD = 8192
 def pack(table: pd.DataFrame, images: Images, data: Data, folder: Path) -> dict[str, int]:
     """Packs every part of `table` (from `vitpipe.data.split`) into `folder`/{train,val,test}.
 
-    Pictures that can't be decoded are listed in `folder`/rejects.csv. `folder`/manifest.json holds
-    counts and a digest of each part, so that who reads it can name the data without reading it all.
+    Pictures that can't be decoded are listed in `folder`/rejects.csv. `folder`/manifest.json holds the
+    number of images, those of each class and a digest of each part: what there is, without reading it all.
 
     Returns:
         Images packed per part, and under "rejected" how many were not.
@@ -45,12 +46,12 @@ def pack(table: pd.DataFrame, images: Images, data: Data, folder: Path) -> dict[
         OSError: the disk is full.
     """
 
-    def read(sample: str) -> tuple[np.ndarray, np.ndarray, tuple[int, int]] | UnreadableImage:
+    def read(sample: str) -> tuple[dict[str, np.ndarray], tuple[int, int]] | UnreadableImage:
         try:
             image = images.read(sample)
         except UnreadableImage as error:
             return error
-        return *targets(image, data), image.size
+        return targets(image, data), image.size
 
     rejects: dict[str, str] = {}  # reason by sample id
     manifest: dict[str, dict[str, Any]] = {}
@@ -64,15 +65,19 @@ def pack(table: pd.DataFrame, images: Images, data: Data, folder: Path) -> dict[
                 if isinstance(made, UnreadableImage):
                     rejects[sample] = str(made)
                     continue
-                hr, lr, size = made
-                writer.add(hr, lr)
+                arrays, size = made
+                writer.add(arrays)
                 kept.append(sample)
                 sizes.append(size)
             if not kept:
                 raise InputError(f"no readable picture is left in part {part}: data/raw holds too few")
             annotation = rows.loc[kept].drop(columns=["part", "identity"], errors="ignore")
             move_landmarks(annotation, np.array(sizes), data)
-            manifest[part] = {"images": len(kept), "blake2b": writer.close(annotation)}
+            manifest[part] = {
+                "images": len(kept),
+                "blake2b": writer.close(annotation),
+                "labels": label_counts(annotation.drop(columns=list(COLUMNS), errors="ignore")),
+            }
     check_rejects(rejects, len(table), "data/raw")
     if rejects:
         write_csv(folder / "rejects.csv", [{"id": sample, "reason": reason} for sample, reason in rejects.items()])
@@ -80,14 +85,16 @@ def pack(table: pd.DataFrame, images: Images, data: Data, folder: Path) -> dict[
     return {part: entry["images"] for part, entry in manifest.items()} | {"rejected": len(rejects)}
 
 
-def targets(image: Image.Image, data: Data) -> tuple[np.ndarray, np.ndarray]:
-    """HR target and LR input of one picture, uint8 (size, size, 3) and (size/scale, size/scale, 3).
+def targets(image: Image.Image, data: Data) -> dict[str, np.ndarray]:
+    """`hr` and `lr` of one picture, uint8 (size, size, 3) and (size/scale, size/scale, 3); where scale is 1 no `lr`.
 
     Both by antialiased bicubic interpolation with a = -0.5, as Pillow does it; LR is made from the quantised HR.
     """
     hr = resize(image, data.size, data.fit)
+    if data.scale == 1:
+        return {"hr": np.asarray(hr)}
     lr = hr.resize((data.input_size, data.input_size), Image.Resampling.BICUBIC)
-    return np.asarray(hr), np.asarray(lr)
+    return {"hr": np.asarray(hr), "lr": np.asarray(lr)}
 
 
 def move_landmarks(annotation: pd.DataFrame, sizes: np.ndarray, data: Data) -> None:
@@ -128,8 +135,8 @@ class PartWriter:
         self.shards: dict[str, ArrayFile] = {}
         folder.mkdir(parents=True)
 
-    def add(self, hr: np.ndarray, lr: np.ndarray) -> None:
-        for name, image in (("hr", hr), ("lr", lr)):
+    def add(self, arrays: dict[str, np.ndarray]) -> None:
+        for name, image in arrays.items():
             if self.images % SHARD == 0:
                 if name in self.shards:
                     self.shards[name].close()

@@ -2,6 +2,7 @@
 
 import hashlib
 
+import numpy as np
 import pandas as pd
 
 from vitpipe.config import Data
@@ -15,7 +16,8 @@ def split(samples: pd.DataFrame, data: Data, seed: int) -> pd.DataFrame:
 
     `random` and `identity` give each image or person a number from a seeded hash of its name and
     cut at `data.test` and `data.val`, so neither the order of the images nor adding others moves
-    any of them. `data.count` keeps the images with the smallest hash, for the same reason.
+    any of them. `data.count` keeps the images with the smallest hash, for the same reason. Official
+    parts are kept; where the data set has no validation part, a share `data.val` of train becomes it.
 
     Raises:
         InputError: a part would be empty, or the data set lacks what the kind of split needs.
@@ -26,7 +28,10 @@ def split(samples: pd.DataFrame, data: Data, seed: int) -> pd.DataFrame:
         samples = samples.loc[order.nsmallest(data.count).index].sort_index()
 
     if data.split == "official":
-        part = column(samples, "official", data)
+        part = column(samples, "official", data).copy()
+        if "val" not in set(part):
+            held_out = np.array([uniform(f"{seed}:{sample}") < data.val for sample in part.index])
+            part[(part == "train") & held_out] = "val"
     else:
         keys = pd.Series(samples.index, samples.index) if data.split == "random" else column(samples, "identity", data)
         part = keys.map({key: part_of(f"{seed}:{key}", data) for key in keys.unique()})

@@ -3,14 +3,14 @@
 Legend of the shapes: f images, l layers, h heads, n = g * g tokens, k queries.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitpipe.data.batches import Packed, load, unit
+from vitpipe.data.batches import Batch, Packed, spread, unit
 from vitpipe.explain.capture import record_attention
 from vitpipe.metrics import attention as measures
 from vitpipe.metrics.grid import token_at, token_box
@@ -22,6 +22,7 @@ WEIGHTS_AT_ONCE = 2**26  # attention weights recorded at a time: 256 MB of float
 
 PROTOCOL = {
     "average": "mean over all queries of the images, per layer and head; above that the mean of all heads",
+    "class_token": "left out where there is one: attention among the patches, rows summing to one again",
     "self_weight": "attention that a token gives itself, 0 to 1",
     "entropy": "entropy of a query's attention, itself included, over ln of the number of tokens, 0 to 1",
     "distance": "mean distance between the centres of query and key, in pixels of the LR input",
@@ -30,23 +31,28 @@ PROTOCOL = {
 
 
 def attention_of(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> Iterator[Tensor]:
-    """Attention weights (b, l, h, n, n) of the given images in order, a memory-sized batch at a time, float32."""
+    """Attention weights (b, l, h, t, t) of the given images in order, a memory-sized batch at a time, float32.
+
+    t is n patches and, where there is one, the class token before them.
+    """
     encoder: Any = model.encoder  # torch declares attributes of modules as tensors or modules
-    per_image = len(encoder.blocks) * encoder.blocks[0].attention.heads * encoder.grid**4
+    tokens = encoder.grid**2 + (encoder.token is not None)
+    per_image = len(encoder.blocks) * encoder.blocks[0].attention.heads * tokens**2
     batch = max(1, WEIGHTS_AT_ONCE // per_image)
     model.eval()
     with progress(len(rows), "attention", "image") as bar:
         for start in range(0, len(rows), batch):
             chosen = rows[start : start + batch]
             with torch.inference_mode(), record_attention(model) as record:
-                model(unit(load(packed, chosen, device).lr))
+                model(unit(Batch(packed, chosen, device).lr))
             yield record.weights
             bar.update(len(chosen))
 
 
-def spread(packed: Packed, count: int) -> np.ndarray:
-    """At most `count` rows at even distances through the part."""
-    return np.unique(np.linspace(0, len(packed) - 1, min(count, len(packed))).round().astype(int))
+def among_patches(batches: Iterable[Tensor], encoder: Any) -> Iterator[Tensor]:
+    """The same weights (b, l, h, n, n) without the class token, if there is one."""
+    for weights in batches:
+        yield weights if encoder.token is None else measures.among_patches(weights)
 
 
 def measure(model: nn.Module, packed: Packed, device: torch.device) -> dict:
@@ -59,7 +65,7 @@ def measure(model: nn.Module, packed: Packed, device: torch.device) -> dict:
     encoder: Any = model.encoder
     rows = spread(packed, MEASURED)
     sums: dict[str, np.ndarray] = {}
-    for weights in attention_of(model, packed, rows, device):
+    for weights in among_patches(attention_of(model, packed, rows, device), encoder):
         for name, values in {
             "self_weight": measures.self_weight(weights),
             "entropy": measures.entropy(weights),
@@ -98,7 +104,7 @@ def maps(model: nn.Module, packed: Packed, device: torch.device) -> dict[str, np
     points = query_points(packed, rows[0], images.shape[1])
     tokens = [token_at(x, y, side, grid, grid) for x, y in points.values()]
     received: list[np.ndarray] = []
-    for weights in attention_of(model, packed, rows, device):
+    for weights in among_patches(attention_of(model, packed, rows, device), encoder):
         if not received:  # image 0 is in the first batch
             of_first = measures.non_self(weights[:1])[0][:, :, tokens] * (weights.shape[-1] - 1)  # l h k n
             looks = of_first.permute(2, 0, 1, 3).unflatten(-1, (grid, grid)).cpu().numpy()

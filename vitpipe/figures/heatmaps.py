@@ -1,4 +1,4 @@
-"""The heatmap figures, from the arrays that `vitpipe.explain.heatmaps.maps` gives and maps.npz keeps."""
+"""The figures of the heatmap stage, each from its arrays, which a file of the same name keeps beside it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,16 +6,40 @@ from pathlib import Path
 import numpy as np
 
 from vitpipe.figures.attention import overview, queries, received
+from vitpipe.figures.class_attention import draw as draw_class_attention
+from vitpipe.figures.per_class import draw as draw_per_class
+from vitpipe.figures.pixels import draw as draw_pixels
+from vitpipe.figures.positions import draw as draw_positions
 from vitpipe.figures.style import save
 from vitpipe.files import write_json
 
 
-def draw(maps: Mapping[str, np.ndarray], folder: Path) -> None:
-    """Writes the heatmaps as PNG files with their captions into an empty folder."""
+def draw(views: Mapping[str, Mapping[str, np.ndarray]], folder: Path) -> None:
+    """Writes the figures as PNG files, with captions.json, into an empty folder.
+
+    Args:
+        views: arrays by the name of the picture: maps, class_attention, per_class, positions, pixels.
+    """
+    draws = {
+        "class_attention": draw_class_attention,
+        "per_class": draw_per_class,
+        "pixels": draw_pixels,
+        "positions": draw_positions,
+        "maps": draw_maps,
+    }
+    captions: dict[str, dict[str, str]] = {}
+    for name, draw_view in draws.items():
+        if name in views:
+            captions |= draw_view(views[name], folder)
+    write_json(folder / "captions.json", captions)
+
+
+def draw_maps(maps: Mapping[str, np.ndarray], folder: Path) -> dict[str, dict[str, str]]:
+    """What patches attend to and how much attention they receive, from what `vitpipe.explain.heatmaps.maps` gives."""
     faces, layers, heads = maps["received"].shape[:3]
     mean = maps["received"].mean(axis=0)
     note = f"Non-self attention, mean over all queries of {faces} test images, as a multiple of uniform attention"
-    captions = {}
+    captions: dict[str, dict[str, str]] = {}
 
     def keep(name: str, title: str, caption: str, figure) -> None:
         save(figure, folder / name)
@@ -67,7 +91,7 @@ def draw(maps: Mapping[str, np.ndarray], folder: Path) -> None:
             "Non-self attention as a multiple of uniform attention",
         ),
     )
-    write_json(folder / "captions.json", captions)
+    return captions
 
 
 def sharpest(mean: np.ndarray) -> tuple[int, int]:

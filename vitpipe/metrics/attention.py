@@ -12,6 +12,15 @@ from torch import Tensor
 from vitpipe.metrics.grid import token_centres
 
 
+def among_patches(weights: Tensor) -> Tensor:
+    """Attention of patches to patches where token 0 is a class token: (b, l, h, n-1, n-1), each row summing to one.
+
+    What a patch gives to the class token is spread over the patches in proportion: a softmax without it.
+    """
+    patches = weights[..., 1:, 1:]
+    return patches / patches.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+
+
 def non_self(weights: Tensor) -> Tensor:
     """Attention to the other tokens: A_ij / (1 - A_ii), and 0 for j = i.
 

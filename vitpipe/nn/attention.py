@@ -12,18 +12,19 @@ from torch import Tensor, nn
 class Attention(nn.Module):
     """Scaled dot-product self-attention with an output projection.
 
-    Maps (b, n, d) to (b, n, d). While `recorder` is a list, every call appends its attention
+    Without `projection` the heads' outputs are joined and not mixed; without `bias` queries, keys and values are
+    purely linear. Maps (b, n, d) to (b, n, d). While `recorder` is a list, every call appends its attention
     weights (b, h, n, n) after the softmax, in float32, and computes its output from those very
     weights; otherwise torch's fused kernel does the same sum without keeping them.
     """
 
-    def __init__(self, *, dim: int, heads: int) -> None:
+    def __init__(self, *, dim: int, heads: int, projection: bool = True, bias: bool = True) -> None:
         super().__init__()
         assert dim % heads == 0, f"heads {heads} must divide dim {dim}"
         self.heads = heads
         self.scale = (dim // heads) ** -0.5
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.project = nn.Linear(dim, dim)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=bias)
+        self.project = nn.Linear(dim, dim) if projection else nn.Identity()
         self.recorder: list[Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,24 +3,14 @@
 Legend of the shapes: b batch, w width (channels), s input side, k scale, n tokens, d embedding width.
 """
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitpipe.nn.convolution import ResidualBlock, stem
 from vitpipe.nn.encoder import Encoder
 from vitpipe.nn.patches import unpatchify
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a skip, without normalisation (Lim et al. 2017, EDSR, arXiv:1707.02921)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
 
 
 class SuperSampler(nn.Module):
@@ -29,7 +19,7 @@ class SuperSampler(nn.Module):
     A convolution stem at input resolution, the ViT encoder on patches of its features, back to
     pixels and added to the stem, convolutions again so that no patch border shows, and a
     pixel-shuffle tail (Shi et al. 2016, arXiv:1609.05158). The last layer starts at zero: an
-    untrained model gives exactly the up-sampled input, the `skip`.
+    untrained model gives exactly the up-sampled input, the `skip`. `encoder` is what `Encoder` takes besides.
     """
 
     def __init__(
@@ -38,21 +28,16 @@ class SuperSampler(nn.Module):
         size: int,
         scale: int,
         patch: int,
-        dim: int,
-        depth: int,
-        heads: int,
-        mlp: float,
-        position: str,
         skip: str,
         width: int,
         blocks: int,
+        dim: int,
+        **encoder: Any,
     ) -> None:
         super().__init__()
         self.scale, self.skip = scale, skip
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), *(ResidualBlock(width) for _ in range(blocks)))
-        self.encoder = Encoder(
-            size=size, patch=patch, channels=width, dim=dim, depth=depth, heads=heads, mlp=mlp, position=position
-        )
+        self.stem = stem(3, width, blocks)
+        self.encoder = Encoder(size=size, patch=patch, channels=width, dim=dim, **encoder)
         self.readout = nn.Linear(dim, width * patch * patch)
         self.tail = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
         self.last = nn.Conv2d(width, 3 * scale * scale, 3, padding=1)

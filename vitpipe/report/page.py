@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 
 from vitpipe.errors import InputError
+from vitpipe.files import damaged, load_json, read
 
 MEASURES = {  # name, unit and format of a measure, in the order of the table; others go by their key
     "psnr": ("PSNR", "dB", ".2f"),
@@ -82,28 +83,11 @@ def build(reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int]) 
     )
 
 
-def load_json(path: Path, stage: str) -> dict[str, Any]:
-    try:
-        return json.loads(read(path, stage))
-    except ValueError:
-        raise damaged(path, stage) from None
-
-
 def load_csv(path: Path, stage: str) -> list[dict[str, str]]:
     rows = list(csv.DictReader(read(path, stage).decode().splitlines()))
     if not rows:
         raise damaged(path, stage)
     return rows
-
-
-def read(path: Path, stage: str) -> bytes:
-    if not path.is_file():
-        raise InputError(f"{path} is missing: the stage {stage} makes it (dvc repro {stage})")
-    return path.read_bytes()
-
-
-def damaged(path: Path, stage: str) -> InputError:
-    return InputError(f"{path} is empty or damaged: make it again (dvc repro --force --single-item {stage})")
 
 
 def figures(folder: Path, stage: str) -> list[dict[str, str]]:

@@ -4,16 +4,19 @@ A task is a module with
 
     BEST: str
         The column of the training curve whose highest value chooses the checkpoint.
-    build(settings: Settings) -> torch.nn.Module
+    PROTOCOL: dict[str, str]
+        How each measure is taken, in words.
+    build(settings: Settings, classes: tuple[str, ...]) -> torch.nn.Module
+        The model with fresh weights; `classes` are those of `task.target`, none where the target is an image.
     loss(model, batch, train: Train) -> tuple[Tensor, dict[str, Tensor]]
         The loss to descend, and per-batch means to show in the curve.
     validate(model, packed, compute, train: Train) -> dict[str, float]
         Columns of the curve, on validation images.
-    baseline(packed, settings: Settings) -> dict
-        Scores of what needs no learning: the content of reports/baseline.json.
-    evaluate(model, packed, settings, compute) -> tuple[dict, pandas.DataFrame]
+    baseline(train, val, test, settings: Settings) -> dict
+        Test scores of what a model has to beat: the content of reports/baseline.json.
+    evaluate(model, packed, baseline, settings, compute) -> tuple[dict, pandas.DataFrame]
         The content of reports/metrics.json and one row of scores per image.
-    examples(model, packed, table, compute) -> dict[str, dict]
+    examples(model, packed, table, settings, compute) -> dict[str, dict]
         What the task's module in `vitpipe.figures` draws.
 """
 

@@ -20,9 +20,10 @@ BEST = "val_psnr"
 BATCH = 32  # images scored at once; no score depends on it
 
 
-def build(settings: Settings) -> SuperSampler:
+def build(settings: Settings, classes: tuple[str, ...] = ()) -> SuperSampler:
     """The super-sampler that the settings describe, with fresh weights from torch's generator."""
-    return SuperSampler(size=settings.data.input_size, scale=settings.data.scale, **settings.model.model_dump())
+    model = settings.model.model_dump(exclude={"readout", "channels"})
+    return SuperSampler(size=settings.data.input_size, scale=settings.data.scale, **model)
 
 
 def loss(model: nn.Module, batch: Batch, train: Train) -> tuple[Tensor, dict[str, Tensor]]:
@@ -88,18 +89,20 @@ def predict(model: nn.Module, lr: np.ndarray, device: torch.device) -> np.ndarra
     return to_uint8(model(unit(images))).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def baseline(packed: Packed, settings: Settings) -> dict:
-    """Test scores of nearest, bilinear, bicubic and Lanczos interpolation."""
+def baseline(train: Packed, val: Packed, test: Packed, settings: Settings) -> dict:
+    """Test scores of nearest, bilinear, bicubic and Lanczos interpolation, which learn nothing from train and val."""
     methods = ("nearest", "bilinear", "bicubic", "lanczos")
     scores: dict = {}
-    with progress(len(packed) * len(methods), "baseline", "image") as bar:
+    with progress(len(test) * len(methods), "baseline", "image") as bar:
         for method in methods:
             enlarge = interpolated(method, settings.data.scale)
-            scores[method] = means(scored(packed, settings.data.scale, {"": enlarge}, bar.update))
-    return scores | {"images": len(packed), "protocol": [PROTOCOL]}
+            scores[method] = means(scored(test, settings.data.scale, {"": enlarge}, bar.update))
+    return scores | {"images": len(test), "protocol": [PROTOCOL]}
 
 
-def evaluate(model: nn.Module, packed: Packed, settings: Settings, compute: Compute) -> tuple[dict, pd.DataFrame]:
+def evaluate(
+    model: nn.Module, packed: Packed, baseline: dict, settings: Settings, compute: Compute
+) -> tuple[dict, pd.DataFrame]:
     """Test scores of the model beside bicubic's, in float32; `seconds` is the whole scoring on this machine."""
     scale = settings.data.scale
     start = time.perf_counter()
@@ -108,7 +111,7 @@ def evaluate(model: nn.Module, packed: Packed, settings: Settings, compute: Comp
         table = scored(packed, scale, methods, bar.update)
     bicubic = table.filter(like="bicubic_")
     metrics = means(table.drop(columns=bicubic.columns))
-    metrics["bicubic"] = means(bicubic.rename(columns=lambda name: name.removeprefix("bicubic_")))
+    metrics["bicubic"] = baseline["bicubic"]
     metrics["gain"] = {
         "psnr": round(metrics["psnr"] - metrics["bicubic"]["psnr"], 6),
         "mse_ratio": round(metrics["mse"] / metrics["bicubic"]["mse"], 6),
@@ -119,7 +122,9 @@ def evaluate(model: nn.Module, packed: Packed, settings: Settings, compute: Comp
     return metrics, table
 
 
-def examples(model: SuperSampler, packed: Packed, table: pd.DataFrame, compute: Compute) -> dict[str, dict]:
+def examples(
+    model: SuperSampler, packed: Packed, table: pd.DataFrame, settings: Settings, compute: Compute
+) -> dict[str, dict]:
     """What the figures show: for `gallery`, `best` and `worst` the ids, images and PSNR, by `evaluate`'s table.
 
     The gallery takes images at even distances through the test part, which no score chose; best and

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from vitpipe.config import Settings
-from vitpipe.data.batches import Packed, batches_per_epoch, shuffled
+from vitpipe.config import Settings, Train
+from vitpipe.data.batches import Batch, Packed, batches_per_epoch, shuffled
 from vitpipe.errors import InputError
 from vitpipe.files import write_csv
 from vitpipe.nn.compute import Compute
@@ -33,11 +33,9 @@ class Training:
     def __init__(self, task: ModuleType, settings: Settings, train: Packed, val: Packed, compute: Compute) -> None:
         self.task, self.settings, self.train, self.val, self.compute = task, settings, train, val, compute
         torch.manual_seed(settings.seed)
-        self.model: nn.Module = task.build(settings).to(compute.device)
+        self.model: nn.Module = task.build(settings, train.classes).to(compute.device)
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=settings.train.lr, weight_decay=settings.train.weight_decay, fused=True
-        )
+        self.optimizer = optimizer(self.model, settings.train)
         self.epoch = 0
         self.batch = 0  # batches done in this epoch
         self.sums: dict[str, float] = {}
@@ -64,6 +62,12 @@ class Training:
     def step(self) -> int:
         return self.epoch * self.per_epoch + self.batch
 
+    @property
+    def stalled(self) -> bool:
+        """Whether `train.patience` epochs have gone by without a better one on validation images."""
+        patience = self.settings.train.patience
+        return patience is not None and self.epoch - self.best["epoch"] >= patience
+
     def run(self, resume: Resume) -> None:
         """Trains to the last epoch, saving the state now and then.
 
@@ -77,7 +81,7 @@ class Training:
         saved = time.monotonic()
         setting = self.settings.train
         with progress(self.steps, "train", "batch", done=self.step) as bar:
-            while self.epoch < setting.epochs:
+            while self.epoch < setting.epochs and not self.stalled:
                 self.model.train()
                 for batch in shuffled(
                     self.train,
@@ -98,11 +102,12 @@ class Training:
                 resume.save(self.state())
                 saved = time.monotonic()
 
-    def learn(self, batch: Any) -> None:
+    def learn(self, batch: Batch) -> None:
         """One step down the gradient."""
         setting = self.settings.train
+        torch.manual_seed(self.settings.seed * 2**32 + self.step)  # of what augmentation draws, resumed or not
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.steps, setting.lr, setting.warmup)
+            group["lr"] = learning_rate(self.step, self.per_epoch, setting)
         with self.compute.autocast():
             loss, shown = self.task.loss(self.model, batch, setting)
         value = self.finite("the loss", float(loss.detach()))
@@ -119,7 +124,7 @@ class Training:
     def finish_epoch(self) -> None:
         """Validates the averaged weights, adds a row to the curve and keeps the best."""
         row: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step}
-        row["lr"] = learning_rate(self.step - 1, self.steps, self.settings.train.lr, self.settings.train.warmup)
+        row["lr"] = learning_rate(self.step - 1, self.per_epoch, self.settings.train)
         row |= {f"train_{name}": total / self.per_epoch for name, total in self.sums.items()}
         row |= self.task.validate(self.averaged, self.val, self.compute, self.settings.train)
         self.finite(self.task.BEST, row[self.task.BEST])
@@ -144,24 +149,42 @@ class Training:
         return f"epoch {row['epoch']}/{self.settings.train.epochs}: {shown}"
 
 
+def optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer:
+    """AdamW (arXiv:1711.05101) or SGD with momentum over all weights, as `train.optimizer` says."""
+    if train.optimizer == "sgd":
+        return torch.optim.SGD(
+            model.parameters(), lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay, fused=True
+        )
+    return torch.optim.AdamW(model.parameters(), lr=train.lr, weight_decay=train.weight_decay, fused=True)
+
+
 def train(
-    task: ModuleType, settings: Settings, packed: Path, compute: Compute, resume: Resume, models: Path, curve: Path
+    task: ModuleType,
+    settings: Settings,
+    train: Packed,
+    val: Packed,
+    compute: Compute,
+    resume: Resume,
+    models: Path,
+    curve: Path,
 ) -> None:
     """Trains and writes `models`/model.safetensors (best epoch on validation) and the curve (csv).
 
     Args:
-        packed: folder with the packed parts train and val; test is not looked at.
+        train: what is learned from.
+        val: what chooses the epoch.
         resume: where the state of an interrupted run is looked for, and kept until this one is done.
 
     Raises:
         InputError: see `Training.run`.
     """
-    training = Training(task, settings, Packed(packed / "train"), Packed(packed / "val"), compute)
+    training = Training(task, settings, train, val, compute)
     training.run(resume)
     facts = {
         "epoch": training.best["epoch"],
         task.BEST: training.best["score"],
         "settings": settings.model_dump(),
+        "classes": training.train.classes,
     }
     save_weights(models / "model.safetensors", training.best["weights"], facts)
     write_csv(curve, training.curve)

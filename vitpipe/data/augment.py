@@ -1,0 +1,57 @@
+"""Training images changed at random, by torchvision's transforms. What is drawn comes from torch's generator."""
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vitpipe.config import Train
+from vitpipe.data.torchvision import import_torchvision
+
+
+def augment(images: Tensor, train: Train) -> Tensor:
+    """Shifts and RandAugments each image by itself, as `train.crop` and `train.randaugment` say.
+
+    (b, 3, s, s) uint8 to the same. A shift moves the image by up to `train.crop` pixels into black; RandAugment
+    applies so many operations of magnitude 9 out of 31 (Cubuk et al. 2019, arXiv:1909.13719).
+    """
+    if not (train.crop or train.randaugment):
+        return images
+    change = transforms(images.shape[-1], train.crop, train.randaugment)
+    return torch.stack([change(image) for image in images])
+
+
+def mix(images: Tensor, labels: Tensor, classes: int, kind: str) -> tuple[Tensor, Tensor]:
+    """Blends pairs of images (mixup, arXiv:1710.09412) or pastes one into the other (CutMix, arXiv:1905.04899).
+
+    Args:
+        images: (b, 3, s, s) float.
+        labels: (b,) class indices.
+        classes: number of classes k.
+        kind: none, mixup, cutmix or both (one of the two at random).
+
+    Returns:
+        Images and labels; unless `kind` is none, those are (b, k) shares that sum to one.
+    """
+    if kind == "none" or len(images) < 2:
+        return images, labels
+    return mixers(kind, classes)(images, labels)
+
+
+@cache
+def transforms(size: int, crop: int, operations: int) -> Any:
+    import_torchvision()
+    from torchvision.transforms import v2
+
+    steps = [v2.RandomCrop(size, padding=crop)] if crop else []
+    return v2.Compose([*steps, v2.RandAugment(operations)] if operations else steps)
+
+
+@cache
+def mixers(kind: str, classes: int) -> Any:
+    import_torchvision()
+    from torchvision.transforms import v2
+
+    mixup, cutmix = v2.MixUp(alpha=0.2, num_classes=classes), v2.CutMix(alpha=1.0, num_classes=classes)
+    return {"mixup": mixup, "cutmix": cutmix, "both": v2.RandomChoice([mixup, cutmix])}[kind]

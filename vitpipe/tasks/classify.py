@@ -1,0 +1,178 @@
+"""Classification: from an LR image to one of a few classes."""
+
+import time
+import warnings
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vitpipe.config import Settings, Train
+from vitpipe.data.augment import augment, mix
+from vitpipe.data.batches import Batch, Packed, in_order, spread, unit
+from vitpipe.metrics.classification import PROTOCOL as MEASURES
+from vitpipe.metrics.classification import classification, sample_scores
+from vitpipe.nn.classifier import Classifier
+from vitpipe.nn.compute import Compute
+from vitpipe.progress import progress
+
+BEST = "val_accuracy"
+BATCH = 256  # images scored at once; no score depends on it
+LEARNED_FROM = 10_000  # training images that logistic regression sees at most
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of logistic regression, of which validation images choose one
+SHOWN = 10  # images in each band of the ranking
+
+PROTOCOL = MEASURES | {
+    "majority": "baseline: the shares of the classes among the training images, whatever the image",
+    "logistic": "baseline: multinomial logistic regression on standardised input pixels, of at most "
+    f"{LEARNED_FROM:,} training images evenly through the part, at most 100 iterations of L-BFGS; "
+    f"C of {', '.join(f'{c:g}' for c in PENALTIES)} by log loss on validation images",
+    "gain": "model minus logistic",
+}
+
+
+def build(settings: Settings, classes: tuple[str, ...]) -> Classifier:
+    """The classifier that the settings describe, with fresh weights from torch's generator."""
+    model = settings.model.model_dump(exclude={"skip"})
+    return Classifier(classes=len(classes), size=settings.data.input_size, **model)
+
+
+def loss(model: nn.Module, batch: Batch, train: Train) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy with label smoothing on augmented images, and the batch's accuracy.
+
+    Where images are mixed, accuracy counts the class that has the larger share.
+    """
+    images = unit(augment(batch.lr, train))
+    images, target = mix(images, batch.labels, len(batch.packed.classes), train.mix)
+    logits = model(images).float()
+    with torch.no_grad():
+        wanted = target if target.ndim == 1 else target.argmax(1)
+        shown = {"accuracy": (logits.argmax(1) == wanted).float().mean()}
+    return F.cross_entropy(logits, target, label_smoothing=train.label_smoothing), shown
+
+
+@torch.inference_mode()
+def validate(model: nn.Module, packed: Packed, compute: Compute, train: Train) -> dict[str, float]:
+    """Cross-entropy and accuracy, averaged over the images, which are as they are."""
+    model.eval()
+    sums = {"val_loss": 0.0, "val_accuracy": 0.0}
+    for batch in in_order(packed, BATCH, compute.device):
+        with compute.autocast():
+            logits = model(unit(batch.lr)).float()
+        sums["val_loss"] += float(F.cross_entropy(logits, batch.labels, reduction="sum"))
+        sums["val_accuracy"] += float((logits.argmax(1) == batch.labels).sum())
+    return {name: total / len(packed) for name, total in sums.items()}
+
+
+def baseline(train: Packed, val: Packed, test: Packed, settings: Settings) -> dict:
+    """Test scores of the majority class and of logistic regression on pixels."""
+    shares = np.bincount(train.labels, minlength=len(train.classes)) / len(train)
+    majority = np.broadcast_to(shares, (len(test), len(shares)))
+    scores = {"majority": majority, "logistic": logistic(train, val, test, grey=settings.model.channels == 1)}
+    return {name: numbers(classification(test.labels, p, test.classes)) for name, p in scores.items()} | {
+        "images": len(test),
+        "protocol": [PROTOCOL],
+    }
+
+
+def logistic(train: Packed, val: Packed, test: Packed, *, grey: bool) -> np.ndarray:
+    """Class probabilities (n, k) of the test images by logistic regression on pixels; see `PROTOCOL`.
+
+    With `grey` on the mean of the three channels.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    def pixels(part: Packed, rows: np.ndarray) -> np.ndarray:
+        images = part.take("lr", rows)
+        return (images.mean(-1) if grey else images).reshape(len(rows), -1).astype(np.float32)
+
+    def probabilities(model: LogisticRegression, part: Packed) -> np.ndarray:
+        found = np.zeros((len(part), len(part.classes)))
+        for start in range(0, len(part), LEARNED_FROM):
+            rows = np.arange(start, min(start + LEARNED_FROM, len(part)))
+            found[rows[:, None], model.classes_] = model.predict_proba(scaler.transform(pixels(part, rows)))
+        return found
+
+    rows = spread(train, LEARNED_FROM)
+    scaler = StandardScaler()
+    images, labels = scaler.fit_transform(pixels(train, rows)), train.labels[rows]
+    best = (np.inf, np.empty(0))
+    with progress(len(PENALTIES), "logistic regression", "fit") as bar, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for penalty in PENALTIES:
+            model = LogisticRegression(C=penalty, max_iter=100).fit(images, labels)
+            error = sample_scores(val.labels, probabilities(model, val))["loss"].mean()
+            if error < best[0]:
+                best = (error, probabilities(model, test))
+            bar.update()
+    return best[1]
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, packed: Packed, device: torch.device) -> np.ndarray:
+    """Class probabilities (n, k) of every image, in float32."""
+    model.eval()
+    parts = []
+    with progress(len(packed), "evaluate", "image") as bar:
+        for batch in in_order(packed, BATCH, device):
+            parts.append(model(unit(batch.lr)).softmax(-1).cpu().numpy())
+            bar.update(len(batch))
+    return np.concatenate(parts)
+
+
+def evaluate(
+    model: nn.Module, packed: Packed, baseline: dict, settings: Settings, compute: Compute
+) -> tuple[dict, pd.DataFrame]:
+    """Test scores of the model beside the baselines', in float32; `seconds` is the whole scoring on this machine."""
+    start = time.perf_counter()
+    probabilities = predict(model, packed, compute.device)
+    names = np.array(packed.classes)
+    scores = sample_scores(packed.labels, probabilities)
+    columns = {"actual": names[packed.labels], **scores, "predicted": names[scores["predicted"]]}
+    metrics = classification(packed.labels, probabilities, packed.classes)
+    rivals = {name: baseline[name] for name in ("majority", "logistic")}
+    gain = ("accuracy", "balanced_accuracy", "macro_f1")
+    metrics |= rivals | {
+        "gain": {name: float(f"{metrics[name] - rivals['logistic'][name]:.6g}") for name in gain},
+        "seconds": round(time.perf_counter() - start, 2),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+    return metrics, pd.DataFrame(columns, index=packed.samples.index)
+
+
+def examples(
+    model: nn.Module, packed: Packed, table: pd.DataFrame, settings: Settings, compute: Compute
+) -> dict[str, dict]:
+    """What the figures show: confusion matrix, highest, lowest and random losses by `evaluate`'s table, patches."""
+    order = np.argsort(-table["loss"].to_numpy(), kind="stable")
+    count = min(SHOWN, len(table))
+    random = np.sort(np.random.default_rng(0).permutation(len(table))[:count])
+    bands = {"worst": order[:count], "best": order[::-1][:count], "random": random}
+    matrix = pd.crosstab(table["actual"], table["predicted"]).reindex(
+        index=packed.classes, columns=packed.classes, fill_value=0
+    )
+    train, first = settings.train, random[:1]
+    return {
+        "confusion": {"matrix": matrix.to_numpy(), "classes": packed.classes},
+        "ranking": {
+            name: {"images": packed.take("hr", rows), "ids": list(table.index[rows])}
+            | {key: table[key].to_numpy()[rows] for key in ("predicted", "actual", "probability", "loss")}
+            for name, rows in bands.items()
+        },
+        "patches": {
+            "image": packed.take("lr", first)[0],
+            "patch": settings.model.patch,
+            "id": table.index[first[0]],
+            "class_token": settings.model.readout == "token",
+        },
+        "training": {"augmented": bool(train.flip or train.crop or train.randaugment or train.mix != "none")},
+    }
+
+
+def numbers(scores: dict) -> dict:
+    """The scores without lists."""
+    return {name: value for name, value in scores.items() if not isinstance(value, list)}
