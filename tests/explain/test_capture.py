@@ -4,6 +4,7 @@ import torch
 from vitpipe.errors import InputError
 from vitpipe.explain.capture import record_attention
 from vitpipe.nn.attention import Attention
+from vitpipe.nn.classifier import Classifier
 from vitpipe.nn.supersampler import SuperSampler
 
 
@@ -14,6 +15,13 @@ def model() -> SuperSampler:
     net = SuperSampler(**shape, position="learned", skip="bicubic", width=8, blocks=1).eval()
     torch.nn.init.normal_(net.last.weight, std=0.1)  # so that attention reaches the output
     return net
+
+
+@pytest.fixture
+def classifier() -> Classifier:
+    torch.manual_seed(0)
+    shape = {"size": 12, "patch": 3, "dim": 16, "depth": 3, "heads": 2, "mlp": 2.0, "position": "none"}
+    return Classifier(classes=3, channels=3, readout="token", width=0, blocks=0, **shape).eval()
 
 
 def recorders(model) -> list:
@@ -81,3 +89,25 @@ def test_failure_inside_leaves_nothing_behind(model):
     with pytest.raises(RuntimeError, match="normalized_shape"), record_attention(model):
         model.encoder.blocks[0](torch.randn(1, 16, 17))
     assert recorders(model) == [None, None, None]
+
+
+def test_class_token_is_the_first_query_and_the_first_key(classifier):
+    """Patches of one colour, without positions, are all alike; the class token is not."""
+    with record_attention(classifier) as record:
+        classifier(torch.full((2, 3, 12, 12), 0.7))
+    weights = record.weights
+    assert weights.shape == (2, 3, 2, 17, 17)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 2, 17))
+    patches = weights[..., 1:, :]
+    torch.testing.assert_close(patches, patches[..., :1, :].expand_as(patches))
+    torch.testing.assert_close(weights[..., 1:], weights[..., 1:2].expand(-1, -1, -1, -1, 16))
+    assert (weights[..., 0, :] - weights[..., 1, :]).abs().amax(-1).min() > 1e-4
+    assert (weights[..., 0] - weights[..., 1]).abs().amax(-1).min() > 1e-4
+
+
+def test_looking_changes_nothing_that_a_classifier_says(classifier):
+    images = torch.randn(2, 3, 12, 12)
+    before = classifier(images)
+    with record_attention(classifier):
+        torch.testing.assert_close(classifier(images), before, rtol=1e-5, atol=1e-5)
+    assert recorders(classifier) == [None, None, None]

@@ -15,7 +15,7 @@ from vitpipe.explain.heatmaps import maps, measure
 from vitpipe.figures.heatmaps import draw, sharpest
 from vitpipe.metrics import attention as measures
 from vitpipe.metrics.grid import token_box
-from vitpipe.tasks import supersample
+from vitpipe.tasks import classify, supersample
 from vitpipe.training.checkpoint import save_weights
 
 CPU = torch.device("cpu")
@@ -31,6 +31,15 @@ def model(settings):
     torch.manual_seed(0)
     net = supersample.build(settings())
     for block in net.encoder.blocks:  # attention that differs from image to image
+        block.attention.qkv.weight.data *= 8
+    return net
+
+
+@pytest.fixture
+def classifier(settings):
+    torch.manual_seed(0)
+    net = classify.build(settings(**{"task.name": "classify"}), ("round", "square"))
+    for block in net.encoder.blocks:
         block.attention.qkv.weight.data *= 8
     return net
 
@@ -155,6 +164,33 @@ def test_explaining_leaves_the_model_as_it_was(model, test):
     np.testing.assert_array_equal(supersample.predict(model, lr, CPU), predicted)
 
 
+def test_class_token_is_left_out_of_maps(classifier, test):
+    arrays, weights = maps(classifier, test, CPU), weights_of(classifier, test)
+    assert weights.shape == (12, 2, 2, 17, 17)
+    patches = weights[..., 1:, 1:] / weights[..., 1:, 1:].sum(-1, keepdim=True)
+    assert arrays["received"].shape == (12, 2, 2, 4, 4)
+    expected = measures.received(patches).reshape(12, 2, 2, 4, 4).numpy()
+    np.testing.assert_allclose(arrays["received"], expected, rtol=1e-4)
+    np.testing.assert_allclose(arrays["received"].mean((-2, -1)), 1, rtol=1e-5)
+    np.testing.assert_allclose(arrays["looks"].sum((-2, -1)), 15, rtol=1e-5)  # rows sum to one, times n - 1
+    for box, looks in zip(arrays["boxes"], arrays["looks"], strict=True):
+        assert (looks[:, :, box[1] // 6, box[0] // 6] == 0).all(), "of another token than the box"
+
+
+def test_class_token_is_left_out_of_measures(classifier, test):
+    weights = weights_of(classifier, test)
+    patches = weights[..., 1:, 1:] / weights[..., 1:, 1:].sum(-1, keepdim=True)
+    found = measure(classifier, test, CPU)
+    assert found["self_weight"] == pytest.approx(float(measures.self_weight(patches).mean()), abs=1e-5)
+    assert found["entropy"] == pytest.approx(float(measures.entropy(patches).mean()), abs=1e-5)
+    assert found["distance"] == pytest.approx(float(measures.distance(patches, 3, 4).mean()), abs=1e-5)
+    assert found["distance_uniform"] == pytest.approx(measures.uniform_distance(16, 3, 4), abs=1e-5)
+    for block in classifier.encoder.blocks:
+        torch.nn.init.zeros_(block.attention.qkv.weight)
+    uniform = measure(classifier, test, CPU)
+    assert (uniform["entropy"], uniform["self_weight"]) == (1, pytest.approx(1 / 16))
+
+
 def test_sharpest_head_is_the_one_furthest_from_uniform():
     mean = np.ones((3, 2, 4, 4))
     mean[1, 0, 0, 0], mean[1, 0, 3, 3] = 1.5, 0.5
@@ -171,7 +207,7 @@ def test_sharpest_head_is_the_one_furthest_from_uniform():
 def test_drawn_with_captions(model, test, tmp_path):
     folder = tmp_path / "heatmaps"
     folder.mkdir()
-    draw(maps(model, test, CPU), folder)
+    draw({"maps": maps(model, test, CPU)}, folder)
     captions = json.loads((folder / "captions.json").read_text())
     assert set(captions) == {path.name for path in folder.glob("*.png")}
     assert {"overview.png", "received_head.png", "received_layer1.png", "received_layer2.png", "queries.png"} == set(
