@@ -26,9 +26,9 @@ def main(settings: Settings) -> None:
     model = job.build(settings, packed.classes).to(device)
     load_weights(Path("models/model.safetensors"), model)
 
+    views = explanations(settings.task.name).views(model, untrained, packed, settings, device)
     write_json(reports / "attention.json", measure(model, packed, device))
     with atomic_folder(reports / "heatmaps") as folder:
-        views = explanations(settings.task.name).views(model, untrained, packed, settings, device)
         for name, arrays in views.items():
             np.savez_compressed(folder / f"{name}.npz", allow_pickle=False, **arrays)
         draw(views, folder)

@@ -1,0 +1,133 @@
+"""What a user is told of labels that cannot be learned: one line of the stage that needs them, and nothing is left."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from vitpipe.config import Settings
+from vitpipe.data.packing import pack
+from vitpipe.data.sources import folder
+from vitpipe.data.split import split
+from vitpipe.stage import run
+from vitpipe.tasks import classify
+from vitpipe.training.checkpoint import save_weights
+
+CLASSIFY = {
+    "task.name": "classify",
+    "task.target": "label",
+    "data.root": "photos",
+    "data.size": 16,
+    "data.scale": 1,
+    "data.test": 0.2,
+    "data.val": 0.2,
+    "model.patch": 4,
+    "model.width": 0,
+}
+TWENTY = {"cat": 20, "dog": 20}
+
+
+@pytest.fixture
+def photos(tmp_path, params, monkeypatch) -> Callable[..., Settings]:
+    """Packs pictures, so many in each folder, as the stages before training do: `photos({"cat": 20, "dog": 20})`.
+
+    Params.yaml is there too, in the working directory, and stages can be imported.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+
+    def made(counts: dict[str, int], **changes: object) -> Settings:
+        random = np.random.default_rng(0)
+        for name, count in counts.items():
+            (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                image = Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+                image.save(tmp_path / "photos" / name / f"{number:02d}.png")
+        content = params(**(CLASSIFY | changes))
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+        chosen, raw, packed = Settings.model_validate(content), tmp_path / "data/raw", tmp_path / "data/packed"
+        for path in (raw, packed):
+            path.mkdir(parents=True)
+        folder.fetch(chosen.data, chosen.seed, raw)
+        pack(split(folder.samples(raw), chosen.data, chosen.seed), folder.open_images(raw), chosen.data, packed)
+        return chosen
+
+    return made
+
+
+def told(name: str) -> str:
+    """What the stage, run in this process, exits with: a text, which Python prints, and status 1."""
+    with pytest.raises(SystemExit) as stop:
+        run(import_module(f"stages.{name}").main)
+    assert isinstance(stop.value.code, str)
+    return stop.value.code
+
+
+def made_by_stages(workspace: Path) -> set[str]:
+    """All files but the ones that were there before."""
+    files = {path.relative_to(workspace).as_posix() for path in workspace.rglob("*") if path.is_file()}
+    return {name for name in files if not name.startswith(("photos/", "data/")) and name != "params.yaml"}
+
+
+OFFICIAL = {f"{part}/{name}": 4 for part in ("train", "val", "test") for name in ("cat", "dog")}
+
+
+@pytest.mark.parametrize(
+    ("counts", "changes", "line"),
+    [
+        (
+            TWENTY,
+            {"task.target": "lable"},
+            "task.target is 'lable', but must be one of label (did you mean label?)",
+        ),
+        (
+            TWENTY | {"emu": 1},
+            {},
+            "class 'emu' of label has a single picture: give it more, or remove it",
+        ),
+        (
+            {"": 40},
+            {},
+            "task.target is 'label', but the images have no labels at all: put those of each class into a folder of "
+            "its own",
+        ),
+        (
+            TWENTY | {"": 3},
+            {},
+            "3 of 43 images have no label (task.target): label or remove them",
+        ),
+        (
+            OFFICIAL | {"test/emu": 2},
+            {"data.split": "official"},
+            "class 'emu' of label occurs in part test, but not in train: give more images of it, or split otherwise "
+            "(data.split, seed)",
+        ),
+    ],
+)
+def test_labels_that_cannot_be_learned(photos, tmp_path, counts, changes, line):
+    photos(counts, **changes)
+    assert told("train") == f"train: {line}"
+    assert not made_by_stages(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["baseline", "evaluate", "heatmap"])
+def test_every_stage_that_needs_labels_says_so(photos, tmp_path, name):
+    photos(TWENTY | {"": 3})
+    assert told(name) == f"{name}: 3 of 43 images have no label (task.target): label or remove them"
+    assert not made_by_stages(tmp_path)
+
+
+def test_unknown_class_to_show(photos, stage, tmp_path):
+    chosen = photos(TWENTY)
+    save_weights(
+        tmp_path / "models" / "model.safetensors", classify.build(chosen, ("cat", "dog")).state_dict(), {"epoch": 1}
+    )
+    done = stage("heatmap", **CLASSIFY, **{"task.show": ["dog", "caat"]})
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line and "image/s" not in line]
+    assert lines == ["heatmap: task.show names 'caat', but the classes are cat, dog"]
+    assert made_by_stages(tmp_path) == {"models/model.safetensors"}
