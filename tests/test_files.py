@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vitpipe.files import atomic_file, atomic_folder, write_csv, write_json
+from vitpipe.errors import InputError
+from vitpipe.files import atomic_file, atomic_folder, load_json, write_csv, write_json
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -106,3 +107,25 @@ def test_json_keeps_order_and_refuses_what_json_has_no_word_for(tmp_path):
 def test_csv_is_rounded_and_quoted(tmp_path):
     write_csv(tmp_path / "a.csv", [{"id": "x,y", "value": 1 / 3, "n": 1}, {"id": "z", "value": 1e-12, "n": 2}])
     assert (tmp_path / "a.csv").read_text() == 'id,value,n\n"x,y",0.333333,1\nz,1e-12,2\n'
+
+
+def test_json_of_a_stage_is_loaded_as_written(tmp_path):
+    write_json(tmp_path / "a.json", {"z": 1, "a": [0.1, "\u00e9"]})
+    assert load_json(tmp_path / "a.json", "train") == {"z": 1, "a": [0.1, "\u00e9"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "is missing: the stage train makes it (dvc repro train)"),
+        ("", "is empty or damaged: make it again (dvc repro --force --single-item train)"),
+        ('{"z": 1', "is empty or damaged: make it again (dvc repro --force --single-item train)"),
+    ],
+)
+def test_json_that_a_stage_has_to_make_again(tmp_path, content, told):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError) as error:
+        load_json(path, "train")
+    assert str(error.value) == f"{path} {told}"

@@ -9,9 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 TINY = """# @package _global_
@@ -19,6 +21,13 @@ recipe: tiny
 data: {count: 90, size: 96}
 model: {dim: 32, depth: 2, heads: 4, width: 16, blocks: 1}
 train: {epochs: 2, batch: 8, lr: 2.0e-3}
+"""
+CLASSES = """# @package _global_
+recipe: tiny-classes
+data: {name: folder, count: null, size: 16, scale: 1, test: 0.2, val: 0.2}
+task: {name: classify, target: label}
+model: {patch: 4, dim: 16, depth: 2, heads: 2, width: 0}
+train: {epochs: 2, flip: false}
 """
 ENVIRONMENT = {
     **os.environ,
@@ -55,6 +64,7 @@ def copy(target: Path) -> Path:
     for name in ("dvc.lock", "params.yaml"):
         (target / name).unlink(missing_ok=True)
     (target / "conf/recipe/tiny.yaml").write_text(TINY)
+    (target / "conf/recipe/tiny-classes.yaml").write_text(CLASSES)
     conf = target / "conf/config.yaml"
     assert "- recipe: supersample" in conf.read_text()
     conf.write_text(conf.read_text().replace("- recipe: supersample", "- recipe: tiny"))
@@ -100,6 +110,20 @@ def test_a_second_repro_does_nothing(repository: Path) -> None:
     start = time.perf_counter()
     assert "up to date" in call(repository, "dvc", "repro")
     assert time.perf_counter() - start < 10  # under 3 s on an idle machine
+
+
+def test_plots_are_shown(repository: Path) -> None:
+    page = shown_plots(repository)
+    assert "val_bicubic_psnr" in page
+    assert "gallery.png" in page
+
+
+def shown_plots(repository: Path) -> str:
+    """The page that `dvc plots show` writes."""
+    output = call(repository, "dvc", "plots", "show", "--out", "shown")
+    assert "WARNING" not in output
+    assert "failed to load" not in output.lower()
+    return (repository / "shown/index.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -213,6 +237,73 @@ def test_a_wrong_setting_is_told_in_one_line(repository: Path, setting: str, tol
     call(repository, "git", "checkout", "--", ".")
     assert told in output
     assert "Traceback" not in output
+
+
+@pytest.fixture(scope="module")
+def classified(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What asks for experiment classes, which has run after the super-sampler: 72 pictures in three folders."""
+    pictures, random = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for number, name in enumerate(("ant", "bee", "cow")):
+        (pictures / name).mkdir()
+        for picture in range(24):
+            pixels = random.integers(0, 120, (16, 16, 3), dtype=np.uint8)
+            pixels[..., number] += 100
+            Image.fromarray(pixels).save(pictures / name / f"{picture:02d}.png")
+    arguments = ["-S", "recipe=tiny-classes", "-S", f"data.root={pictures}"]
+    call(repository, "dvc", "exp", "run", "--name", "classes", *arguments)
+    return arguments
+
+
+def test_classification_goes_through_the_same_stages(repository: Path, classified: list[str]) -> None:
+    reports = repository / "reports"
+    metrics = json.loads((reports / "metrics.json").read_text())
+    baseline = json.loads((reports / "baseline.json").read_text())
+    scores = {"accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1", "log_loss"}
+    about = {"images", "seconds", "parameters", "epoch", "per_class", "confusion", "protocol"}
+    assert set(metrics) == scores | about | {"calibration_error", "majority", "logistic", "gain"}
+    assert {name: metrics[name] for name in ("majority", "logistic")} == {
+        name: baseline[name] for name in ("majority", "logistic")
+    }
+    split = pd.read_csv(repository / "data/split.csv", index_col="id")
+    table = pd.read_csv(reports / "metrics.csv", index_col="id")
+    assert set(table.index) == set(split.index[split.part == "test"])
+    assert np.sum(metrics["confusion"]) == metrics["images"] == len(table)
+    assert (table["actual"] == split["label"][table.index]).all()
+    assert metrics["accuracy"] == pytest.approx((table["actual"] == table["predicted"]).mean(), abs=1e-5)
+    assert "<h1>tiny-classes on folder</h1>" in (reports / "index.html").read_text()
+    for folder in (reports / "figures", reports / "heatmaps"):
+        captions = json.loads((folder / "captions.json").read_text())
+        assert set(captions) == {path.name for path in folder.glob("*.png")}
+    heatmaps = {path.stem for path in (reports / "heatmaps").glob("*.npz")}
+    assert heatmaps == {"maps", "class_attention", "pixels", "per_class", "positions"}
+    assert {path.stem for path in (reports / "figures").glob("*.npz")} == {"confusion", "patches", "ranking"}
+
+
+def test_plots_of_classification_have_its_confusion_matrix(repository: Path, classified: list[str]) -> None:
+    page = shown_plots(repository)
+    # xy_count: what DVC's templates of confusion matrices count
+    for part in ("val_accuracy", "xy_count", "ranking.png", '"actual"', '"predicted"', "overview.png"):
+        assert part in page
+    assert "psnr" not in page
+
+
+def test_metrics_of_both_tasks_are_compared(repository: Path, classified: list[str]) -> None:
+    diff = json.loads(call(repository, "dvc", "metrics", "diff", "patch3", "classes", "--json"))
+    changed = diff["reports/metrics.json"]
+    assert {"accuracy", "gain.accuracy", "psnr", "parameters"} <= set(changed)
+    assert changed["parameters"]["old"] != changed["parameters"]["new"]
+    assert "accuracy" in call(repository, "dvc", "metrics", "diff", "patch3", "classes")
+
+
+def test_classes_to_show_change_no_training(repository: Path, classified: list[str]) -> None:
+    output = call(repository, "dvc", "exp", "run", *classified, "-S", "task.show=[cow,ant]")
+    ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+    assert ran == {"heatmap", "report"}
+    with np.load(repository / "reports/heatmaps/per_class.npz") as saved:
+        assert list(saved["classes"]) == ["cow", "ant"]
+    failed = call(repository, "dvc", "exp", "run", *classified, "-S", "task.show=[cow,owl]", ok=False)
+    assert "task.show names 'owl', but the classes are ant, bee, cow" in failed
+    assert "Traceback" not in failed
 
 
 def test_folder_that_is_no_git_checkout(tmp_path: Path) -> None:
