@@ -149,11 +149,72 @@ def test_other_measures_go_by_their_key(reports):
         content = json.loads(path.read_text())
         for part in (content, content.get("bicubic"), content.get("nearest")):
             if part:
-                part["balanced_accuracy"] = 0.98765
+                part["lpips_distance"] = 0.98765
         path.write_text(json.dumps(content))
     page = Reader(build(reports, SETTINGS, PARTS))
-    assert page.rows[0][-1] == "balanced accuracy"
+    assert page.rows[0][-1] == "lpips distance"
     assert page.row("model")[-1] == "0.9877"
+
+
+def shares(accuracy: float, low: float, high: float, loss: float) -> dict[str, float]:
+    return {
+        "accuracy": accuracy,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "macro_f1": accuracy - 0.01,
+        "log_loss": loss,
+        "images": 200,
+    }
+
+
+@pytest.fixture
+def classified(reports) -> Path:
+    """The same of a classifier, which is better than logistic regression by accuracy and worse by F1."""
+    baseline = {"majority": shares(0.6, 0.53, 0.666, 0.673), "logistic": shares(0.905, 0.856, 0.938, 0.25)}
+    of_class = {"predicted": 90, "precision": 0.955, "recall": 0.9, "f1": 0.927}
+    metrics = shares(0.963, 0.926, 0.981, 0.125) | {
+        "macro_f1": 0.892,
+        "per_class": [
+            {"class": "<cat>", "images": 80, **of_class},
+            {"class": "dog", "images": 120, **of_class, "recall": 0.75},
+        ],
+        "confusion": [[72, 8], [30, 90]],
+        **baseline,
+        "gain": {"accuracy": 0.058, "macro_f1": -0.003},
+        "seconds": 1.25,
+        "parameters": 5066,
+        "protocol": [{"accuracy": "share that is right"}],
+    }
+    (reports / "metrics.json").write_text(json.dumps(metrics))
+    (reports / "baseline.json").write_text(json.dumps(baseline | {"images": 200, "protocol": []}))
+    return reports
+
+
+def test_shares_are_in_percent_with_their_interval(classified):
+    page = Reader(build(classified, SETTINGS, PARTS))
+    assert page.rows[0][1:] == ["accuracy, %", "95 % interval", "macro F1, %", "log loss, nats"]
+    assert page.row("majority class") == ["60.0", "53.0 to 66.6", "59.0", "0.6730"]
+    assert page.row("logistic regression") == ["90.5", "85.6 to 93.8", "89.5", "0.2500"]
+    assert page.row("model") == ["96.3", "92.6 to 98.1", "89.2", "0.1250"]
+    assert page.row("model − logistic regression")[3] == "−0.1250"
+    text = " ".join(page.text.split())
+    assert "majority class reaches 60.0 %, logistic regression 90.5 %." in text
+    assert "accuracy, 95 % interval 92.6 to 98.1 %" in text
+
+
+def test_gain_of_a_share_is_in_points_over_the_better_baseline(classified):
+    html = build(classified, SETTINGS, PARTS)
+    assert '<b class="good">+5.8 points</b><span>accuracy over logistic regression</span>' in html
+    assert '<b class="">−0.3 points</b><span>macro F1 over logistic regression</span>' in html
+
+
+def test_every_class_has_its_row(classified):
+    html = build(classified, SETTINGS, PARTS)
+    page = Reader(html)
+    assert page.row("<cat>") == ["80", "90", "95.5", "90.0", "92.7"]
+    assert page.row("dog") == ["120", "90", "95.5", "75.0", "92.7"]
+    assert "<cat>" not in html
+    assert "share that is right" in page.text
 
 
 @pytest.mark.parametrize(
