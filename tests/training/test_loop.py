@@ -12,7 +12,7 @@ import torch
 from vitpipe.data.batches import Packed, shuffled
 from vitpipe.errors import InputError
 from vitpipe.nn.compute import Compute
-from vitpipe.tasks import supersample
+from vitpipe.tasks import classify, supersample
 from vitpipe.training import loop
 from vitpipe.training.checkpoint import Resume, load_weights, resume_folder, save_weights, weights_facts
 from vitpipe.training.loop import Training, train
@@ -35,7 +35,8 @@ def trained(packed, settings, tmp_path):
 
     def run(name: str, task=supersample, **changes):
         folder = tmp_path / name
-        train(task, settings(**changes), packed, CPU, Resume(folder / "scratch"), folder, folder / "curve.csv")
+        parts = Packed(packed / "train"), Packed(packed / "val")
+        train(task, settings(**changes), *parts, CPU, Resume(folder / "scratch"), folder, folder / "curve.csv")
         return folder
 
     return run
@@ -122,6 +123,33 @@ def test_gradients_are_clipped_to_their_norm(packed, settings, monkeypatch):
     assert max(norms) == pytest.approx(1e-3, rel=1e-3)
 
 
+def test_sgd_with_momentum_is_worked_out_by_hand(packed, settings):
+    changes = {"train.optimizer": "sgd", "train.momentum": 0.8, "train.lr": 0.05, "train.weight_decay": 0.1}
+    changes |= {"train.schedule": "constant", "train.warmup": 0.0, "train.clip": 1e9, "train.loss": "mse"}
+    run = training(packed, settings, **changes)
+    torch.nn.init.normal_(run.model.last.weight, std=0.1)  # or the first step changes nothing else
+    velocity = [torch.zeros_like(weight) for weight in run.model.parameters()]
+    for batch in list(shuffled(run.train, 8, CPU.device, seed=0, epoch=0, flip=False))[:3]:
+        weights = list(copy.deepcopy(run.model).parameters())
+        loss, _ = supersample.loss(run.model, batch, run.settings.train)
+        gradients = torch.autograd.grad(loss, list(run.model.parameters()))
+        velocity = [0.8 * v + g + 0.1 * w.detach() for v, g, w in zip(velocity, gradients, weights, strict=True)]
+        run.learn(batch)
+        for found, weight, v in zip(run.model.parameters(), weights, velocity, strict=True):
+            torch.testing.assert_close(found, weight - 0.05 * v, rtol=1e-4, atol=1e-6)
+
+
+def test_the_rate_of_every_step_is_that_of_the_schedule(packed, settings):
+    run = training(packed, settings, **{"train.schedule": "step", "train.warmup": 0.0, "train.epochs": 12})
+    rates = []
+    for run.epoch in (0, 4, 5, 10):
+        for batch in list(shuffled(run.train, 8, CPU.device, seed=0, epoch=0, flip=False))[:1]:
+            run.learn(batch)
+            rates.append(run.optimizer.param_groups[0]["lr"])
+            run.batch = 0
+    assert rates == pytest.approx([0.003, 0.003, 0.003 * 0.7, 0.003 * 0.49])
+
+
 class Planned:
     """The task, with validation scores that were planned."""
 
@@ -152,6 +180,46 @@ def test_checkpoint_is_the_best_epoch_on_validation(trained, settings):
     assert not all(torch.equal(kept[name], task.seen[3][name]) for name in kept)
 
 
+@pytest.mark.parametrize(
+    ("scores", "patience", "best", "epochs"),
+    [
+        ([1, 5, 2, 3, 9, 9], 2, 2, 4),
+        ([1, 5, 2, 3, 9, 9], 3, 5, 6),
+        ([1, 5, 5, 5, 9, 9], 2, 2, 4),  # as good is not better
+        ([3, 2, 9, 9, 9, 9], 1, 1, 2),
+        ([1, 2, 3, 4, 5, 6], 1, 6, 6),
+        ([9, 1, 1, 1, 1, 1], None, 1, 6),
+    ],
+)
+def test_patience_stops_and_the_best_epoch_is_kept(trained, settings, scores, patience, best, epochs):
+    task = Planned(scores)
+    folder = trained("a", task, **{"train.epochs": 6, "train.patience": patience})
+    assert list(pd.read_csv(folder / "curve.csv")["epoch"]) == list(range(1, epochs + 1))
+    assert weights_facts(folder / "model.safetensors")["epoch"] == best
+    model = supersample.build(settings())
+    load_weights(folder / "model.safetensors", model)
+    assert all(torch.equal(weight, task.seen[best - 1][name]) for name, weight in model.state_dict().items())
+
+
+def test_killed_after_it_had_stopped_early_learns_nothing_more(trained, monkeypatch):
+    changes = {"train.epochs": 6, "train.patience": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(Resume, "clear", lambda self: None)
+        before = (trained("a", Planned([3, 2]), **changes) / "model.safetensors").read_bytes()
+    assert (trained("a", Planned([]), **changes) / "model.safetensors").read_bytes() == before
+
+
+def test_classifier_is_trained_and_its_classes_are_kept(labelled, settings, tmp_path):
+    made = settings(**{"task.name": "classify", "data.scale": 1})
+    parts, scratch = (Packed(labelled / part, "odd") for part in ("train", "val")), Resume(tmp_path / "r")
+    train(classify, made, *parts, CPU, scratch, tmp_path / "m", tmp_path / "curve.csv")
+    facts = weights_facts(tmp_path / "m" / "model.safetensors")
+    curve = pd.read_csv(tmp_path / "curve.csv")
+    assert facts["classes"] == ["not odd", "odd"]
+    assert list(curve) == ["epoch", "step", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
+    assert facts["val_accuracy"] == curve["val_accuracy"].max()
+
+
 def test_test_images_are_not_needed(packed, trained):
     whole = trained("a")
     shutil.rmtree(packed / "test")
@@ -167,7 +235,8 @@ def test_every_loss_and_patch_trains(trained, kind, patch):
 
 def test_bfloat16_trains(packed, settings, tmp_path):
     compute = Compute(torch.device("cpu"), torch.bfloat16)
-    train(supersample, settings(), packed, compute, Resume(tmp_path / "r"), tmp_path / "m", tmp_path / "curve.csv")
+    parts, scratch = (Packed(packed / "train"), Packed(packed / "val")), Resume(tmp_path / "r")
+    train(supersample, settings(), *parts, compute, scratch, tmp_path / "m", tmp_path / "curve.csv")
     assert pd.read_csv(tmp_path / "curve.csv")["val_psnr"].notna().all()
 
 
@@ -182,6 +251,28 @@ class Exploding(Planned):
         loss, shown = supersample.loss(model, batch, train)
         self.left -= 1
         return (loss * self.value if self.left < 0 else loss), shown
+
+
+class Drawing(Planned):
+    """Keeps a number that augmentation could have drawn, of every step."""
+
+    def __init__(self):
+        super().__init__([1] * 9)
+        self.drawn = []
+
+    def loss(self, model, batch, train):
+        self.drawn.append(float(torch.rand(())))
+        return supersample.loss(model, batch, train)
+
+
+def test_every_step_draws_its_own_numbers_by_the_seed(trained):
+    tasks = [Drawing() for _ in range(3)]
+    for number, task in enumerate(tasks):
+        torch.manual_seed(number)
+        trained(f"run{number}", task, seed=number // 2)
+    drawn = [task.drawn for task in tasks]
+    assert drawn[0] == drawn[1]
+    assert len({*drawn[0], *drawn[2]}) == 20
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -225,16 +316,19 @@ def test_resume_folder_belongs_to_settings_and_data(settings, monkeypatch, tmp_p
     assert one.parent == tmp_path / ".resume"
     assert resume_folder(settings(), ["a", "b"], CPU) == one
     assert resume_folder(settings(recipe="trial01"), ["a", "b"], CPU) == one
+    assert resume_folder(settings(**{"task.show": ["odd"]}), ["a", "b"], CPU) == one  # of figures alone
     others = [
         settings(seed=1),
         settings(**{"train.lr": 0.1}),
         settings(**{"model.patch": 6}),
         settings(**{"data.count": 9}),
+        settings(**{"task.target": "even"}),
+        settings(**{"train.patience": 3}),
     ]
     other_type = Compute(CPU.device, torch.bfloat16)
     assert resume_folder(settings(), ["a", "b"], other_type) != one
     folders = {resume_folder(other, ["a", "b"], CPU) for other in others}
-    assert len({one, resume_folder(settings(), ["a", "c"], CPU), *folders}) == 6
+    assert len({one, resume_folder(settings(), ["a", "c"], CPU), *folders}) == 8
     monkeypatch.delenv("DVC_ROOT")
     assert resume_folder(settings(), [], CPU).parent.name == ".resume"
 
@@ -245,7 +339,8 @@ def test_scratch_of_other_settings_is_left_alone(packed, settings, tmp_path, mon
 
     def run(name, task=supersample, **changes):
         made, folder = settings(**changes), tmp_path / name
-        train(task, made, packed, CPU, Resume(resume_folder(made, ["d"], CPU)), folder, folder / "curve.csv")
+        parts, scratch = (Packed(packed / "train"), Packed(packed / "val")), Resume(resume_folder(made, ["d"], CPU))
+        train(task, made, *parts, CPU, scratch, folder, folder / "curve.csv")
         return (folder / "model.safetensors").read_bytes()
 
     clean = run("clean", seed=5)

@@ -10,9 +10,18 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from vitpipe.data.batches import Packed
+from vitpipe.nn.compute import Compute
+from vitpipe.tasks import classify
+from vitpipe.training import loop
+from vitpipe.training.checkpoint import Resume
+from vitpipe.training.loop import train
+
 ROOT = Path(__file__).parents[2]
+CPU = Compute(torch.device("cpu"), torch.float32)
 DRIVER = """
 from stages.train import main
 from vitpipe.stage import run
@@ -89,6 +98,62 @@ def test_killed_at_random_points_ends_bit_identical(start, tmp_path):
     for name in ("whole", "killed"):
         assert not list((tmp_path / name).glob(".resume/*"))
         assert not list((tmp_path / name).rglob("*.tmp"))
+
+
+CLASSIFY = {
+    "task.name": "classify",
+    "data.scale": 1,
+    "train.epochs": 12,
+    "train.patience": 3,
+    "train.optimizer": "sgd",
+    "train.lr": 0.05,
+    "train.crop": 3,
+    "train.randaugment": 2,
+    "train.mix": "both",
+    "train.label_smoothing": 0.1,
+}
+
+
+class Killed(BaseException):
+    """As SIGKILL, nothing catches it."""
+
+
+@pytest.mark.parametrize("life", [1, 4, 7])
+def test_augmented_and_stopped_early_ends_bit_identical_too(labelled, settings, tmp_path, monkeypatch, life):
+    """In this process, which dies in every `life`-th batch before the state after it is saved."""
+    made = settings(**CLASSIFY)
+    parts = [Packed(labelled / part, "odd") for part in ("train", "val")]
+
+    def start(name: str) -> None:
+        folder = tmp_path / name
+        train(classify, made, *parts, CPU, Resume(folder / "scratch"), folder / "models", folder / "reports/curve.csv")
+
+    start("whole")
+    epochs = len((tmp_path / "whole" / "reports" / "curve.csv").read_text().splitlines()) - 1
+    assert 3 < epochs < made.train.epochs
+
+    learned = 0
+    learn = loop.Training.learn
+
+    def deadly(self, batch):
+        nonlocal learned
+        learn(self, batch)
+        learned += 1
+        if learned > life:
+            raise Killed
+
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(loop.Training, "learn", deadly)
+    kills = 0
+    while not (tmp_path / "killed" / "models").exists():
+        torch.manual_seed(kills)  # a new process has drawn other numbers
+        learned = 0
+        try:
+            start("killed")
+        except Killed:
+            kills += 1
+    assert kills == (5 * epochs - 1) // life
+    assert result(tmp_path / "killed") == result(tmp_path / "whole")
 
 
 def test_killed_before_anything_was_saved_starts_again(start, tmp_path):

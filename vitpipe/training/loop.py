@@ -25,6 +25,7 @@ from vitpipe.training.checkpoint import Resume, save_weights
 from vitpipe.training.schedule import ema_decay, learning_rate
 
 SAVE_EVERY = 20.0  # seconds between saved states: what a killed run loses at most
+SEED_STEP = 0x9E3779B1  # keeps the draws of neighbouring seeds apart in the 32 bits that torch reads on a CPU
 
 
 class Training:
@@ -105,7 +106,7 @@ class Training:
     def learn(self, batch: Batch) -> None:
         """One step down the gradient."""
         setting = self.settings.train
-        torch.manual_seed(self.settings.seed * 2**32 + self.step)  # of what augmentation draws, resumed or not
+        torch.manual_seed((self.settings.seed * SEED_STEP + self.step) % 2**32)  # of what augmentation draws
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.per_epoch, setting)
         with self.compute.autocast():
