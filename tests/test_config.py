@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 RECIPES = sorted(path.stem for path in (ROOT / "conf" / "recipe").glob("*.yaml"))
 
 
+@cache
 def composed(*overrides: str) -> dict:
     """What `dvc exp run -S ...` writes to params.yaml."""
     with initialize_config_dir(str(ROOT / "conf"), version_base=None):
@@ -46,7 +48,12 @@ def test_every_recipe_composes_validates_and_says_its_name(recipe):
 
 
 def test_the_recipes_are_those_that_are_promised():
-    assert {"supersample", "celeba", "trial01", "trial02", "trial03"} <= set(RECIPES)
+    supersample = {"supersample", "celeba", "trial01", "trial02", "trial03"}
+    classify = {"gender", "gender-celeba", "digits", "mnist", "mnist-original", "cifar10", "cifar10-original"}
+    assert set(RECIPES) >= supersample | classify
+    assert {r: composed(f"recipe={r}")["task"]["name"] for r in supersample | classify} == (
+        dict.fromkeys(supersample, "supersample") | dict.fromkeys(classify, "classify")
+    )
     trials = [Settings.model_validate(composed(f"recipe=trial0{n}")) for n in (1, 2, 3)]
     assert [(t.model.position, t.model.skip) for t in trials] == [
         ("none", "nearest"),
@@ -55,6 +62,24 @@ def test_the_recipes_are_those_that_are_promised():
     ]
     assert all(t.train.epochs == 1 and t.train.batch == 32 for t in trials)
     assert Settings.model_validate(composed()).model.patch == 3
+
+
+@pytest.mark.parametrize(("recipe", "parameters"), [("mnist-original", 5_066), ("cifar10-original", 2_209_674)])
+def test_the_originals_have_their_size_to_the_last_parameter(recipe, parameters):
+    from vitpipe.tasks import classify
+
+    model = classify.build(Settings.model_validate(composed(f"recipe={recipe}")), tuple("0123456789"))
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+
+
+@pytest.mark.parametrize("task", ["supersample", "classify"])
+def test_what_is_plotted_is_that_of_the_task(task):
+    plots = composed(f"task.name={task}")["plots"]
+    assert plots["shown"] == plots[task]
+
+
+def test_plots_are_no_part_of_the_settings_that_a_run_keeps(settings):
+    assert set(settings().model_dump()) == {"recipe", "seed", "data", "task", "model", "train"}
 
 
 def test_the_one_source_holds_every_setting():
@@ -84,13 +109,16 @@ def test_unknown_recipe_is_told_with_the_known_ones():
         ),
         ({"model.patch": 24}, "into 2x2 or more: 1, 2, 3, 4, 6"),
         ({"model.heads": 3}, "model.heads is 3, but must divide model.dim 16: 1, 2, 4, 8, 16"),
-        ({"data.scale": 5}, "data.scale is 5, but must divide data.size 24: 2, 3, 4, 6, 8, 12"),
+        ({"data.scale": 5}, "data.scale is 5, but must divide data.size 24: 1, 2, 3, 4, 6, 8, 12"),
         ({"data.size": 12}, "data.size is 12, but must be at least 15"),
         ({"recipe": "trial"}, "recipe is 'trial', but must be one of celeba, "),
-        ({"data.scale": 1}, "data.scale is 1, but input should be greater than or equal to 2"),
+        ({"data.scale": 0}, "data.scale is 0, but input should be greater than or equal to 1"),
+        (
+            {"data.scale": 1},
+            "data.scale is 1, but must be at least 2 for task.name supersample: 2, 3, 4, 6, 8, 12",
+        ),
         ({"data.name": "celeb"}, "data.name is 'celeb', but must be one of celeba, "),
         ({"data.name": "celeb"}, "(did you mean celeba?)"),
-        ({"data.split": "identity"}, "data.split is 'identity', but must be random for data.name folder"),
         ({"data.split": "ramdom"}, "data.split is 'ramdom', but input should be 'random', 'official' or 'identity'"),
         ({"data.count": 2}, "data.count is 2, but input should be greater than or equal to 3"),
         ({"data.test": 0.6}, "data.test is 0.6, but input should be less than 0.5"),
@@ -106,7 +134,28 @@ def test_unknown_recipe_is_told_with_the_known_ones():
         ({"train.device": "gpu"}, "train.device is 'gpu', but input should be 'auto', 'cpu' or 'cuda'"),
         ({"train": {"lr": 0.1}}, "train.epochs is missing"),
         ({"train": None}, "train is None, but input should be a valid"),
-        ({"task.name": "classfy"}, "task.name is 'classfy', but input should be"),
+        ({"task.name": "classfy"}, "task.name is 'classfy', but input should be 'supersample' or 'classify'"),
+        ({"task.target": None}, "task.target is None, but input should be a valid string"),
+        ({"model.readout": "max"}, "model.readout is 'max', but input should be 'token' or 'mean'"),
+        ({"model.channels": 2}, "model.channels is 2, but input should be 1 or 3"),
+        ({"model.channels": 1}, "model.channels is 1, but must be 3 for task.name supersample"),
+        ({"model.width": 3}, "model.width is 3, but must be at least 4 for task.name supersample"),
+        ({"train.patience": 0}, "train.patience is 0, but input should be greater than or equal to 1"),
+        ({"train.momentum": 1.0}, "train.momentum is 1.0, but input should be less than 1"),
+        ({"train.optimizer": "adam"}, "train.optimizer is 'adam', but input should be 'adamw' or 'sgd'"),
+        ({"train.schedule": "poly"}, "train.schedule is 'poly', but input should be 'cosine', 'step' or 'constant'"),
+        ({"train.mix": "blend"}, "train.mix is 'blend', but input should be 'none', 'mixup', 'cutmix' or 'both'"),
+        ({"train.crop": 2}, "train.crop is 2, but must be 0 for task.name supersample: only classification has it"),
+        ({"train.randaugment": 2}, "train.randaugment is 2, but must be 0 for task.name supersample"),
+        ({"train.mix": "mixup"}, "train.mix is 'mixup', but must be none for task.name supersample"),
+        ({"train.label_smoothing": 0.1}, "train.label_smoothing is 0.1, but must be 0.0 for task.name supersample"),
+        ({"train.balance": True}, "train.balance is True, but must be False for task.name supersample"),
+        ({"task.name": "classify", "train.crop": 12}, "train.crop is 12, but must be less than the input size 12"),
+        (
+            {"task.name": "classify", "data.scale": 1, "model.patch": 5},
+            "model.patch is 5, but must divide the input size 24 (data.size 24 / data.scale 1) into 2x2 or more: 1, 2, "
+            "3, 4, 6, 8, 12",
+        ),
         (
             {"model.dim": 18, "model.heads": 2, "model.position": "sincos"},
             "model.dim is 18, but must be a multiple of 4",
@@ -116,6 +165,20 @@ def test_unknown_recipe_is_told_with_the_known_ones():
 )
 def test_wrong_value_is_one_line_with_key_value_and_what_is_right(tmp_path, params, changes, expected):
     assert expected in message(tmp_path, params(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data.scale": 1},
+        {"data.scale": 1, "data.size": 8, "model.patch": 4},  # smaller than what SSIM needs
+        {"model.width": 0, "model.blocks": 0, "model.channels": 1, "model.readout": "mean"},
+        {"train.crop": 11, "train.randaugment": 2, "train.mix": "both", "train.label_smoothing": 0.1},
+    ],
+)
+def test_classification_may_have_what_super_sampling_may_not(settings, changes):
+    made = settings(**{"task.name": "classify"} | changes)
+    assert (made.target, settings().target) == ("odd", None)
 
 
 @pytest.mark.parametrize(

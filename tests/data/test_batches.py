@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from vitpipe.data.batches import Packed, batches_per_epoch, in_order, load, shuffled, to_uint8, unit
+from vitpipe.data.batches import Batch, Packed, batches_per_epoch, in_order, shuffled, spread, to_uint8, unit
+from vitpipe.data.packing import pack
 from vitpipe.errors import InputError
 
 CPU = torch.device("cpu")
@@ -11,6 +12,13 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def train(packed) -> Packed:
     return Packed(packed / "train")
+
+
+@pytest.fixture
+def labelled(tmp_path, settings, shapes, table) -> Packed:
+    """The pictures of `train`, where `odd` is 1 or -1."""
+    pack(table.assign(odd=table["odd"] * 2 - 1), shapes, settings().data, tmp_path / "labelled")
+    return Packed(tmp_path / "labelled" / "train", "odd")
 
 
 def epoch(train, *, batch=8, seed=0, number=0, flip=True, start=0):
@@ -25,11 +33,52 @@ def same(one, other) -> bool:
 
 
 def test_batches_are_the_packed_images(train):
-    batch = load(train, np.array([5, 2]), CPU)
+    batch = Batch(train, np.array([5, 2]), CPU)
+    assert len(batch) == 2
     assert (batch.lr.shape, batch.hr.shape) == ((2, 3, 12, 12), (2, 3, 24, 24))
     assert batch.hr.dtype == torch.uint8
     np.testing.assert_array_equal(batch.hr[0].permute(1, 2, 0), train.take("hr", np.array([5]))[0])
     np.testing.assert_array_equal(batch.lr[1].permute(1, 2, 0), train.take("lr", np.array([2]))[0])
+
+
+def test_labels_are_those_of_the_rows(labelled):
+    assert labelled.classes == ("not odd", "odd")
+    for batch in [*in_order(labelled, 16, CPU), *epoch(labelled)]:
+        assert batch.labels.dtype == torch.int64
+        assert batch.labels.tolist() == [int(labelled.samples.index[row][:3]) % 2 for row in batch.rows]
+
+
+def test_weighed_classes_count_alike(tmp_path, settings, shapes, table):
+    uneven = table.assign(odd=[1 if i % 4 == 0 else -1 for i in range(len(table))])
+    pack(uneven, shapes, settings().data, tmp_path / "uneven")
+    train = Packed(tmp_path / "uneven" / "train", "odd")  # 30 and 10 images
+    torch.testing.assert_close(train.class_weights, torch.tensor([40 / 60, 40 / 20]))
+    assert train.class_weights.numpy()[train.labels].mean() == pytest.approx(1)
+
+
+def test_mirrored_are_those_rows_that_are_named(train):
+    rows = np.array([3, 9, 1])
+    plain = Batch(train, rows, CPU)
+    mirrored = Batch(train, rows, CPU, np.array([True, False, True]))
+    for name in ("lr", "hr"):
+        one, other = getattr(plain, name), getattr(mirrored, name)
+        assert torch.equal(other, torch.stack([one[0].flip(-1), one[1], one[2].flip(-1)]))
+        assert not torch.equal(other[0], one[0])
+
+
+def test_only_what_is_asked_for_is_read(train, monkeypatch):
+    taken = []
+    take = Packed.take
+    monkeypatch.setattr(Packed, "take", lambda self, name, rows: taken.append(name) or take(self, name, rows))
+    batch = Batch(train, np.array([0]), CPU)
+    assert taken == []
+    assert batch.lr is batch.lr
+    assert taken == ["lr"]
+
+
+@pytest.mark.parametrize(("count", "rows"), [(1, [0]), (3, [0, 20, 39]), (40, range(40)), (99, range(40))])
+def test_spread_reaches_from_the_first_to_the_last(train, count, rows):
+    assert spread(train, count).tolist() == list(rows)
 
 
 def test_in_order_gives_every_image_once(train):

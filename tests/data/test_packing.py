@@ -110,6 +110,26 @@ def test_manifest_names_the_content(tmp_path, packed, settings, shapes, table):
     assert [part for part in PARTS if other[part] != manifest[part]] == ["val"]
 
 
+def test_at_scale_one_the_target_is_the_input(tmp_path, settings, shapes, table):
+    made = settings(**{"data.scale": 1, "task.name": "classify"}).data
+    assert pack(table, shapes, made, tmp_path / "packed") == {"train": 40, "val": 8, "test": 12, "rejected": 0}
+    assert [path.name for path in (tmp_path / "packed" / "val").glob("*.npy")] == ["hr-000.npy"]
+    for part in PARTS:
+        _, hr, lr = everything(tmp_path / "packed", part)
+        assert hr.shape[1:] == (24, 24, 3)
+        np.testing.assert_array_equal(hr, lr)
+
+
+def test_manifest_counts_the_images_of_each_class(tmp_path, settings, shapes, table):
+    labels = table["odd"].map({0: "NA", 1: "007"}).where(table.index != "045.png")
+    pack(table.assign(label=labels, Male=table["odd"] * 2 - 1), shapes, settings().data, tmp_path / "packed")
+    manifest = json.loads((tmp_path / "packed" / "manifest.json").read_text())
+    assert manifest["train"]["labels"]["label"] == {"007": 20, "NA": 20}
+    assert manifest["val"]["labels"]["label"] == {"": 1, "007": 3, "NA": 4}
+    assert manifest["test"]["labels"]["Male"] == {"Male": 6, "not Male": 6}
+    assert set(manifest["train"]["labels"]) == {"odd", "label", "Male"}  # no landmarks, persons or parts
+
+
 class Damaged:
     """Pictures of which some cannot be read."""
 

@@ -98,6 +98,31 @@ def test_official_parts_are_kept_as_they_are():
     assert list(table.columns) == ["part", "Male"]
 
 
+OFFICIAL = ["test" if number % 5 == 0 else "train" for number in range(2000)]
+
+
+@given(SEEDS)
+def test_official_parts_without_val_give_a_share_of_train(seed):
+    official = pd.Series(OFFICIAL, numbered(2000))
+    part = split(samples(numbered(2000), official=OFFICIAL), data(split="official", val=0.25), seed)["part"]
+    assert ((part == "test") == (official == "test")).all()
+    assert (part == "val").sum() == pytest.approx(400, abs=90)  # of 1,600; five standard deviations
+
+
+def test_that_share_is_stable_under_growth_and_order():
+    whole = split(samples(numbered(2000), official=OFFICIAL), data(split="official"), 0)["part"]
+    small = split(samples(numbered(500), official=OFFICIAL[:500]), data(split="official"), 0)["part"]
+    assert (whole[small.index] == small).all()
+    turned = samples(reversed(numbered(2000)), official=OFFICIAL[::-1])
+    pd.testing.assert_series_equal(split(turned, data(split="official"), 0)["part"], whole)
+    assert (split(turned, data(split="official"), 1)["part"] != whole).sum() > 100
+
+
+def test_identities_of_own_pictures_are_missing():
+    with pytest.raises(InputError, match=r"12 of 12 in data\.name folder have none: use data\.split random"):
+        split(samples(numbered(12)), Data(name="folder", split="identity"), 0)
+
+
 @pytest.mark.parametrize("kind", ["official", "identity"])
 def test_missing_annotation_is_counted(kind):
     with pytest.raises(InputError, match=f"data.split {kind} needs the {kind} of every image, but 12 of 12"):

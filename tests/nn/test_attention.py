@@ -40,6 +40,18 @@ def test_agrees_with_torchs_own_layer():
     torch.testing.assert_close(ours(x), expected)
 
 
+def test_without_projection_the_heads_are_joined_as_they_are():
+    torch.manual_seed(0)
+    layer, x = Attention(dim=16, heads=4, projection=False, bias=False), torch.randn(2, 5, 16)
+    out, weights = attend(layer, x)
+    values = layer.qkv.weight[32:] @ x.mT  # b d n; row d belongs to head d / 4
+    for head in range(4):
+        joined = weights[:, head] @ values[:, head * 4 : head * 4 + 4].mT
+        torch.testing.assert_close(out[..., head * 4 : head * 4 + 4], joined)
+    torch.testing.assert_close(layer(x), out)
+    assert [name for name, _ in layer.named_parameters()] == ["qkv.weight"]
+
+
 def test_gradients_agree_too():
     torch.manual_seed(0)
     layer, x = Attention(dim=16, heads=2), torch.randn(2, 5, 16)

@@ -81,9 +81,55 @@ def test_resized_positions_keep_their_place():
     assert resized[..., 0].diff(dim=1).abs().max() == 0
 
 
+def entering(model: Encoder, images: torch.Tensor) -> torch.Tensor:
+    """The tokens that the first block gets."""
+    seen: list[torch.Tensor] = []
+    handle = model.blocks[0].register_forward_pre_hook(lambda block, args: seen.append(args[0]))
+    model(images)
+    handle.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize("position", ["none", "learned", "sincos"])
+def test_class_token_goes_before_the_patches(position):
+    model, images = encoder(position=position, token=True), torch.randn(2, 3, 12, 12)
+    places = torch.zeros(17, 16) if model.position is None else model.position
+    tokens = entering(model, images)
+    assert tokens.shape == model(images).shape == (2, 17, 16)
+    assert torch.equal(tokens[:, 0], (model.token + places[0]).expand(2, 16))
+    assert torch.equal(tokens[:, 1:], model.embed(patchify(images, 3)) + places[1:])
+
+
+def test_class_token_has_no_fixed_position_and_the_patches_keep_theirs():
+    position = encoder(position="sincos", token=True).position
+    assert torch.equal(position[0], torch.zeros(16))
+    assert torch.equal(position[1:], sincos_position(4, 16))
+
+
+@pytest.mark.parametrize("grid", [4, 2, 7, 12])
+def test_positions_are_resized_with_the_token_apart(grid):
+    position = torch.randn(17, 8)
+    resized = resize_position(position, grid, token=True)
+    assert resized.shape == (1 + grid**2, 8)
+    assert torch.equal(resized[0], position[0])
+    assert torch.equal(resized[1:], resize_position(position[1:], grid))
+
+
+def test_parts_that_are_left_out_have_no_weights():
+    def names(**changes):
+        return {name.split(".", 2)[-1] for name in encoder(depth=1, **changes).state_dict()}
+
+    whole = names()
+    assert whole - names(projection=False) == {"attention.project.weight", "attention.project.bias"}
+    assert whole - names(bias=False) == {"attention.qkv.bias"}
+    assert set(encoder().state_dict()) - set(encoder(norm=False).state_dict()) == {"norm.weight", "norm.bias"}
+    assert set(encoder(token=True).state_dict()) - set(encoder().state_dict()) == {"token"}
+
+
 def test_larger_images_than_trained_on():
     model = encoder(position="learned")
     assert model(torch.randn(1, 3, 24, 24)).shape == (1, 64, 16)
+    assert encoder(position="learned", token=True)(torch.randn(1, 3, 24, 24)).shape == (1, 65, 16)
 
 
 def test_patch_that_does_not_divide():

@@ -24,6 +24,35 @@ def test_untrained_is_exactly_its_skip(patch, scale, skip):
     assert torch.equal(out, upsample(lr, scale, skip))
 
 
+BLOCK = ("layers.0.weight", "layers.0.bias", "layers.2.weight", "layers.2.bias")
+ENCODER_BLOCK = (
+    *("norm1.weight", "norm1.bias", "attention.qkv.weight", "attention.qkv.bias"),
+    *("attention.project.weight", "attention.project.bias", "norm2.weight", "norm2.bias"),
+    *("mlp.0.weight", "mlp.0.bias", "mlp.2.weight", "mlp.2.bias"),
+)
+
+
+def test_weights_have_the_names_and_values_that_were_published():
+    """Saved weights must load, and a seed must give the same model, in later versions too."""
+    net = model(depth=1)
+    assert list(net.state_dict()) == [
+        *("stem.0.weight", "stem.0.bias", *(f"stem.1.{name}" for name in BLOCK)),
+        *("encoder.position", "encoder.embed.weight", "encoder.embed.bias"),
+        *(f"encoder.blocks.0.{name}" for name in ENCODER_BLOCK),
+        *("encoder.norm.weight", "encoder.norm.bias", "readout.weight", "readout.bias"),
+        *(f"tail.0.{name}" for name in BLOCK),
+        *("last.weight", "last.bias"),
+    ]
+    assert sum(p.numel() for p in net.parameters()) == 8340
+    weights = (net.encoder.position, net.readout.weight, net.encoder.blocks[0].mlp[2].weight)
+    assert [float(w.detach().abs().sum()) for w in weights] == pytest.approx([3.8798, 142.5536, 44.7009], abs=1e-4)
+    torch.nn.init.constant_(net.last.weight, 0.1)
+    out = net(torch.linspace(-1, 1, 432).view(1, 3, 12, 12)).detach()
+    assert [float(out.mean()), float(out[0, 0, 0, 0]), float(out[0, 2, -1, -1])] == pytest.approx(
+        [-0.50842, -1.32655, 0.55047], abs=1e-4
+    )
+
+
 @pytest.mark.parametrize("patch", [1, 2, 3, 6])
 def test_one_step_uses_every_weight(patch):
     """After the last layer has left zero, gradients reach all parameters."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vitpipe.data.batches import Packed, load, unit
+from vitpipe.data.batches import Batch, Packed, unit
 from vitpipe.figures.supersample import draw
 from vitpipe.metrics.image_quality import PROTOCOL, image_quality
 from vitpipe.nn.compute import Compute
@@ -22,6 +22,11 @@ MEASURES = ["mse", "mse01", "psnr", "ssim", "psnr_y", "ssim_y"]
 @pytest.fixture
 def test(packed) -> Packed:
     return Packed(packed / "test")
+
+
+@pytest.fixture
+def baseline(packed, test, settings) -> dict:
+    return supersample.baseline(Packed(packed / "train"), Packed(packed / "val"), test, settings())
 
 
 @pytest.fixture
@@ -41,16 +46,16 @@ def test_tasks_are_found_by_name():
     assert task("supersample") is supersample
 
 
-def test_untrained_model_scores_exactly_as_bicubic(untrained, test, settings):
-    metrics, table = supersample.evaluate(untrained, test, settings(), CPU)
+def test_untrained_model_scores_exactly_as_bicubic(untrained, test, baseline, settings):
+    metrics, table = supersample.evaluate(untrained, test, baseline, settings(), CPU)
     assert metrics["gain"] == {"psnr": 0, "mse_ratio": 1}
     assert {name: metrics[name] for name in MEASURES} == metrics["bicubic"]
-    assert metrics["bicubic"] == {n: supersample.baseline(test, settings())["bicubic"][n] for n in MEASURES}
+    assert supersample.means(table.filter(like="bicubic_").rename(columns=lambda c: c[8:])) == baseline["bicubic"]
     assert (table["psnr"] == table["bicubic_psnr"]).all()
 
 
-def test_metrics_have_the_keys_that_scripts_rely_on(changed, test, settings):
-    metrics, table = supersample.evaluate(changed, test, settings(), CPU)
+def test_metrics_have_the_keys_that_scripts_rely_on(changed, test, baseline, settings):
+    metrics, table = supersample.evaluate(changed, test, baseline, settings(), CPU)
     assert list(metrics) == [*MEASURES, "bicubic", "gain", "images", "seconds", "parameters"]
     assert list(metrics["bicubic"]) == MEASURES
     assert metrics["images"] == 12
@@ -61,8 +66,8 @@ def test_metrics_have_the_keys_that_scripts_rely_on(changed, test, settings):
     json.dumps(metrics, allow_nan=False)
 
 
-def test_metrics_are_means_over_images_of_what_is_in_the_table(changed, test, settings):
-    metrics, table = supersample.evaluate(changed, test, settings(), CPU)
+def test_metrics_are_means_over_images_of_what_is_in_the_table(changed, test, baseline, settings):
+    metrics, table = supersample.evaluate(changed, test, baseline, settings(), CPU)
     for name in MEASURES:
         assert metrics[name] == pytest.approx(table[name].mean(), rel=1e-5)
     assert metrics["gain"]["psnr"] == pytest.approx(metrics["psnr"] - metrics["bicubic"]["psnr"])
@@ -71,51 +76,50 @@ def test_metrics_are_means_over_images_of_what_is_in_the_table(changed, test, se
     assert metrics["psnr"] != metrics["bicubic"]["psnr"]
 
 
-def test_scores_belong_to_the_image_of_their_id(changed, test, settings):
-    _, table = supersample.evaluate(changed, test, settings(), CPU)
+def test_scores_belong_to_the_image_of_their_id(changed, test, baseline, settings):
+    _, table = supersample.evaluate(changed, test, baseline, settings(), CPU)
     for row in (0, 7):
         lr, hr = test.take("lr", np.array([row])), test.take("hr", np.array([row]))
         alone = image_quality(supersample.predict(changed, lr, CPU.device), hr, 2)
         assert table.iloc[row]["psnr"] == pytest.approx(alone["psnr"][0], rel=1e-6)
 
 
-def test_no_score_depends_on_the_batch(changed, test, settings, monkeypatch):
+def test_no_score_depends_on_the_batch(changed, test, baseline, settings, monkeypatch):
     scores = []
     for batch in (1, 5, 32):
         monkeypatch.setattr(supersample, "BATCH", batch)
-        _, table = supersample.evaluate(changed, test, settings(), CPU)
+        _, table = supersample.evaluate(changed, test, baseline, settings(), CPU)
         shown = supersample.validate(changed, test, CPU, settings().train)
-        scores.append((table, shown, supersample.baseline(test, settings())))
-    for table, shown, baseline in scores[1:]:
+        scores.append((table, shown, supersample.baseline(test, test, test, settings())))
+    for table, shown, scored in scores[1:]:
         pd.testing.assert_frame_equal(table, scores[0][0], rtol=1e-3)  # a pixel may round to the next level
         assert shown == pytest.approx(scores[0][1], rel=1e-5)
-        assert baseline == scores[0][2]
+        assert scored == scores[0][2]
 
 
-def test_scoring_twice_gives_the_same_and_leaves_the_model_alone(changed, test, settings):
+def test_scoring_twice_gives_the_same_and_leaves_the_model_alone(changed, test, baseline, settings):
     before = {name: tensor.clone() for name, tensor in changed.state_dict().items()}
     changed.train()
-    first = supersample.evaluate(changed, test, settings(), CPU)[1]
-    second = supersample.evaluate(changed, test, settings(), CPU)[1]
+    first = supersample.evaluate(changed, test, baseline, settings(), CPU)[1]
+    second = supersample.evaluate(changed, test, baseline, settings(), CPU)[1]
     pd.testing.assert_frame_equal(first, second, check_exact=True)
     assert not changed.training
     assert all(torch.equal(before[name], tensor) for name, tensor in changed.state_dict().items())
 
 
-def test_a_perfect_model_reaches_the_cap(test, settings, untrained, monkeypatch):
+def test_a_perfect_model_reaches_the_cap(test, baseline, settings, untrained, monkeypatch):
     hr = test.take("hr", np.arange(12))
     monkeypatch.setattr(supersample, "predict", lambda model, lr, device: hr)
-    metrics, _ = supersample.evaluate(untrained, test, settings(), CPU)
+    metrics, _ = supersample.evaluate(untrained, test, baseline, settings(), CPU)
     assert (metrics["mse"], metrics["psnr"], metrics["ssim"], metrics["gain"]["mse_ratio"]) == (0, 100, 1, 0)
 
 
-def test_baseline_has_all_four_and_the_protocol(test, settings):
-    scores = supersample.baseline(test, settings())
-    assert list(scores) == ["nearest", "bilinear", "bicubic", "lanczos", "images", "protocol"]
-    assert all(list(scores[name]) == MEASURES for name in list(scores)[:4])
-    assert scores["images"] == 12
-    assert scores["protocol"] == [PROTOCOL]
-    assert scores["nearest"]["psnr"] < scores["bilinear"]["psnr"] < scores["bicubic"]["psnr"]
+def test_baseline_has_all_four_and_the_protocol(baseline):
+    assert list(baseline) == ["nearest", "bilinear", "bicubic", "lanczos", "images", "protocol"]
+    assert all(list(baseline[name]) == MEASURES for name in list(baseline)[:4])
+    assert baseline["images"] == 12
+    assert baseline["protocol"] == [PROTOCOL]
+    assert baseline["nearest"]["psnr"] < baseline["bilinear"]["psnr"] < baseline["bicubic"]["psnr"]
 
 
 @pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic", "lanczos"])
@@ -141,15 +145,15 @@ def test_psnr_of_a_known_error():
     assert supersample.psnr(zeros + 9, zeros + 1)[0] > 90  # clipped, as the picture would be
 
 
-def test_shown_psnr_agrees_with_the_reported_one(changed, test, settings):
+def test_shown_psnr_agrees_with_the_reported_one(changed, test, baseline, settings):
     shown = supersample.validate(changed, test, CPU, settings().train)
-    metrics, _ = supersample.evaluate(changed, test, settings(), CPU)
+    metrics, _ = supersample.evaluate(changed, test, baseline, settings(), CPU)
     assert shown["val_psnr"] == pytest.approx(metrics["psnr"], abs=0.05)
     assert shown["val_bicubic_psnr"] == pytest.approx(metrics["bicubic"]["psnr"], abs=0.05)
 
 
 def test_loss_is_that_of_the_batch(changed, packed, settings):
-    batch = load(Packed(packed / "train"), np.arange(8), CPU.device)
+    batch = Batch(Packed(packed / "train"), np.arange(8), CPU.device)
     loss, shown = supersample.loss(changed, batch, settings(**{"train.loss": "mse"}).train)
     error = changed(unit(batch.lr)) - unit(batch.hr)
     assert float(loss.detach()) == pytest.approx(float(error.detach().square().mean()))
@@ -157,9 +161,9 @@ def test_loss_is_that_of_the_batch(changed, packed, settings):
     assert not shown["psnr"].requires_grad
 
 
-def test_examples_show_what_was_scored(changed, test, settings):
-    _, table = supersample.evaluate(changed, test, settings(), CPU)
-    shown = supersample.examples(changed, test, table, CPU)
+def test_examples_show_what_was_scored(changed, test, baseline, settings):
+    _, table = supersample.evaluate(changed, test, baseline, settings(), CPU)
+    shown = supersample.examples(changed, test, table, settings(), CPU)
     assert list(shown) == ["gallery", "best", "worst"]
     gain = table["psnr"] - table["bicubic_psnr"]
     assert shown["best"]["ids"][0] == gain.idxmax()
@@ -176,13 +180,13 @@ def test_examples_show_what_was_scored(changed, test, settings):
                 assert part[f"psnr_{name}"][i] == pytest.approx(scores["psnr"][0], abs=1e-3)
 
 
-def test_figures_are_drawn_with_their_captions(changed, test, settings, tmp_path):
-    _, table = supersample.evaluate(changed, test, settings(), CPU)
+def test_figures_are_drawn_with_their_captions(changed, test, baseline, settings, tmp_path):
+    _, table = supersample.evaluate(changed, test, baseline, settings(), CPU)
     columns = ["train_loss", "val_loss", "train_psnr", "val_psnr", "val_bicubic_psnr"]
     curve = pd.DataFrame({"epoch": [1, 2], "step": [5, 10], "lr": [1, 0.5]} | {name: [20.0, 21.0] for name in columns})
     folder = tmp_path / "figures"
     folder.mkdir()
-    draw(supersample.examples(changed, test, table, CPU), curve, folder)
+    draw(supersample.examples(changed, test, table, settings(), CPU), curve, folder)
     captions = json.loads((folder / "captions.json").read_text())
     assert set(captions) == {path.name for path in folder.glob("*.png")}
     assert {"curve.png", "gallery.png", "best.png", "worst.png", "hero.png"} == set(captions)

@@ -1,0 +1,115 @@
+"""Training images changed at random: each by itself, and what it is stays with it."""
+
+import pytest
+import torch
+
+from vitpipe.config import Train
+from vitpipe.data.augment import augment, mix
+
+
+def train(crop: int = 0, randaugment: int = 0) -> Train:
+    return Train.model_construct(crop=crop, randaugment=randaugment)
+
+
+def noise(count: int = 8, size: int = 12) -> torch.Tensor:
+    """Without black, which is what a shift brings in."""
+    return torch.randint(1, 256, (count, 3, size, size), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+
+
+def shift_of(image: torch.Tensor, moved: torch.Tensor, most: int) -> tuple[int, int] | None:
+    """The shift (down, right) of at most `most` pixels that makes `moved` of `image`, if there is one."""
+    size = image.shape[-1]
+    padded = torch.nn.functional.pad(image, [most] * 4)
+    for down in range(-most, most + 1):
+        for right in range(-most, most + 1):
+            top, left = most - down, most - right
+            if torch.equal(padded[:, top : top + size, left : left + size], moved):
+                return down, right
+    return None
+
+
+@pytest.mark.parametrize(("crop", "randaugment"), [(2, 0), (0, 2), (2, 1), (11, 0)])
+def test_uint8_of_the_same_shape_and_the_argument_is_left_alone(crop, randaugment):
+    images = noise()
+    before = images.clone()
+    made = augment(images, train(crop, randaugment))
+    assert (made.shape, made.dtype) == (images.shape, torch.uint8)
+    assert not torch.equal(made, images)
+    assert torch.equal(images, before)
+
+
+def test_off_is_the_very_same_tensor():
+    images = noise()
+    assert augment(images, train()) is images
+
+
+def test_each_image_is_shifted_by_itself_as_far_as_is_set_and_no_further():
+    torch.manual_seed(0)
+    images = noise(300)
+    found = [shift_of(*pair, 2) for pair in zip(images, augment(images, train(crop=2)), strict=True)]
+    assert set(found) == {(down, right) for down in range(-2, 3) for right in range(-2, 3)}
+
+
+def test_randaugment_draws_for_each_image():
+    torch.manual_seed(0)
+    made = augment(noise(1).expand(16, -1, -1, -1), train(randaugment=2))
+    assert len({image.numpy().tobytes() for image in made}) > 8
+
+
+@pytest.mark.parametrize(("crop", "randaugment"), [(2, 0), (0, 2)])
+def test_what_is_drawn_depends_on_torchs_generator(crop, randaugment):
+    made = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        made.append(augment(noise(), train(crop, randaugment)))
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+
+
+def one_hot(count: int = 12, classes: int = 3, size: int = 10) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images whose channel k is 1 everywhere where their class is k, else 0: a mean over pixels tells the shares."""
+    labels = torch.arange(count) % classes
+    shares = torch.nn.functional.one_hot(labels, classes).float()
+    return shares[:, :, None, None].expand(-1, -1, size, size).contiguous(), labels
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix", "both"])
+@pytest.mark.parametrize("seed", range(5))
+def test_shares_sum_to_one_and_are_what_the_image_holds(kind, seed):
+    torch.manual_seed(seed)
+    images, labels = one_hot()
+    mixed, shares = mix(images, labels, 3, kind)
+    assert (mixed.shape, shares.shape) == (images.shape, (12, 3))
+    torch.testing.assert_close(shares.sum(1), torch.ones(12))
+    torch.testing.assert_close(mixed.mean((2, 3)), shares)
+
+
+def test_mixup_blends_cutmix_pastes_and_both_does_either():
+    def blended(kind: str, seed: int) -> bool | None:
+        """Whether there are values between those of the two images; None where both images are as they were."""
+        torch.manual_seed(seed)
+        images, labels = one_hot()
+        mixed, _ = mix(images, labels, 3, kind)
+        between = bool(((mixed > 0) & (mixed < 1)).any())
+        return None if not between and torch.equal(mixed, images) else between
+
+    assert {blended("mixup", seed) for seed in range(9)} - {None} == {True}
+    assert {blended("cutmix", seed) for seed in range(9)} - {None} == {False}
+    assert {blended("both", seed) for seed in range(9)} - {None} == {True, False}
+
+
+def test_mixing_differs_from_batch_to_batch_and_repeats_with_the_generator():
+    made = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        made.append(mix(*one_hot(), 3, "mixup")[1])
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+
+
+@pytest.mark.parametrize(("count", "kind"), [(12, "none"), (1, "mixup")])
+def test_nothing_to_mix_is_the_very_same(count, kind):
+    images, labels = one_hot(count)
+    made, same = mix(images, labels, 3, kind)
+    assert made is images
+    assert same is labels

@@ -1,0 +1,133 @@
+"""From label columns to classes: their order, and one line for every fault."""
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from vitpipe.data.batches import Packed
+from vitpipe.data.labels import classes, indices, label_counts, named
+from vitpipe.errors import InputError
+
+
+def counts(train: dict, val: dict | None = None, test: dict | None = None, column: str = "label") -> dict:
+    """What the manifest holds of three parts; val and test as train unless given."""
+    parts = {"train": train, "val": train if val is None else val, "test": train if test is None else test}
+    return {part: {column: of} for part, of in parts.items()}
+
+
+def message(*args, **kwargs) -> str:
+    with pytest.raises(InputError) as caught:
+        classes(*args, **kwargs)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_an_attribute_is_had_or_not_or_unknown():
+    table = pd.DataFrame({"Male": [1, -1, 0, -1]}, list("abcd"))
+    assert named(table, "Male").tolist() == ["Male", "not Male", "", "not Male"]
+    assert label_counts(table) == {"Male": {"": 1, "Male": 1, "not Male": 2}}
+
+
+def test_a_missing_label_is_counted_as_such():
+    table = pd.DataFrame({"label": ["cat", None, "dog", "cat"]}, list("abcd"))
+    assert label_counts(table) == {"label": {"": 1, "cat": 2, "dog": 1}}
+
+
+def test_classes_are_sorted_by_name():
+    assert classes(counts({"dog": 2, "cat": 3, "10": 2, "9": 2}), "label") == ("10", "9", "cat", "dog")
+
+
+@pytest.mark.parametrize("name", ["Male", "Attractive", "no_Beard", "5_o_Clock_Shadow"])
+def test_not_having_an_attribute_is_class_zero(name):
+    assert classes(counts({name: 5, f"not {name}": 5}, column=name), name) == (f"not {name}", name)
+
+
+def test_indices_follow_the_order_of_classes():
+    table = pd.DataFrame({"label": ["b", "a", "c", "b"], "Male": [1, -1, -1, 1]}, list("wxyz"))
+    found = indices(table, "label", ("a", "b", "c"))
+    assert found.dtype == np.int64
+    assert found.tolist() == [1, 0, 2, 1]
+    assert indices(table, "Male", ("not Male", "Male")).tolist() == [1, 0, 0, 1]
+
+
+def test_a_class_may_be_absent_from_val_and_test():
+    assert classes(counts({"a": 5, "b": 5}, val={"a": 1}, test={"b": 1}), "label") == ("a", "b")
+
+
+FEW = {name: {"x": 1} for name in ("Male", "Smiling", "Young")}
+MANY = {f"A{number}": {"x": 1} for number in range(10)}
+
+
+@pytest.mark.parametrize(
+    ("columns", "target", "expected"),
+    [
+        (FEW, "Mael", "task.target is 'Mael', but must be one of Male, Smiling, Young (did you mean Male?)"),
+        (FEW, "beard", "task.target is 'beard', but must be one of Male, Smiling, Young"),
+        (MANY, "label", "task.target is 'label', but must be one of A0, A1, A2, A3, A4, A5, A6, A7 and 2 more"),
+        (
+            {},
+            "label",
+            "task.target is 'label', but the images have no labels at all: put those of each class into a folder of "
+            "its own",
+        ),
+    ],
+)
+def test_unknown_target_is_told_with_those_that_there_are(columns, target, expected):
+    assert message(dict.fromkeys(("train", "val", "test"), columns), target) == expected
+
+
+def test_images_without_a_label_are_counted_over_all_parts():
+    of = counts({"a": 5, "b": 5, "": 2}, val={"a": 1, "b": 1}, test={"a": 2, "b": 2, "": 1})
+    assert message(of, "label") == "3 of 19 images have no label (task.target): label or remove them"
+
+
+def test_a_single_class_is_not_enough():
+    expected = "all images are of one class, not Male (task.target Male): two or more are needed"
+    assert message(counts({"not Male": 9}, column="Male"), "Male") == expected
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_a_class_with_a_single_picture(part):
+    many = {"a": 5, "b": 5}
+    of = counts(**{"train": many, "val": many, "test": many} | {part: many | {"lone": 1}})
+    assert message(of, "label") == "class 'lone' of label has a single picture: give it more, or remove it"
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+@pytest.mark.parametrize(("strange", "more"), [({"new": 2}, ""), ({"new": 2, "newer": 3, "newest": 4}, " and 2 more")])
+def test_a_class_that_is_not_in_train(part, strange, more):
+    of = counts({"a": 5, "b": 5}, **{part: {"a": 1} | strange})
+    assert message(of, "label") == (
+        f"class 'new'{more} of label occurs in part {part}, but not in train: give more images of it, or split "
+        "otherwise (data.split, seed)"
+    )
+
+
+@pytest.mark.parametrize("names", [("007", "08", "1", "1.0", "7"), ("NA", "NaN", "None", "True", "null")])
+def test_class_folders_keep_their_names_through_the_stages(tmp_path, stage, names):
+    """Names that look like numbers or missing values to a reader of csv files."""
+    changes = {"task.name": "classify", "task.target": "label"}
+    (tmp_path / "data" / "raw").mkdir(parents=True)
+    with zipfile.ZipFile(tmp_path / "data" / "raw" / "images.zip", "w") as archive:
+        for i in range(100):
+            buffer = io.BytesIO()
+            Image.new("RGB", (24, 24), (i, 0, 0)).save(buffer, "PNG")
+            archive.writestr(f"{names[i % 5]}/{i}.png", buffer.getvalue())
+    for name in ("split", "downsample"):
+        done = stage(name, **changes)
+        assert done.returncode == 0, done.stderr
+    for part in ("train", "val", "test"):
+        packed = Packed(tmp_path / "data" / "packed" / part, "label")
+        assert packed.classes == names
+        for row, sample in enumerate(packed.samples.index):
+            assert packed.classes[packed.labels[row]] == sample.split("/")[0]
+            assert packed.take("hr", np.array([row]))[0, 0, 0, 0] == int(sample.split("/")[1].removesuffix(".png"))
+    manifest = json.loads((tmp_path / "data" / "packed" / "manifest.json").read_text())
+    assert {name: sum(of["labels"]["label"].get(name, 0) for of in manifest.values()) for name in names} == (
+        dict.fromkeys(names, 20)
+    )
