@@ -149,7 +149,6 @@ def test_unknown_recipe_is_told_with_the_known_ones():
         ({"train.randaugment": 2}, "train.randaugment is 2, but must be 0 for task.name supersample"),
         ({"train.mix": "mixup"}, "train.mix is 'mixup', but must be none for task.name supersample"),
         ({"train.label_smoothing": 0.1}, "train.label_smoothing is 0.1, but must be 0.0 for task.name supersample"),
-        ({"train.balance": True}, "train.balance is True, but must be False for task.name supersample"),
         ({"task.name": "classify", "train.crop": 12}, "train.crop is 12, but must be less than the input size 12"),
         (
             {"task.name": "classify", "data.scale": 1, "model.patch": 5},

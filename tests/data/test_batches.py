@@ -48,14 +48,6 @@ def test_labels_are_those_of_the_rows(labelled):
         assert batch.labels.tolist() == [int(labelled.samples.index[row][:3]) % 2 for row in batch.rows]
 
 
-def test_weighed_classes_count_alike(tmp_path, settings, shapes, table):
-    uneven = table.assign(odd=[1 if i % 4 == 0 else -1 for i in range(len(table))])
-    pack(uneven, shapes, settings().data, tmp_path / "uneven")
-    train = Packed(tmp_path / "uneven" / "train", "odd")  # 30 and 10 images
-    torch.testing.assert_close(train.class_weights, torch.tensor([40 / 60, 40 / 20]))
-    assert train.class_weights.numpy()[train.labels].mean() == pytest.approx(1)
-
-
 def test_mirrored_are_those_rows_that_are_named(train):
     rows = np.array([3, 9, 1])
     plain = Batch(train, rows, CPU)
