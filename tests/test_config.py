@@ -159,6 +159,8 @@ def test_unknown_recipe_is_told_with_the_known_ones():
             {"model.dim": 18, "model.heads": 2, "model.position": "sincos"},
             "model.dim is 18, but must be a multiple of 4",
         ),
+        ({"task.show": "dog"}, "task.show is 'dog', but must be a list of classes, such as [cat, dog], or null"),
+        ({"task.show": []}, "task.show is [], but must be a list of classes"),
         ({"model.patch": "x", "model.heads": "y"}, "(and 1 more)"),
     ],
 )
@@ -213,3 +215,17 @@ def test_settings_are_read_without_torch(tmp_path, params):
     code = "import sys; from vitpipe.config import load_settings; load_settings(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_classes_to_show_may_be_numbers(settings):
+    assert settings(**{"task.name": "classify", "task.show": [3, 7]}).task.show == ("3", "7")
+
+
+def test_plots_follow_the_task(tmp_path, params):
+    plots = {"supersample": 1, "classify": 2, "shown": 1}
+    assert "plots.shown is of another task" in message(tmp_path, params(**{"task.name": "classify"}) | {"plots": plots})
+    assert Settings.model_validate(params() | {"plots": plots}).plots == plots
+
+
+def test_a_wrong_task_is_told_by_the_settings(tmp_path):
+    assert "task.name is 'clasify', but input should be" in message(tmp_path, composed("task.name=clasify"))

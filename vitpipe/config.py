@@ -55,7 +55,16 @@ class Task(Section):
 
     name: Literal["supersample", "classify"]
     target: str
-    show: tuple[str, ...] | None
+    show: Annotated[tuple[str, ...], Field(min_length=1)] | None
+
+    @field_validator("show", mode="before")
+    @classmethod
+    def names(cls, show: object) -> object:
+        if show is None:
+            return None
+        if not isinstance(show, list | tuple) or not show:
+            raise ValueError("must be a list of classes, such as [cat, dog], or null")
+        return tuple(str(name) for name in show)  # YAML reads 3 as a number, and a class may be called so
 
 
 class Model(Section):
@@ -138,6 +147,9 @@ class Settings(Section):
             fail("model.heads", model.heads, f"must divide model.dim {model.dim}", divisors(model.dim, 64))
         if model.position == "sincos" and model.dim % 4:
             fail("model.dim", model.dim, "must be a multiple of 4 with model.position sincos")
+        if self.plots and self.plots.get("shown") != self.plots.get(self.task.name):
+            rule = "is of another task: change that with dvc exp run -S task.name=..., not by hand"
+            raise ValueError(f"plots.shown {rule}")
         return self
 
     def super_sampling_agrees(self) -> None:

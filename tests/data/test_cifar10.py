@@ -70,7 +70,7 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
 
 def fetch(root: Path | None, raw: Path) -> pd.DataFrame:
     raw.mkdir()
-    cifar10.fetch(Data(name="cifar10", root=root and str(root)), 0, raw)
+    cifar10.fetch(Data(name="cifar10", size=32, scale=1, root=root and str(root)), 0, raw)
     return cifar10.samples(raw)
 
 

@@ -42,4 +42,12 @@ def test_the_file_is_the_same_every_time(raw, tmp_path_factory, monkeypatch):
 
 def test_root_must_be_null(tmp_path):
     with pytest.raises(InputError, match=r"data\.root is 'here', but must be null with data\.name digits"):
-        digits.fetch(Data(name="digits", root="here"), 0, tmp_path)
+        digits.fetch(Data(name="digits", size=8, scale=1, root="here"), 0, tmp_path)
+
+
+def test_digits_are_not_enlarged(tmp_path):
+    with pytest.raises(
+        InputError, match=r"data.size is 16, but the pictures of data.name digits have 8x8 pixels: use 8"
+    ):
+        digits.fetch(Data(name="digits", size=16, scale=1), 0, tmp_path)
+    assert not list(tmp_path.iterdir())

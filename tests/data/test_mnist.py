@@ -64,7 +64,7 @@ def below(folder: str, files: dict[str, bytes]) -> dict[str, bytes]:
 
 def fetch(root: Path | None, raw: Path) -> pd.DataFrame:
     raw.mkdir()
-    mnist.fetch(Data(name="mnist", root=root and str(root)), 0, raw)
+    mnist.fetch(Data(name="mnist", size=28, scale=1, root=root and str(root)), 0, raw)
     return mnist.samples(raw)
 
 

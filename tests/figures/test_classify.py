@@ -33,7 +33,7 @@ def examples() -> dict[str, dict]:
         "confusion": {"matrix": [[5, 1], [0, 3]], "classes": ("cat", "dog")},
         "ranking": ranked,
         "patches": {"image": image, "patch": 4, "id": "b/7.png", "class_token": True},
-        "training": {"augmented": True},
+        "training": {"label": "training (augmented)"},
     }
 
 
@@ -103,12 +103,12 @@ def test_grouped_takes_an_opened_file(drawn, examples):
     }
 
 
-@pytest.mark.parametrize(("augmented", "name"), [(True, "training (augmented)"), (False, "training")])
-def test_curve_says_whether_training_images_were_augmented(examples, curve, tmp_path, monkeypatch, augmented, name):
+@pytest.mark.parametrize("name", ["training (augmented)", "training"])
+def test_curve_says_what_it_is_of(examples, curve, tmp_path, monkeypatch, name):
     legends = {}
     monkeypatch.setattr(
         "vitpipe.figures.classify.save",
         lambda figure, path: legends.update({path.name: figure.axes[0].get_legend()}),
     )
-    draw(examples | {"training": {"augmented": augmented}}, curve, tmp_path)
+    draw(examples | {"training": {"label": name}}, curve, tmp_path)
     assert [text.get_text() for text in legends["curve.png"].get_texts()] == [name, "validation"]

@@ -84,7 +84,9 @@ def test_count_and_class_token_are_said(image):
     assert "24 tokens = 6 × 4 patches of 2×2 pixels, row by row; token 0 top left" in bare
     assert "class token" not in bare
     assert "What a patch is: a.png" in bare
-    assert "the encoder puts a class token before them" in texts(patches(image, 2, "a.png", class_token=True))
+    assert "the class token comes before them and is not counted here" in texts(
+        patches(image, 2, "a.png", class_token=True)
+    )
 
 
 def test_of_many_patches_the_border_is_numbered():

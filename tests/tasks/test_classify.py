@@ -354,7 +354,7 @@ def test_examples_show_what_was_said(model, test, rivals, settings):
     row = np.array([test.samples.index.get_loc(cut["id"])])
     np.testing.assert_array_equal(cut["image"], test.take("lr", row)[0])
     assert (cut["patch"], cut["class_token"]) == (3, True)
-    assert shown["training"] == {"augmented": False}
+    assert shown["training"] == {"label": "training"}
 
 
 def test_random_examples_are_chosen_by_no_score(model, test, rivals, settings):
@@ -377,12 +377,19 @@ def test_confusion_of_examples_is_that_of_the_metrics(model, test, rivals, setti
 
 
 @pytest.mark.parametrize(
-    "change", [{"train.flip": True}, {"train.crop": 2}, {"train.randaugment": 1}, {"train.mix": "cutmix"}]
+    ("change", "label"),
+    [
+        ({"train.flip": True}, "training (augmented)"),
+        ({"train.crop": 2}, "training (augmented)"),
+        ({"train.randaugment": 1}, "training (augmented)"),
+        ({"train.mix": "cutmix", "train.label_smoothing": 0.1}, "training (augmented, smoothed labels)"),
+        ({"train.label_smoothing": 0.1}, "training (smoothed labels)"),
+    ],
 )
-def test_examples_say_whether_training_images_were_augmented(model, test, rivals, settings, change):
+def test_examples_say_what_the_curve_of_the_training_images_is_of(model, test, rivals, settings, change, label):
     _, table = classify.evaluate(model, test, rivals, settings(**CLASSIFY), CPU)
     chosen = settings(**(CLASSIFY | change))
-    assert classify.examples(model, test, table, chosen, CPU)["training"] == {"augmented": True}
+    assert classify.examples(model, test, table, chosen, CPU)["training"]["label"] == label
 
 
 def test_figures_are_drawn_with_their_captions(model, test, rivals, settings, tmp_path):

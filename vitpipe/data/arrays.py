@@ -6,6 +6,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from vitpipe.config import Data
+from vitpipe.errors import InputError
+
 
 def official_table(labels: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """The samples of a data set with official parts: ids such as `train-00000`, sorted, `official` and `label`.
@@ -17,6 +20,15 @@ def official_table(labels: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     rows = {f"{part}-{number:05d}": (part, label) for part in parts for number, label in enumerate(labels[part])}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["official", "label"])
     return table.rename_axis("id")
+
+
+def require_side(data: Data, side: int) -> None:
+    """Refuses a `data.size` that would enlarge the images, which have `side` pixels on each side."""
+    if data.size > side:
+        raise InputError(
+            f"data.size is {data.size}, but the pictures of data.name {data.name} have {side}x{side} pixels: "
+            f"use {side} or less"
+        )
 
 
 class ArrayImages:

@@ -19,7 +19,8 @@ def augment(images: Tensor, train: Train) -> Tensor:
     if not (train.crop or train.randaugment):
         return images
     change = transforms(images.shape[-1], train.crop, train.randaugment)
-    return torch.stack([change(image) for image in images])
+    with torch.autocast(images.device.type, enabled=False):  # geometry must not be rounded to bfloat16
+        return torch.stack([change(image) for image in images])
 
 
 def mix(images: Tensor, labels: Tensor, classes: int, kind: str) -> tuple[Tensor, Tensor]:
@@ -32,7 +33,8 @@ def mix(images: Tensor, labels: Tensor, classes: int, kind: str) -> tuple[Tensor
         kind: none, mixup, cutmix or both (one of the two at random).
 
     Returns:
-        Images and labels; unless `kind` is none, those are (b, k) shares that sum to one.
+        Images and labels; the labels of mixed images are (b, k) shares that sum to one. With `kind` none, and of a
+        single image, both are what they were.
     """
     if kind == "none" or len(images) < 2:
         return images, labels

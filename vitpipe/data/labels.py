@@ -61,7 +61,7 @@ def classes(counts: Mapping[str, Counts], target: str) -> tuple[str, ...]:
                 f"class {strange[0]!r}{more} of {target} occurs in part {part}, but not in train: give more images "
                 "of it, or split otherwise (data.split, seed)"
             )
-    return tuple(sorted(known, key=lambda name: (not name.startswith("not "), name)))
+    return tuple(sorted(known)) if target == "label" else (f"not {target}", target)
 
 
 def unknown(target: str, columns: list[str]) -> str:

@@ -51,8 +51,9 @@ def split(samples: pd.DataFrame, data: Data, seed: int) -> pd.DataFrame:
 def column(samples: pd.DataFrame, name: str, data: Data) -> pd.Series:
     if name not in samples or samples[name].isna().any():
         missing = int(samples[name].isna().sum()) if name in samples else len(samples)
+        wanted = "official part" if name == "official" else name
         raise InputError(
-            f"data.split {data.split} needs the {name} of every image, but {missing} of {len(samples)} in "
+            f"data.split {data.split} needs the {wanted} of every image, but {missing} of {len(samples)} in "
             f"data.name {data.name} have none: use data.split random"
         )
     return samples[name]

@@ -25,7 +25,8 @@ CLASSES = 3  # compared where `task.show` names none
 def views(
     model: nn.Module, untrained: nn.Module, packed: Packed, settings: Settings, device: torch.device
 ) -> dict[str, dict[str, np.ndarray]]:
-    """The arrays of every picture: maps, class_attention, pixels, per_class, and positions where they are learned.
+    """The arrays of every picture: maps, class_attention, pixels, per_class where classes have two images or more,
+    and positions where they are learned.
 
     Args:
         model: a trained `Classifier`.
@@ -40,8 +41,9 @@ def views(
         "maps": maps(model, packed, device),
         "class_attention": class_attention(model, packed, rows),
         "pixels": pixels(model, packed, rows, device),
-        "per_class": attention_per_class(model, packed, settings, device),
     }
+    if per := attention_per_class(model, packed, settings, device):
+        arrays["per_class"] = per
     if isinstance(encoder.position, nn.Parameter):
         arrays["positions"] = positions(encoder, untrained.encoder)
     return arrays
@@ -100,11 +102,13 @@ def positions(trained: Any, untrained: Any) -> dict[str, np.ndarray]:
 def attention_per_class(
     model: nn.Module, packed: Packed, settings: Settings, device: torch.device
 ) -> dict[str, np.ndarray]:
-    """What `vitpipe.figures.per_class` draws, of the classes `task.show`, else of the first three."""
+    """What `vitpipe.figures.per_class` draws; nothing where no class has two images to compare."""
     encoder: Any = model.encoder
     token, rows = encoder.token is not None, spread(packed, COMPARED)
     labels = packed.labels[rows]
     chosen = compared(settings.task.show, packed.classes, labels)
+    if not chosen:
+        return {}
     parts = []
     for weights in attention_of(model, packed, rows, device):
         tokens = weights.shape[-1]
@@ -123,7 +127,7 @@ def attention_per_class(
 
 
 def compared(show: tuple[str, ...] | None, classes: tuple[str, ...], labels: np.ndarray) -> list[int]:
-    """Indices of the classes to compare."""
+    """Indices of the classes to compare: `task.show`, else the first three with two images or more."""
     counts = np.bincount(labels, minlength=len(classes))
     if show is None:
         return [index for index in range(len(classes)) if counts[index] > 1][:CLASSES]

@@ -8,7 +8,7 @@ from torch import Tensor
 def similarity(position: Tensor, token: bool) -> dict[str, np.ndarray | None]:
     """Cosine similarity of position embeddings, -1 to 1 (Dosovitskiy et al. 2020, arXiv:2010.11929, figure 7).
 
-    An embedding of zero length (the class token's among the fixed ones) is similar to none: 0.
+    An embedding of zero length is similar to none: 0.
 
     Args:
         position: embeddings (tokens, d), the class token's first where `token` holds, then the n patches in

@@ -24,7 +24,7 @@ def draw(examples: dict[str, dict], curve: pd.DataFrame, folder: Path) -> None:
     Args:
         examples: "confusion" with matrix and classes as `confusion.counts` takes them; "ranking" with the
             groups of `ranking`; "patches" with image, patch, id and class_token; "training" with
-            augmented: whether the training images of the curve were augmented.
+            label: what the curve of the training images is of.
         curve: columns as `curves` takes them for the score "accuracy".
         folder: an empty one.
     """
@@ -32,8 +32,7 @@ def draw(examples: dict[str, dict], curve: pd.DataFrame, folder: Path) -> None:
     arrays["ranking"] = flat(examples["ranking"])
     for name, content in arrays.items():
         np.savez_compressed(folder / f"{name}.npz", allow_pickle=False, **content)
-    training = "training (augmented)" if examples["training"]["augmented"] else "training"
-    pictures = {"curve": curves(curve, "accuracy", training=training)} | redrawn(arrays)
+    pictures = {"curve": curves(curve, "accuracy", training=examples["training"]["label"])} | redrawn(arrays)
     for name, figure in pictures.items():
         save(figure, folder / f"{name}.png")
     count = len(arrays["ranking"]["worst_ids"])
@@ -54,7 +53,7 @@ def draw(examples: dict[str, dict], curve: pd.DataFrame, folder: Path) -> None:
         ),
         "patches": (
             "What a patch is",
-            "A test image in strips and patches, and the number of each patch in the encoder's order.",
+            "A test image in strips and patches, and the number of each patch, row by row.",
         ),
     }
     texts = {f"{name}.png": {"title": title, "caption": caption} for name, (title, caption) in captions.items()}

@@ -42,7 +42,7 @@ def patches(image: np.ndarray, patch: int, sample: str, class_token: bool = Fals
     sheet = Sheet(right + large * longest + left, max(top + 2 * (cell + between) + 26, top + large * longest + 36))
     note = f"{tokens} tokens = {rows} × {columns} patches of {patch}×{patch} pixels, row by row; token 0 top left"
     if class_token:
-        note += "; the encoder puts a class token before them"
+        note += "; the class token comes before them and is not counted here"
     sheet.title(left, 10, f"What a patch is: {shortened(sample)}", note)
     for i, (name, (cut_rows, cut_columns)) in enumerate(STEPS.items()):
         x, y = left + i % 2 * (cell + between), top + i // 2 * (cell + between + 26)

@@ -14,7 +14,7 @@ from vitpipe.figures.class_attention import marks, picture
 from vitpipe.figures.style import DIFFERENCE, INK, MUTED, STRENGTH, Sheet, save, shortened, spread, styled
 
 LEVEL = 0.05  # family-wise error
-MOST_LAYERS, MOST_CLASSES = 4, 10
+MOST_LAYERS, MOST_CLASSES = 12, 10
 TITLE = "Attention per class"
 
 
@@ -29,7 +29,7 @@ def per_class(arrays: Mapping[str, np.ndarray]) -> Figure:
         arrays: classes (k,) names; counts (k,) images of each; median (k, l, g, g) and all_median (l, g, g) over
             images, ratio to uniform attention; difference (k, l, g, g) class minus all; p (k, l, g, g) family-wise
             p-values; images (k, S, S, 3) mean image of each class, uint8 or on 0 to 255; query, whose attention it is.
-            At most 4 layers and 10 classes, evenly spread, are drawn; the note says so.
+            At most 12 layers and 10 classes, evenly spread, are drawn; the note says so.
     """
     layers, chosen = spread(arrays["median"].shape[1], MOST_LAYERS), spread(len(arrays["classes"]), MOST_CLASSES)
     medians = np.concatenate([arrays["all_median"][None, layers], arrays["median"][np.ix_(chosen, layers)]])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Scaled dot-product self-attention with an output projection.
+    """Scaled dot-product self-attention, with an output projection unless that is left out.
 
     Without `projection` the heads' outputs are joined and not mixed; without `bias` queries, keys and values are
     purely linear. Maps (b, n, d) to (b, n, d). While `recorder` is a list, every call appends its attention

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vitpipe.config import Settings, Train
 from vitpipe.data.augment import augment, mix
 from vitpipe.data.batches import Batch, Packed, in_order, spread, unit
+from vitpipe.errors import InputError
 from vitpipe.metrics.classification import PROTOCOL as MEASURES
 from vitpipe.metrics.classification import classification, sample_scores
 from vitpipe.nn.classifier import Classifier
@@ -21,13 +22,15 @@ from vitpipe.progress import progress
 BEST = "val_accuracy"
 BATCH = 256  # images scored at once; no score depends on it
 LEARNED_FROM = 10_000  # training images that logistic regression sees at most
+FINEST = 32  # side in pixels of the images that logistic regression sees at most
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of logistic regression, of which validation images choose one
 SHOWN = 10  # images in each band of the ranking
 
 PROTOCOL = MEASURES | {
     "majority": "baseline: the shares of the classes among the training images, whatever the image",
-    "logistic": "baseline: multinomial logistic regression on standardised input pixels, of at most "
-    f"{LEARNED_FROM:,} training images evenly through the part, at most 100 iterations of L-BFGS; "
+    "logistic": "baseline: multinomial logistic regression on standardised input pixels, averaged to at most "
+    f"{FINEST}x{FINEST}, of at most {LEARNED_FROM:,} training images evenly through the part, at most 100 iterations "
+    "of L-BFGS; "
     f"C of {', '.join(f'{c:g}' for c in PENALTIES)} by log loss on validation images",
     "gain": "model minus logistic",
 }
@@ -87,8 +90,9 @@ def logistic(train: Packed, val: Packed, test: Packed, *, grey: bool) -> np.ndar
     from sklearn.preprocessing import StandardScaler
 
     def pixels(part: Packed, rows: np.ndarray) -> np.ndarray:
-        images = part.take("lr", rows)
-        return (images.mean(-1) if grey else images).reshape(len(rows), -1).astype(np.float32)
+        images = torch.from_numpy(part.take("lr", rows)).permute(0, 3, 1, 2).float()
+        images = F.adaptive_avg_pool2d(images, min(images.shape[-1], FINEST))
+        return (images.mean(1) if grey else images).flatten(1).numpy()
 
     def probabilities(model: LogisticRegression, part: Packed) -> np.ndarray:
         found = np.zeros((len(part), len(part.classes)))
@@ -100,16 +104,18 @@ def logistic(train: Packed, val: Packed, test: Packed, *, grey: bool) -> np.ndar
     rows = spread(train, LEARNED_FROM)
     scaler = StandardScaler()
     images, labels = scaler.fit_transform(pixels(train, rows)), train.labels[rows]
-    best = (np.inf, np.empty(0))
+    if len(np.unique(labels)) < 2:
+        raise InputError(f"{train.classes[labels[0]]!r} is the class of all {len(rows)} images that are learned from")
+    least, best = np.inf, None
     with progress(len(PENALTIES), "logistic regression", "fit") as bar, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for penalty in PENALTIES:
             model = LogisticRegression(C=penalty, max_iter=100).fit(images, labels)
             error = sample_scores(val.labels, probabilities(model, val))["loss"].mean()
-            if error < best[0]:
-                best = (error, probabilities(model, test))
+            if error < least:
+                least, best = error, model
             bar.update()
-    return best[1]
+    return probabilities(best, test)
 
 
 @torch.inference_mode()
@@ -155,7 +161,7 @@ def examples(
     matrix = pd.crosstab(table["actual"], table["predicted"]).reindex(
         index=packed.classes, columns=packed.classes, fill_value=0
     )
-    train, first = settings.train, random[:1]
+    first = random[:1]
     return {
         "confusion": {"matrix": matrix.to_numpy(), "classes": packed.classes},
         "ranking": {
@@ -169,8 +175,18 @@ def examples(
             "id": table.index[first[0]],
             "class_token": settings.model.readout == "token",
         },
-        "training": {"augmented": bool(train.flip or train.crop or train.randaugment or train.mix != "none")},
+        "training": {"label": training_label(settings.train)},
     }
+
+
+def training_label(train: Train) -> str:
+    """What the curve of the training images is of, as its loss is not that of the validation images."""
+    changes = {
+        "augmented": train.flip or train.crop or train.randaugment or train.mix != "none",
+        "smoothed labels": train.label_smoothing,
+    }
+    told = ", ".join(name for name, there in changes.items() if there)
+    return f"training ({told})" if told else "training"
 
 
 def numbers(scores: dict) -> dict:

@@ -128,7 +128,8 @@ class Training:
         row["lr"] = learning_rate(self.step - 1, self.per_epoch, self.settings.train)
         row |= {f"train_{name}": total / self.per_epoch for name, total in self.sums.items()}
         row |= self.task.validate(self.averaged, self.val, self.compute, self.settings.train)
-        self.finite(self.task.BEST, row[self.task.BEST])
+        for name in ("val_loss", self.task.BEST):
+            self.finite(name, row[name])
         self.curve.append(row)
         if row[self.task.BEST] > self.best["score"]:
             weights = {name: tensor.clone() for name, tensor in self.averaged.state_dict().items()}

@@ -14,7 +14,7 @@ import pandas as pd
 
 from vitpipe.config import Data
 from vitpipe.data.archive import LARGEST_MEMBER, UNREADABLE, resolve_root, why_unreadable
-from vitpipe.data.arrays import ArrayImages, official_table
+from vitpipe.data.arrays import ArrayImages, official_table, require_side
 from vitpipe.errors import InputError
 
 
@@ -26,6 +26,7 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
     Raises:
         InputError: files are missing, damaged or not the official ones, or cannot be downloaded.
     """
+    require_side(data, 32)
     if data.root is None:
         download_official(raw)
     else:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from vitpipe.config import Data
-from vitpipe.data.arrays import ArrayImages
+from vitpipe.data.arrays import ArrayImages, require_side
 from vitpipe.errors import InputError
 from vitpipe.files import atomic_file
 
@@ -23,6 +23,7 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
     Raises:
         InputError: `data.root` is set, though there is nothing to take from anywhere.
     """
+    require_side(data, 8)
     from sklearn.datasets import load_digits
 
     if data.root is not None:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from vitpipe.config import Data
 from vitpipe.data.archive import UNREADABLE, open_zip, resolve_root, why_unreadable
-from vitpipe.data.arrays import ArrayImages, official_table
+from vitpipe.data.arrays import ArrayImages, official_table, require_side
 from vitpipe.errors import InputError
 
 IMAGES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
@@ -34,6 +34,7 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
     Raises:
         InputError: a file is missing, damaged or cut off, not MNIST's, or cannot be downloaded.
     """
+    require_side(data, 28)
     if data.root is None:
         download_official(raw)
     else:
