@@ -178,3 +178,8 @@ def test_a_refused_download_is_told_in_one_line(tmp_path, web, facts, monkeypatc
     with pytest.raises(InputError, match=r"HTTP 404; download cifar-10-python.tar.gz.*data\.root") as caught:
         fetch(None, tmp_path / "raw")
     assert "\n" not in str(caught.value)
+
+
+def test_pictures_are_not_enlarged(tmp_path):
+    with pytest.raises(InputError, match=r"data.size is 48, but the pictures of data.name cifar10 have 32x32 pixels"):
+        cifar10.fetch(Data(name="cifar10", size=48, scale=1, root=str(tmp_path)), 0, tmp_path / "raw")

@@ -42,6 +42,10 @@ def test_classes_are_sorted_by_name():
     assert classes(counts({"dog": 2, "cat": 3, "10": 2, "9": 2}), "label") == ("10", "9", "cat", "dog")
 
 
+def test_classes_of_images_are_sorted_whatever_they_are_called():
+    assert classes(counts({"10": 2, "not spam": 3}), "label") == ("10", "not spam")
+
+
 @pytest.mark.parametrize("name", ["Male", "Attractive", "no_Beard", "5_o_Clock_Shadow"])
 def test_not_having_an_attribute_is_class_zero(name):
     assert classes(counts({name: 5, f"not {name}": 5}, column=name), name) == (f"not {name}", name)

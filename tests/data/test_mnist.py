@@ -183,3 +183,8 @@ def test_real_pictures_are_those_of_torchvision(real_data, tmp_path, facts):
         assert table.loc[table["official"] == part, "label"].astype(int).tolist() == official.targets.tolist()
         for number in (0, 1, 9_999):
             assert np.asarray(images.read(f"{part}-{number:05d}"))[..., 0].tolist() == official.data[number].tolist()
+
+
+def test_pictures_are_not_enlarged(tmp_path):
+    with pytest.raises(InputError, match=r"data.size is 48, but the pictures of data.name mnist have 28x28 pixels"):
+        mnist.fetch(Data(name="mnist", size=48, scale=1, root=str(tmp_path)), 0, tmp_path / "raw")

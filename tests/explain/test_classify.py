@@ -242,6 +242,11 @@ def test_classes_that_cannot_be_shown(build, test, settings, show, told):
     assert str(error.value) == told
 
 
+def test_nothing_is_compared_where_every_class_has_one_image(build, test, settings, monkeypatch):
+    monkeypatch.setattr(explained, "COMPARED", 1)
+    assert "per_class" not in views(build(), build(1), test, settings(**CLASSIFY), CPU)
+
+
 def test_explaining_leaves_the_model_as_it_was(build, test, settings):
     model = build()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

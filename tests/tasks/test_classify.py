@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from vitpipe.data.batches import Batch, Packed, unit
 from vitpipe.data.packing import pack
+from vitpipe.errors import InputError
 from vitpipe.figures.classify import draw
 from vitpipe.metrics.classification import sample_scores
 from vitpipe.nn.compute import Compute
@@ -305,6 +307,23 @@ def test_class_that_logistic_regression_never_sees_has_no_probability(parts, mon
     assert found.shape == (12, 3)
     assert (found[:, 1] == 0).all()
     np.testing.assert_allclose(found.sum(1), 1)
+
+
+def test_logistic_regression_of_one_class_is_told(parts, monkeypatch):
+    monkeypatch.setattr(classify, "LEARNED_FROM", 1)
+    with pytest.raises(InputError, match="'left' is the class of all 1 images that are learned from"):
+        classify.logistic(*parts, grey=False)
+
+
+def test_logistic_regression_sees_fine_images_as_means(parts, monkeypatch):
+    """Blocks of 6x6 pixels in place of images of 12x12: the noise within them is gone, the label is not."""
+    seen = []
+    fit = LogisticRegression.fit
+    monkeypatch.setattr(LogisticRegression, "fit", lambda self, x, y: seen.append(x.shape) or fit(self, x, y))
+    monkeypatch.setattr(classify, "FINEST", 2)
+    found = classify.logistic(*parts, grey=False)
+    assert {shape[1] for shape in seen} == {2 * 2 * 3}
+    assert (found.argmax(1) == parts[2].labels).all()
 
 
 class Coloured:
