@@ -15,7 +15,8 @@ class Attention(nn.Module):
     Without `projection` the heads' outputs are joined and not mixed; without `bias` queries, keys and values are
     purely linear. Maps (b, n, d) to (b, n, d). While `recorder` is a list, every call appends its attention
     weights (b, h, n, n) after the softmax, in float32, and computes its output from those very
-    weights; otherwise torch's fused kernel does the same sum without keeping them.
+    weights; otherwise torch's fused kernel does the same sum without keeping them, except in bfloat16 on
+    a CPU, where that kernel's backward pass is slower than the products written out.
     """
 
     def __init__(self, *, dim: int, heads: int, projection: bool = True, bias: bool = True) -> None:
@@ -29,10 +30,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = rearrange(self.qkv(x), "b n (three h e) -> three b h n e", three=3, h=self.heads)
-        if self.recorder is None:
-            out = F.scaled_dot_product_attention(q, k, v)  # b h n e
-        else:
+        if self.recorder is not None:
             weights = torch.softmax((q @ k.mT).float() * self.scale, dim=-1)  # b h n n
             self.recorder.append(weights)
             out = weights.to(v.dtype) @ v  # b h n e
+        elif q.dtype is torch.bfloat16 and q.device.type == "cpu":
+            out = torch.softmax((q * self.scale) @ k.mT, dim=-1) @ v  # b h n e
+        else:
+            out = F.scaled_dot_product_attention(q, k, v)  # b h n e
         return self.project(rearrange(out, "b h n e -> b n (h e)"))
