@@ -1,10 +1,11 @@
-"""Measures of attention weights.
+"""Measures of attention weights, and of what heads and layers make of the tokens.
 
-Legend of the shapes: b images, l layers, h heads, n tokens; weights are (b, l, h, n, n), query before key, and
-each row sums to one. All sums are taken in the precision of the input.
+Legend of the shapes: b images, l layers, h heads, n tokens, e width of a head; weights are (b, l, h, n, n), query
+before key, and each row sums to one. All sums are taken in the precision of the input.
 """
 
 import math
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -65,3 +66,67 @@ def distances(tokens: int, patch: int, columns: int) -> Tensor:
 def received(weights: Tensor) -> Tensor:
     """Non-self attention that each token receives, mean over queries, as a ratio to uniform: (b, l, h, n), mean 1."""
     return non_self(weights).mean(-2) * weights.shape[-1]
+
+
+def diversity(weights: Tensor) -> Tensor:
+    """How differently the heads of a layer attend, in [0, 1]: (b, l); NaN where a layer has one head only.
+
+    Jensen-Shannon divergence H((p + q) / 2) - (H(p) + H(q)) / 2 of two heads' attention of the same query over
+    ln 2, its largest value (Lin 1991, "Divergence measures based on the Shannon entropy"), averaged over all
+    pairs of heads and all queries: 0 where all heads attend alike, 1 where no two ever see the same token.
+    """
+    heads = weights.shape[2]
+    own = torch.special.entr(weights).sum(-1).mean(-1)  # b l h
+    total = torch.zeros_like(own[..., 0])
+    for first, second in combinations(range(heads), 2):  # a pair at a time: all at once are h * h * n * n numbers
+        middle = (weights[:, :, first] + weights[:, :, second]) / 2  # b l n n
+        mixed = torch.special.entr(middle).sum(-1).mean(-1)
+        total += mixed - (own[..., first] + own[..., second]) / 2
+    pairs = heads * (heads - 1) // 2
+    return (total / (pairs * math.log(2))).clamp(0, 1) if pairs else torch.full_like(total, math.nan)
+
+
+def output_diversity(outputs: Tensor) -> Tensor:
+    """How differently the outputs of a layer's heads arrange the tokens, in [0, 1]: (b, l) of (b, l, h, n, e).
+
+    One minus the mean over pairs of heads of linear CKA over the tokens (Kornblith et al. 2019, arXiv:1905.00414,
+    section 3), |X'Y|^2 / (|X'X| |Y'Y|) of outputs (n, e) centred over the tokens. Not the cosine: each head writes
+    in coordinates of its own, which CKA does not depend on, as it ignores rotation and scale. 0 where all heads
+    say the same; two heads that say the same of all tokens count as equal, such a head and another as unlike. With
+    few tokens CKA of unrelated heads lies above 0 (about e / n), so give the tokens of many images as one n. NaN
+    where a layer has one head only.
+    """
+    heads, width = outputs.shape[2], outputs.shape[-1]
+    centred = outputs - outputs.mean(-2, keepdim=True)
+    # a head whose tokens differ by less than rounding would otherwise be compared by that rounding
+    constant = centred.norm(dim=(-2, -1)) <= 1e-5 * outputs.norm(dim=(-2, -1))  # b l h
+    joined = centred.transpose(2, 3).flatten(-2)  # b l n h*e
+    products = (joined.mT @ joined).unflatten(-2, (heads, width)).unflatten(-1, (heads, width))  # b l h e h e
+    squares = products.square().sum((-3, -1))  # b l h h: |X'Y|^2, and on the diagonal |X'X|^2
+    scale = squares.diagonal(dim1=-2, dim2=-1).sqrt()
+    similar = squares / (scale[..., None] * scale[..., None, :]).clamp_min(torch.finfo(squares.dtype).tiny)
+    either, both = constant[..., None] | constant[..., None, :], constant[..., None] & constant[..., None, :]
+    similar = torch.where(either, both.to(similar), similar)
+    first, second = torch.triu_indices(heads, heads, 1)
+    return (1 - similar[..., first, second].mean(-1)).clamp(0, 1)
+
+
+def outliers(norms: Tensor) -> Tensor:
+    """Share of the tokens whose norm stands out from the others of the layer, in [0, 1]: (l,) of (b, l, n).
+
+    Darcet et al. 2023 (arXiv:2309.16588, section 2.1) find tokens about ten times as long as the rest and cut by
+    eye between the two. Here a token stands out if its norm is above median + 6 * 1.4826 * MAD and above twice the
+    median: 1.4826 times the median absolute deviation estimates a standard deviation (Rousseeuw & Croux 1993) that
+    outliers cannot move; six of them are one in 10^9 by chance; the second part keeps small differences out where
+    nearly all norms agree.
+    """
+    flat = norms.transpose(0, 1).flatten(1)  # l b*n
+    middle = flat.median(1, keepdim=True).values
+    spread = 1.4826 * (flat - middle).abs().median(1, keepdim=True).values
+    return (flat > torch.maximum(middle + 6 * spread, 2 * middle)).to(flat.dtype).mean(1)
+
+
+def norm_ratio(norms: Tensor) -> Tensor:
+    """The largest norm of a layer's tokens over their median, 1 or more: (l,) of (b, l, n)."""
+    flat = norms.transpose(0, 1).flatten(1)  # l b*n
+    return flat.amax(1) / flat.median(1).values.clamp_min(torch.finfo(flat.dtype).tiny)

@@ -1,0 +1,228 @@
+"""Which parts of a face the heads look at, and whether they would find them elsewhere.
+
+Legend of the shapes: f faces, l layers, h heads, r regions, n tokens, s side of the input in pixels.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vitpipe.data.batches import Packed, unit
+from vitpipe.data.sources import LANDMARKS
+from vitpipe.explain.capture import record_attention
+from vitpipe.explain.class_token import query_row
+from vitpipe.explain.gradients import evaluating
+from vitpipe.metrics.attention import received
+from vitpipe.metrics.regions import REGIONS, lift, mass, pointing, regions
+
+LEAST = 2  # faces that an interval needs
+RESAMPLES = 2000
+CONTENT_CAP = 100.0  # JSON knows no infinity
+DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
+WEIGHTS_AT_ONCE = 2**23  # recorded at a time: 32 MB, which is faster on a CPU than more, or one image's
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Images with landmarks.
+
+    Args:
+        rows: (f,), where they stand among the images that were asked for.
+        images: (f, s, s, 3) uint8 as the model sees them.
+        landmarks: (f, 5, 2) as (x, y) in pixels of HR images.
+        size: side of these.
+        note: annotated, or mean where landmarks of some or all are the mean of other images'.
+    """
+
+    rows: np.ndarray
+    images: np.ndarray
+    landmarks: np.ndarray
+    size: int
+    note: str
+
+    def shares(self, grid: int) -> Tensor:
+        """(f, r, n), see `vitpipe.metrics.regions.regions`."""
+        return regions(self.landmarks, self.size, grid)
+
+    def some(self, count: int) -> "Faces":
+        """At most `count` of them at even distances."""
+        kept = np.unique(np.linspace(0, len(self.rows) - 1, min(count, len(self.rows))).round().astype(int))
+        return replace(self, rows=self.rows[kept], images=self.images[kept], landmarks=self.landmarks[kept])
+
+
+def faces(packed: Packed, rows: np.ndarray) -> Faces | None:
+    """Those of the images in `rows` that have landmarks to make regions of.
+
+    None where fewer than two have. Eyes and mouth in a line, as in a profile, make no regions.
+    """
+    samples = packed.samples.iloc[rows]
+    if not set(LANDMARKS) <= set(samples):
+        return None
+    size = packed.take("hr", rows[:1]).shape[1]
+    landmarks = samples[list(LANDMARKS)].to_numpy(dtype=np.float64).reshape(-1, len(LANDMARKS) // 2, 2)
+    there = np.flatnonzero(regions(landmarks, size, 1).isfinite().all(-1).all(-1).numpy())
+    if len(there) < LEAST:
+        return None
+    kinds = samples["landmarks"].iloc[there] if "landmarks" in samples else []
+    note = "annotated" if all(kind == "annotated" for kind in kinds) else "mean"
+    return Faces(there, packed.take("lr", rows[there]), landmarks[there], size, note)
+
+
+def watch(model: nn.Module, images: np.ndarray, device: torch.device) -> Iterator[Tensor]:
+    """Attention weights (b, l, h, t, t) of images (f, s, s, 3) uint8 in order, a few at a time.
+
+    t is n patches and, where there is one, the class token before them. The model keeps its mode.
+
+    Raises:
+        InputError: the model has no attention.
+    """
+    encoder: Any = model.encoder
+    tokens = encoder.grid**2 + (encoder.token is not None)
+    per_image = len(encoder.blocks) * encoder.blocks[0].attention.heads * tokens**2
+    for part in torch.from_numpy(images).split(max(1, WEIGHTS_AT_ONCE // per_image)):
+        with torch.inference_mode(), evaluating(model), record_attention(model) as record:
+            model(unit(part.to(device).permute(0, 3, 1, 2)))
+        yield record.weights
+
+
+def head_maps(weights: Tensor, token: bool) -> Tensor:
+    """Where each head looks, (b, l, h, n), each map summing to one (or zero, where a head sees only itself).
+
+    Attention of the class token to the patches where there is one, else the non-self attention that each patch
+    receives, mean over queries.
+    """
+    maps = query_row(weights, token) if token else received(weights)
+    return maps / maps.sum(-1, keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
+
+
+def maps_of(model: nn.Module, images: np.ndarray, device: torch.device) -> Tensor:
+    """`head_maps` of all images, (f, l, h, n) on the CPU."""
+    encoder: Any = model.encoder
+    parts = [head_maps(weights, encoder.token is not None).cpu() for weights in watch(model, images, device)]
+    return torch.cat(parts)
+
+
+def head_lifts(maps: Tensor, shares: Tensor) -> np.ndarray:
+    """Mean lift of each head on each region over the faces, (l, h, r); NaN for a region that lies in no image."""
+    return lift(maps.double(), shares).nanmean(0).numpy()
+
+
+def visible(*parts: Tensor) -> list[str]:
+    """The regions that lie in at least two images of each part, given its shares (f, r, n)."""
+    enough = torch.stack([((shares.sum(-1) > 0).sum(0) >= LEAST) for shares in parts]).all(0)
+    return [name for name, there in zip(REGIONS, enough.tolist(), strict=True) if there]
+
+
+def best_heads(lifts: np.ndarray, names: list[str]) -> dict[str, tuple[int, int]]:
+    """The head (layer, head) with the highest of `head_lifts` on each of the named regions."""
+    found = {}
+    for name in names:
+        layer, head = divmod(int(lifts[..., REGIONS.index(name)].argmax()), lifts.shape[1])
+        found[name] = (layer, head)
+    return found
+
+
+def scores(maps: Tensor, shares: Tensor, region: str, head: tuple[int, int], seed: int) -> dict[str, float]:
+    """mass, lift with its interval, and pointing of one head on one region, means over the faces that show it."""
+    index = REGIONS.index(region)
+    there = shares[:, index].sum(-1) > 0
+    own, area = maps[there][:, head[0], head[1]][:, None, None].double(), shares[there][:, index : index + 1]
+    values = {
+        name: measure(own, area).flatten().numpy()
+        for name, measure in (("mass", mass), ("lift", lift), ("pointing", pointing))
+    }
+    low, high = interval(len(own), lambda drawn: values["lift"][drawn].mean(1), seed)
+    means = {name: float(found.mean()) for name, found in values.items()}
+    return {
+        "mass": means["mass"],
+        "lift": means["lift"],
+        "lift_low": low,
+        "lift_high": high,
+        "pointing": means["pointing"],
+    }
+
+
+def shift_control(
+    model: nn.Module, found: Faces, heads: dict[str, tuple[int, int]], device: torch.device, seed: int
+) -> dict[str, dict[str, float]]:
+    """Whether the maps of heads follow the content when it moves.
+
+    Each image is moved left, right, up and down by the fewest whole patches that make half the mean distance of
+    the eyes, its edge replicated into what gets empty, and its landmarks with it; moves count that leave eyes, nose
+    and mouth as large as they were, so inside. `content_lift` is the lift of the moved image's map on the moved
+    region over the lift that the unmoved image's map has there. It is exactly 1 for a head that looks at places,
+    whatever they show, and above 1 for one that follows; at most 100. Mean over a face's moves, then the ratio of
+    the means over faces, which small denominators of single faces don't upset.
+
+    Args:
+        heads: (layer, head) of each region to look at.
+
+    Returns:
+        For each region content_lift, content_lift_low and content_lift_high, the ends of `interval`; nothing for a
+        region that fewer than two faces keep.
+    """
+    encoder: Any = model.encoder
+    grid, input_size = encoder.grid, found.images.shape[1]
+    shares, still = found.shares(grid), maps_of(model, found.images, device)
+    patches = move_length(found.landmarks, found.size / grid)
+    sums = {name: np.zeros((3, len(found.images))) for name in heads}  # of moved lifts, of unmoved ones, of moves
+    for dx, dy in DIRECTIONS:
+        pixels = np.array([dx, dy]) * patches * (found.size // grid)
+        after = regions(found.landmarks + pixels, found.size, grid)
+        inside = (after.sum(-1) - shares.sum(-1)).abs()[:, :3].amax(1) < 1e-3  # eyes, nose, mouth
+        step = patches * (input_size // grid)
+        moved = maps_of(model, move(found.images, dx * step, dy * step), device)
+        for name, (layer, head) in heads.items():
+            index = REGIONS.index(name)
+            area, kept = after[:, index : index + 1], inside & (after[:, index].sum(-1) > 0)
+            for row, maps in enumerate((moved, still)):
+                values = lift(maps[:, layer, head][:, None, None], area).flatten()
+                sums[name][row] += values.where(kept, 0).double().numpy()
+            sums[name][2] += kept.numpy()
+    report = {}
+    for name, (follows, stays, moves) in sums.items():
+        there = moves > 0
+        if there.sum() < LEAST:
+            continue
+        above, below = follows[there] / moves[there], stays[there] / moves[there]
+        low, high = interval(len(above), partial(mean_ratio, above, below), seed)
+        content = float(mean_ratio(above, below, np.arange(len(above))[None])[0])
+        report[name] = {"content_lift": content, "content_lift_low": low, "content_lift_high": high}
+    return report
+
+
+def move_length(landmarks: np.ndarray, side: float) -> int:
+    """The fewest patches of `side` pixels that make half the mean distance of the eyes, at least one."""
+    between = np.linalg.norm(landmarks[:, 1] - landmarks[:, 0], axis=-1).mean()
+    return max(1, math.ceil(between / 2 / side))
+
+
+def move(images: np.ndarray, dx: int, dy: int) -> np.ndarray:
+    """Images (f, s, s, 3) moved by dx pixels to the right and dy down; the edge fills what gets empty."""
+    rows, columns = (np.clip(np.arange(images.shape[1]) - by, 0, images.shape[1] - 1) for by in (dy, dx))
+    return images[:, rows[:, None], columns]
+
+
+def interval(count: int, statistic: Callable[[np.ndarray], np.ndarray], seed: int) -> tuple[float, float]:
+    """Ends of the 95 % bootstrap interval of a statistic of `count` faces, as these are drawn anew.
+
+    Percentile method (Efron & Tibshirani 1993, "An introduction to the bootstrap", chapter 13), seeded.
+
+    Args:
+        statistic: from indices of faces (draws, count) to the value of each draw (draws,).
+    """
+    drawn = np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
+    low, high = np.quantile(statistic(drawn), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def mean_ratio(above: np.ndarray, below: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """mean(above) / mean(below) of the faces drawn, at most `CONTENT_CAP`; 1 where both are zero: neither says more."""
+    tops, bottoms = above[drawn].mean(1), below[drawn].mean(1)
+    return np.minimum((tops + 1e-9) / (bottoms + 1e-9), CONTENT_CAP)
