@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 from vitpipe.metrics.attention import (
     among_patches,
     distance,
+    diversity,
     entropy,
     non_self,
+    norm_ratio,
+    outliers,
+    output_diversity,
     received,
     self_weight,
     uniform_distance,
@@ -127,3 +131,87 @@ def test_patch_that_sees_nothing_but_the_class_token_is_zero():
     weights = torch.zeros(1, 1, 1, 3, 3)
     weights[..., 0] = 1
     assert among_patches(weights).abs().sum() == 0
+
+
+def layer(*heads: torch.Tensor) -> torch.Tensor:
+    return torch.cat(heads, dim=2)
+
+
+def test_diversity_of_planted_heads():
+    assert float(diversity(layer(IDENTITY, IDENTITY))) == 0
+    assert float(diversity(layer(UNIFORM, UNIFORM, UNIFORM))) == pytest.approx(0, abs=1e-6)
+    assert float(diversity(layer(IDENTITY, to_the_right()))) == pytest.approx(1)
+    assert float(diversity(layer(IDENTITY, to_the_right(), IDENTITY))) == pytest.approx(2 / 3)  # one pair is equal
+    assert diversity(IDENTITY).isnan().all()
+
+
+@given(st.integers(2, 5), st.integers(2, 9), st.floats(0.1, 8), st.integers(0, 2**31))
+def test_diversity_is_the_mean_divergence_of_pairs(heads, tokens, sharp, seed):
+    logits = torch.randn(2, 3, heads, tokens, tokens, generator=torch.Generator().manual_seed(seed)).double() * sharp
+    weights = logits.softmax(-1)
+    expected = torch.zeros(2, 3).double()
+    for first in range(heads):
+        for second in range(first):
+            p, q = weights[:, :, first], weights[:, :, second]
+            middle = (p + q) / 2
+            apart = ((p * (p / middle).log()).sum(-1) + (q * (q / middle).log()).sum(-1)) / 2
+            expected += apart.mean(-1) / math.log(2)
+    torch.testing.assert_close(diversity(weights), expected / (heads * (heads - 1) / 2), atol=1e-9, rtol=1e-6)
+
+
+def spread_outputs(heads: int, tokens: int = 40, width: int = 4) -> torch.Tensor:
+    return torch.randn(1, 1, heads, tokens, width, generator=torch.Generator().manual_seed(0)).double()
+
+
+def test_equal_outputs_are_not_diverse_whatever_their_coordinates_and_scale():
+    one = spread_outputs(1)
+    turn = torch.linalg.qr(spread_outputs(1, 4)[0, 0, 0]).Q
+    assert float(output_diversity(torch.cat([one, one], 2))) == pytest.approx(0, abs=1e-9)
+    assert float(output_diversity(torch.cat([one, 3 * one @ turn + 5], 2))) == pytest.approx(0, abs=1e-9)
+
+
+def test_outputs_that_have_nothing_in_common_are_as_diverse_as_can_be():
+    wave = 2 * math.pi * torch.arange(8).double() / 8
+    one, two = wave.sin(), (2 * wave).sin()  # orthogonal, as columns over the tokens
+    assert float(output_diversity(torch.stack([one, two])[None, None, :, :, None])) == pytest.approx(1)
+
+
+def test_output_diversity_by_the_kernels_of_its_source():
+    """Kornblith et al. 2019, equation 4: HSIC of the linear kernels, centred."""
+    outputs = spread_outputs(3, tokens=12)
+    centre = torch.eye(12).double() - 1 / 12
+    kernels = [centre @ x @ x.T @ centre for x in outputs[0, 0]]
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    cka = [float((kernels[i] * kernels[j]).sum() / (kernels[i].norm() * kernels[j].norm())) for i, j in pairs]
+    assert float(output_diversity(outputs)) == pytest.approx(1 - sum(cka) / 3)
+
+
+def test_heads_that_say_the_same_of_all_tokens():
+    still = torch.full((1, 1, 1, 40, 4), 0.3) + torch.rand(4)
+    moving = spread_outputs(1).float()
+    rounding = still * (1 + 1e-7 * torch.randn(still.shape))
+    assert float(output_diversity(torch.cat([still, rounding], 2))) == 0
+    assert float(output_diversity(torch.cat([still, moving], 2))) == 1
+    assert output_diversity(moving).isnan().all()
+
+
+def test_tokens_that_stand_out():
+    norms = torch.ones(2, 3, 50)
+    norms[0, 1, 7] = 10
+    norms[:, 2] += 0.3 * torch.rand(2, 50, generator=torch.Generator().manual_seed(0))
+    assert outliers(norms).tolist() == pytest.approx([0, 0.01, 0])
+    assert norm_ratio(norms)[:2].tolist() == [1, 10]
+    torch.testing.assert_close(outliers(7 * norms), outliers(norms))
+
+
+def test_an_outlier_is_twice_the_median_and_six_deviations_off():
+    even = 1 + torch.linspace(-0.01, 0.01, 99)  # median absolute deviation 0.005
+    wide = 1 + torch.linspace(-0.9, 0.9, 99)  # 0.45: the cut is 5.0
+    for norms, last, found in ((even, 1.9, 0), (even, 2.1, 0.01), (wide, 4.8, 0), (wide, 5.3, 0.01)):
+        assert float(outliers(torch.cat([norms, torch.tensor([last])])[None, None])) == pytest.approx(found)
+
+
+@given(st.floats(0.5, 3), st.integers(0, 2**31))
+def test_norms_of_random_tokens_do_not_stand_out(scale, seed):
+    tokens = scale * torch.randn(4, 2, 200, 64, generator=torch.Generator().manual_seed(seed))
+    assert outliers(tokens.norm(dim=-1)).tolist() == [0, 0]

@@ -18,8 +18,10 @@ from vitpipe.data.sources import LANDMARKS
 from vitpipe.explain.capture import record_attention
 from vitpipe.explain.class_token import query_row
 from vitpipe.explain.gradients import evaluating
+from vitpipe.explain.importance import of_type
 from vitpipe.metrics.attention import received
 from vitpipe.metrics.regions import REGIONS, lift, mass, pointing, regions
+from vitpipe.nn.attention import Attention
 
 LEAST = 2  # faces that an interval needs
 RESAMPLES = 2000
@@ -82,9 +84,9 @@ def watch(model: nn.Module, images: np.ndarray, device: torch.device) -> Iterato
     Raises:
         InputError: the model has no attention.
     """
+    layers: list[Any] = of_type(model, Attention)
     encoder: Any = model.encoder
-    tokens = encoder.grid**2 + (encoder.token is not None)
-    per_image = len(encoder.blocks) * encoder.blocks[0].attention.heads * tokens**2
+    per_image = len(layers) * layers[0].heads * (encoder.grid**2 + (encoder.token is not None)) ** 2
     for part in torch.from_numpy(images).split(max(1, WEIGHTS_AT_ONCE // per_image)):
         with torch.inference_mode(), evaluating(model), record_attention(model) as record:
             model(unit(part.to(device).permute(0, 3, 1, 2)))

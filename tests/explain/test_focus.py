@@ -1,0 +1,213 @@
+"""Pictures, landmarks and maps move together, heads are chosen by their lifts, and intervals hold what they should."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from vitpipe.data.batches import Packed, unit
+from vitpipe.data.sources import LANDMARKS
+from vitpipe.errors import InputError
+from vitpipe.explain import focus
+from vitpipe.explain.capture import record_attention
+from vitpipe.explain.focus import (
+    Faces,
+    best_heads,
+    faces,
+    head_lifts,
+    head_maps,
+    interval,
+    maps_of,
+    mean_ratio,
+    move,
+    move_length,
+    scores,
+    shift_control,
+    visible,
+    watch,
+)
+from vitpipe.metrics.attention import received
+from vitpipe.metrics.regions import regions
+from vitpipe.nn.attention import Attention
+from vitpipe.tasks import classify, supersample
+
+CPU = torch.device("cpu")
+FACE = np.array([[18, 18], [30, 18], [24, 24], [20, 28], [28, 28]], dtype=float)
+
+
+@pytest.fixture
+def model(settings):
+    torch.manual_seed(0)
+    net = supersample.build(settings())
+    for block in net.encoder.blocks:
+        block.attention.qkv.weight.data *= 8
+    return net
+
+
+@pytest.fixture
+def test(packed) -> Packed:
+    return Packed(packed / "test")
+
+
+def some_faces(count: int = 6) -> Faces:
+    images = np.random.default_rng(0).integers(0, 256, (count, 12, 12, 3), dtype=np.uint8)
+    return Faces(np.arange(count), images, np.repeat(FACE[None], count, 0), 48, "annotated")
+
+
+def test_faces_are_the_images_with_landmarks(test):
+    found = faces(test, np.array([2, 5, 9]))
+    assert found.rows.tolist() == [0, 1, 2]
+    assert (found.size, found.note) == (24, "annotated")
+    np.testing.assert_array_equal(found.images, test.take("lr", np.array([2, 5, 9])))
+    row = test.samples.iloc[5]
+    assert found.landmarks[1, 0].tolist() == [row["lefteye_x"], row["lefteye_y"]]
+    assert found.landmarks[1, 4].tolist() == [row["rightmouth_x"], row["rightmouth_y"]]
+
+
+def test_images_without_landmarks_are_left_out(test):
+    samples = test.samples
+    samples.iloc[3, samples.columns.get_loc("nose_x")] = np.nan
+    samples.iloc[7, samples.columns.get_loc("landmarks")] = "mean"
+    found = faces(test, np.array([3, 4, 5]))
+    assert found.rows.tolist() == [1, 2]
+    assert found.note == "annotated"
+    np.testing.assert_array_equal(found.images, test.take("lr", np.array([4, 5])))
+    assert faces(test, np.array([6, 7])).note == "mean"
+    assert faces(test, np.array([3, 4])) is None
+    del samples[LANDMARKS[0]]
+    assert faces(test, np.arange(12)) is None
+
+
+def test_some_faces_keep_what_belongs_together(test):
+    whole = faces(test, np.arange(12))
+    few = whole.some(3)
+    last = len(whole.rows) - 1
+    assert few.rows.tolist() == whole.rows[[0, round(last / 2), last]].tolist()
+    np.testing.assert_array_equal(few.images, test.take("lr", few.rows))
+    assert whole.some(99).rows.tolist() == whole.rows.tolist()
+
+
+def test_watching_is_recording_in_batches(model, test, monkeypatch):
+    images = test.take("lr", np.arange(7))
+    with torch.inference_mode(), record_attention(model) as record:
+        model(unit(torch.from_numpy(images).permute(0, 3, 1, 2)))
+    monkeypatch.setattr(focus, "WEIGHTS_AT_ONCE", 3 * 2 * 2 * 16 * 16)
+    model.train()
+    parts = list(watch(model, images, CPU))
+    assert [len(part) for part in parts] == [3, 3, 1]
+    torch.testing.assert_close(torch.cat(parts), record.weights)
+    assert model.training
+    assert all(module.recorder is None for module in model.modules() if isinstance(module, Attention))
+
+
+def test_maps_sum_to_one_and_are_those_of_the_readout(model, settings, test):
+    images = test.take("lr", np.arange(4))
+    weights = next(watch(model, images, CPU))
+    torch.testing.assert_close(maps_of(model, images, CPU), received(weights) / 16)
+    reader = classify.build(settings(**{"task.name": "classify"}), ("round", "square"))
+    row = next(watch(reader, images, CPU))[..., 0, 1:]
+    torch.testing.assert_close(maps_of(reader, images, CPU), row / row.sum(-1, keepdim=True))
+    assert head_maps(torch.eye(5).expand(1, 1, 1, 5, 5), token=False).sum() == 0
+
+
+def test_pictures_move_by_whole_pixels_and_their_edge_fills_the_rest():
+    images = np.arange(54).reshape(2, 3, 3, 3)
+    right = move(images, 1, 0)
+    np.testing.assert_array_equal(right[:, :, 1:], images[:, :, :2])
+    np.testing.assert_array_equal(right[:, :, 0], images[:, :, 0])
+    up = move(images, 0, -2)
+    np.testing.assert_array_equal(up, np.repeat(images[:, 2:], 3, axis=1))
+    np.testing.assert_array_equal(move(images, 0, 0), images)
+
+
+def test_faces_move_by_half_the_distance_of_the_eyes_at_least():
+    assert [move_length(FACE[None], side) for side in (3, 4, 5, 6, 12, 24)] == [2, 2, 2, 1, 1, 1]
+
+
+def test_best_head_of_each_region():
+    lifts = np.ones((2, 3, 4))
+    lifts[1, 2, 0] = lifts[0, 1, 3] = 2
+    assert best_heads(lifts, ["eyes", "background"]) == {"eyes": (1, 2), "background": (0, 1)}
+
+
+def test_regions_that_hardly_any_image_shows_are_left_out():
+    seen = torch.ones(3, 4, 5)
+    seen[1:, 3] = 0  # one image shows background
+    assert visible(seen[:, :], torch.ones(2, 4, 5)) == ["eyes", "nose", "mouth"]
+    assert visible(torch.ones(2, 4, 5), seen) == ["eyes", "nose", "mouth"]
+    maps = torch.full((3, 1, 1, 5), 0.2)
+    assert np.isfinite(head_lifts(maps, seen)).all()  # of the image that shows it
+
+
+def test_scores_of_a_head_are_means_over_the_faces_that_show_the_region():
+    maps = torch.tensor([[0.5, 0.5, 0, 0], [1.0, 0, 0, 0], [0, 0, 0, 1.0]])[:, None, None]
+    shares = torch.zeros(3, 4, 4)
+    shares[:2, 2, 0] = 1  # the mouth is the first token, and the third face has none
+    found = scores(maps, shares, "mouth", (0, 0), seed=0)
+    assert (found["mass"], found["lift"], found["pointing"]) == (0.75, 3, 0.75)
+    assert (found["lift_low"], found["lift_high"]) == (2, 4)
+
+
+def test_interval_covers_the_mean_as_often_as_it_says():
+    """Of 400 samples of 60 numbers, nearly 95 % of the intervals hold the true mean."""
+    random = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        values = random.normal(2, 1, 60)
+        low, high = interval(60, lambda drawn, values=values: values[drawn].mean(1), seed=0)
+        held += low <= 2 <= high
+    assert 0.91 < held / 400 < 0.98
+
+
+def test_ratio_of_means_not_mean_of_ratios():
+    above, below, drawn = np.array([4.0, 2.0]), np.array([1.0, 2.0]), np.array([[0, 1], [0, 0]])
+    assert mean_ratio(above, below, drawn).tolist() == pytest.approx([2, 4])
+    assert mean_ratio(np.zeros(2), np.zeros(2), drawn).tolist() == [1, 1]
+    assert mean_ratio(above, np.zeros(2), drawn).tolist() == [100, 100]
+
+
+def control(model, found: Faces, heads: dict[str, tuple[int, int]]) -> dict:
+    return shift_control(model, found, heads, CPU, seed=0)
+
+
+def test_shift_of_a_model_that_sees_nothing_is_one(model):
+    torch.nn.init.zeros_(model.encoder.embed.weight)  # position is all it has
+    found = control(model, some_faces(), {"eyes": (0, 1), "mouth": (1, 0)})
+    assert set(found) == {"eyes", "mouth"}
+    for numbers in found.values():
+        assert list(numbers.values()) == pytest.approx([1, 1, 1], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("by", "valid"), [(0, [(1, 0), (-1, 0), (0, 1), (0, -1)]), (9, [(-1, 0), (0, -1)])], ids=["middle", "corner"]
+)
+def test_moved_map_and_region_by_hand(model, monkeypatch, by, valid):
+    """Eyes 12 HR pixels apart, patches of 12: each face moves one patch, where that leaves it inside. A planted
+    map, which changes with the first move, says where the function asked."""
+    asked = []
+
+    def seen(model, images, device):
+        maps = torch.zeros(len(images), 2, 2, 16)
+        maps[..., 5 if not asked else 6] = 1
+        asked.append(images)
+        return maps
+
+    monkeypatch.setattr(focus, "maps_of", seen)
+    found = replace(some_faces(), landmarks=some_faces().landmarks + by)
+    follows = control(model, found, {"eyes": (0, 0)})["eyes"]
+    moved = [move(found.images, 3 * dx, 3 * dy) for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1))]
+    assert [images.tolist() for images in asked] == [found.images.tolist(), *(images.tolist() for images in moved)]
+    shares = [regions(found.landmarks + 12 * np.array(way), 48, 4)[0, 0] for way in valid]
+    lifts = np.array([[float(area[token] / area.mean()) for area in shares] for token in (6, 5)])
+    assert follows["content_lift"] == pytest.approx(lifts[0].mean() / lifts[1].mean(), rel=1e-5)
+
+
+def test_no_move_leaves_the_face_inside(model):
+    large = replace(some_faces(), landmarks=(some_faces().landmarks - 24) * 2.2 + 24)
+    assert control(model, large, {"eyes": (0, 0)}) == {}
+
+
+def test_model_without_attention():
+    with pytest.raises(InputError, match=r"^Linear has no attention layers$"):
+        next(watch(torch.nn.Linear(2, 2), np.zeros((1, 12, 12, 3), np.uint8), CPU))
