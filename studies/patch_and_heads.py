@@ -71,7 +71,7 @@ def gather(name: str, overrides: dict[str, str], revision: str) -> None:
     fixed = {key: text for key, text in overrides.items() if key not in AXES}
     found = chosen(experiments(revision), axes, fixed)
     if missing := absent(found, axes):
-        print(f"patch_and_heads: {len(missing)} runs are missing: {'; '.join(missing)}", file=sys.stderr)
+        print(f"patch_and_heads: runs that are missing ({len(missing)}): {'; '.join(missing)}", file=sys.stderr)
     rows = [row(run) for run in found]
     FOLDER.mkdir(parents=True, exist_ok=True)
     write_csv(FOLDER / f"{name}.csv", rows)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import yaml
@@ -51,12 +52,16 @@ def dvc(*arguments: str) -> str:
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, env=os.environ | {"PATH": path}, capture_output=True, text=True)
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-        reason = lines[-1].removeprefix("ERROR: ") if lines else f"exit status {done.returncode}"
+    with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:  # a pipe would wait for a worker it starts
+        code = subprocess.run(command, env=os.environ | {"PATH": path}, stdout=output, stderr=errors).returncode
+        output.seek(0)
+        errors.seek(0)
+        printed, complaints = output.read(), errors.read().splitlines()
+    if code:
+        lines = [line for line in complaints if line.startswith("ERROR: ")]
+        reason = lines[-1].removeprefix("ERROR: ") if lines else f"exit status {code}"
         raise InputError(f"dvc {' '.join(arguments[:2])} failed: {reason}")
-    return done.stdout
+    return printed
 
 
 def enqueue(overrides: Mapping[str, str]) -> list[str]:
@@ -138,7 +143,7 @@ def flat(content: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def chosen(runs: Sequence[Experiment], axes: Mapping[str, Sequence[Any]], fixed: Mapping[str, str]) -> list[Experiment]:
-    """The experiments of one sweep, the newest of each combination, in the order of the axes' values.
+    """The experiments of one sweep, the newest of each combination, in the order of their values.
 
     Args:
         runs: all experiments.
@@ -168,7 +173,7 @@ def chosen(runs: Sequence[Experiment], axes: Mapping[str, Sequence[Any]], fixed:
             raise InputError(f"the experiments differ in {key}, which the sweep holds equal: choose with {choices}")
     order = sorted(fitting, key=lambda run: (not run.committed, run.finished))
     newest = {tuple(run.params[key] for key in axes): run for run in order}
-    return [newest[cell] for cell in sorted(newest, key=lambda cell: cell)]
+    return [newest[cell] for cell in sorted(newest)]
 
 
 def same(value: Any, wanted: Any) -> bool:

@@ -57,7 +57,7 @@ def heads_axis(axes: Axes, heads: pd.Series) -> None:
     numbers = sorted(heads.unique())
     places = np.log2(numbers)
     axes.set_xticks(places, [str(number) for number in numbers])
-    room = 0.24 * max(places[-1] - places[0], 1.0)
+    room = 0.3 * max(places[-1] - places[0], 1.0)
     axes.set(xlim=(places[0] - 0.5 * room, places[-1] + room), xlabel="heads")
 
 
