@@ -44,7 +44,7 @@ COLUMNS = {
     **{f"{region}_{key}": ("attention", f"focus.{region}.{key}") for region in ("eyes", "background") for key in FOCUS},
 }
 MEASURES = (
-    *("gain", "diversity", "output_diversity", "entropy", "distance"),
+    *("gain", "diversity", "output_diversity", "entropy", "distance", "distance_ratio"),
     *("eyes_lift", "eyes_content_lift", "background_lift", "background_content_lift"),
 )
 
@@ -76,6 +76,7 @@ def gather(name: str, overrides: dict[str, str], revision: str) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     write_csv(FOLDER / f"{name}.csv", rows)
     runs = pd.DataFrame(rows).apply(pd.to_numeric)
+    runs["distance_ratio"] = runs.distance / runs.distance_uniform  # uniform attention reaches as far as patches allow
     note = described(found[0], runs)
     estimates = cells(runs, MEASURES)
     with atomic_file(FOLDER / f"{name}.md") as temporary:
@@ -110,9 +111,14 @@ def described(run: Experiment, runs: pd.DataFrame) -> str:
     images = f"{count:,} images" if count else "all images"
     seeds = runs.seed.nunique()
     return (
-        f"{len(runs)} runs, {seeds} seed{'s' if seeds > 1 else ''}; {params['data.name']}, {images}, "
-        f"{params['data.size'] // params['data.scale']}→{params['data.size']} px, {params['train.epochs']} epochs"
+        f"{counted(len(runs), 'run')}, {counted(seeds, 'seed')}; {params['data.name']}, {images}, "
+        f"{params['data.size'] // params['data.scale']}→{params['data.size']} px, {counted(params['train.epochs'], 'epoch')}"
     )
+
+
+def counted(number: int, what: str) -> str:
+    """`1 epoch`, `5 epochs`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def override(text: str) -> tuple[str, str]:

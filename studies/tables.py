@@ -12,6 +12,7 @@ HEADINGS = {
     "output_diversity": ("output diversity", 3),
     "entropy": ("entropy", 3),
     "distance": ("distance (px)", 2),
+    "distance_ratio": ("distance / uniform", 3),
     "eyes_lift": ("eye lift", 2),
     "eyes_content_lift": ("eye content lift", 2),
     "background_lift": ("background lift", 2),
@@ -73,8 +74,13 @@ def number(estimate: pd.Series, decimals: int) -> str:
     """`4.41 (4.30 to 4.52)`, the mean alone without an interval, a dash without a value."""
     if np.isnan(estimate["mean"]):
         return "–"
-    mean, low, high = (f"{value + 0.0:.{decimals}f}".replace("-", MINUS) for value in estimate[["mean", "low", "high"]])
+    mean, low, high = (rounded(value, decimals) for value in estimate[["mean", "low", "high"]])
     return f"{mean} ({low} to {high})" if np.isfinite(estimate["low"]) else mean
+
+
+def rounded(value: float, decimals: int) -> str:
+    """With a true minus, and none before a zero."""
+    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", MINUS)
 
 
 def table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:

@@ -12,7 +12,7 @@ from studies import patch_and_heads, sweep
 from studies.patch_and_heads import COLUMNS, gather, main, queue
 from studies.statistics import cells, differences, interval, slopes
 from studies.sweep import chosen, experiments, parsed, states_of, wait
-from studies.tables import markdown
+from studies.tables import MINUS, markdown, rounded
 from vitpipe.errors import InputError
 
 STATUS = """Task     Name        Created    Status
@@ -272,7 +272,8 @@ def test_gather_without_any_focus_still_draws(dvc, folder):
     gather("celeba", {"model.heads": "4,8", "seed": "0"}, "HEAD")
     text = (folder / "celeba.md").read_text()
     assert "eye" not in text
-    assert "| 3 | 4 | 1 | 30 | 5.70 | 0.040 | 20.00 |" in text
+    assert "| 3 | 4 | 1 | 30 | 5.70 | 0.040 | 20.00 | 0.800 |" in text
+    assert "4 runs, 1 seed;" in text
 
 
 @pytest.mark.parametrize("text", ["data.count", "=3", "data.count="])
@@ -292,6 +293,9 @@ def test_markdown_says_minus_and_dash():
     assert lines[0][3] == "1,234,567"
     assert lines[0][5] == "– |"
     assert "-0." not in text
+    assert f"{MINUS}0.00 " not in text  # no minus before a zero
+    assert rounded(-0.004, 2) == "0.00"
+    assert rounded(-0.006, 2) == f"{MINUS}0.01"
     assert "Patch 6 minus patch 3" in text
     columns = {line.count("|") for line in text.splitlines() if line.startswith("|")}
     assert columns == {7, 4}
