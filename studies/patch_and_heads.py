@@ -108,12 +108,10 @@ def row(run: Experiment) -> dict[str, Any]:
 def described(run: Experiment, runs: pd.DataFrame) -> str:
     """What was trained on what, in a line."""
     params, count = run.params, run.params["data.count"]
-    images = f"{count:,} images" if count else "all images"
-    seeds = runs.seed.nunique()
-    return (
-        f"{counted(len(runs), 'run')}, {counted(seeds, 'seed')}; {params['data.name']}, {images}, "
-        f"{params['data.size'] // params['data.scale']}→{params['data.size']} px, {counted(params['train.epochs'], 'epoch')}"
-    )
+    sizes = f"{params['data.size'] // params['data.scale']}→{params['data.size']} px"
+    images = f"{params['data.name']}, {f'{count:,}' if count else 'all'} images, {sizes}"
+    numbers = f"{counted(len(runs), 'run')}, {counted(runs.seed.nunique(), 'seed')}"
+    return f"{numbers}; {images}, {counted(params['train.epochs'], 'epoch')}"
 
 
 def counted(number: int, what: str) -> str:

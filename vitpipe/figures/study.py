@@ -1,5 +1,7 @@
 """What patch size and the number of heads change, over several trainings."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,8 +18,8 @@ PANELS = {
     "distance": ("How far do heads look?", "distance in LR px"),
 }
 COLOURS = (BLUE, ORANGE)
-WIDTH, HEIGHT, ACROSS = 500, 300, 620  # pixels: axes, and from one to the next
-SHIFT = 0.045  # doublings between the points of the two patch sizes
+WIDTH, HEIGHT, ACROSS = 464, 300, 640  # pixels: axes, and from one to the next
+SHIFT = 0.015  # of the axis, between the points of the two patch sizes
 
 
 @styled
@@ -53,21 +55,21 @@ def study(runs: pd.DataFrame, cells: pd.DataFrame, note: str) -> Figure:
 
 
 def heads_axis(axes: Axes, heads: pd.Series) -> None:
-    """Numbers of heads at even distances for each doubling, with room for what is written at the right."""
+    """Numbers of heads at even distances for each doubling."""
     numbers = sorted(heads.unique())
     places = np.log2(numbers)
     axes.set_xticks(places, [str(number) for number in numbers])
-    room = 0.3 * max(places[-1] - places[0], 1.0)
-    axes.set(xlim=(places[0] - 0.5 * room, places[-1] + room), xlabel="heads")
+    room = 0.12 * max(places[-1] - places[0], 1.0)
+    axes.set(xlim=(places[0] - room, places[-1] + room), xlabel="heads")
 
 
 def curves(axes: Axes, runs: pd.DataFrame, cells: pd.DataFrame, measure: str) -> None:
     """Dots, means and intervals of each patch size, whose name stands at the end of its line."""
     patches = sorted(runs.patch.unique())
     assert len(patches) <= len(COLOURS), f"{len(patches)} patch sizes for {len(COLOURS)} colours"
-    ends = []
+    (start, end), ends = axes.get_xlim(), []
     for i, (patch, colour) in enumerate(zip(patches, COLOURS, strict=False)):
-        shift = SHIFT * (2 * i - len(patches) + 1)
+        shift = SHIFT * (end - start) * (2 * i - len(patches) + 1)
         own, means = runs[runs.patch == patch], cells[cells.patch == patch].sort_values("heads")
         x = np.log2(means.heads.to_numpy(dtype=np.float64)) + shift
         dots = np.log2(own.heads.to_numpy(dtype=np.float64)) + 2.6 * shift  # beside the bar, not upon it
@@ -82,9 +84,8 @@ def curves(axes: Axes, runs: pd.DataFrame, cells: pd.DataFrame, measure: str) ->
     low, high = limits(runs, cells, measure)
     axes.set_ylim(low, high)
     for (_, name, colour), y in zip(ends, apart([end[0] for end in ends], 0.07 * (high - low)), strict=True):
-        axes.text(
-            0.985, y, name, color=colour, weight="bold", ha="right", va="center", transform=axes.get_yaxis_transform()
-        )
+        place: dict[str, Any] = {"ha": "left", "va": "center", "transform": axes.get_yaxis_transform()}
+        axes.text(1.015, y, name, color=colour, weight="bold", **place)
 
 
 def references(axes: Axes, runs: pd.DataFrame, measure: str) -> None:
@@ -94,23 +95,24 @@ def references(axes: Axes, runs: pd.DataFrame, measure: str) -> None:
     elif measure == "distance":
         uniform = runs.groupby("patch").distance_uniform.first().dropna()
         levels = {
-            f"all alike, patch {patch}: {value:.1f}": (value, colour)
+            f"all alike, patch {patch}: {value:.2f}": (value, colour)
             for (patch, value), colour in zip(uniform.items(), COLOURS, strict=False)
         }
     else:
         return
+    between = float(np.mean(np.log2(sorted(runs.heads.unique())[:2])))  # where no bar is
     ordered = sorted(levels.items(), key=lambda item: item[1][0])
     for i, (name, (level, colour)) in enumerate(ordered):
         axes.axhline(level, color=colour, linestyle="--", linewidth=1.1, zorder=1)
         above = i == len(ordered) - 1  # the highest has its name above it, others below
         axes.annotate(
             name,
-            (0.01, level),
+            (between, level),
             (0, 3 if above else -3),
-            xycoords=axes.get_yaxis_transform(),
             textcoords="offset points",
             color=colour,
             size=9.5,
+            ha="center",
             va="bottom" if above else "top",
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
             zorder=1.5,
