@@ -1,0 +1,132 @@
+"""The words and colours follow the numbers; curves and areas are those of the arrays."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.colors import to_hex
+
+from vitpipe.figures.faithfulness import CONTROLS, apart, draw, faithfulness, verdict, words
+from vitpipe.figures.methods import NAMES
+from vitpipe.figures.style import BLUE, MUTED, ORANGE
+
+METHODS = ["raw", "gradient", "integrated"]
+
+
+def made(share=(0, 0.5, 1), task: str = "classify", controls=("centre", "edge", "random")) -> dict[str, np.ndarray]:
+    """raw is worse than a control, gradient not told apart, integrated better; all maps change with the weights."""
+    random = np.random.default_rng(0)
+    count = len(METHODS) + len(controls)
+    gains = np.array([[-0.1, -0.2, -0.05], [0.0, -0.1, 0.1], [0.2, 0.1, 0.3]])
+    arrays = {
+        "methods": np.array(METHODS),
+        "controls": np.array(controls),
+        "steps": np.array(["head", "block 1"]),
+        "share": np.array(share, dtype=float),
+        "correlations": np.tile([[0.8, 0.7, 0.9], [0.1, 0, 0.2]], (3, 1, 1)),
+        "images": np.array(7),
+        "task": np.array(task),
+    }
+    for curve in ("deletion", "insertion"):
+        arrays[curve] = np.sort(random.random((count, 3, len(share))), axis=1)[:, [1, 0, 2]]
+        arrays[f"{curve}_area"] = np.sort(random.random((count, 3)), axis=1)[:, [1, 0, 2]]
+        arrays[f"{curve}_best"] = np.array("centre")
+        arrays[f"{curve}_gain"] = arrays[f"{curve}_over_random"] = gains
+    return arrays
+
+
+def axes_of(figure) -> dict:
+    return {axes.get_label(): axes for axes in figure.axes}
+
+
+def test_verdicts_follow_the_interval():
+    assert [verdict(made(), "deletion", method) for method in range(3)] == [-1, 0, 1]
+
+
+def test_title_says_what_to_trust():
+    arrays = made()
+    assert words(arrays)[0] == "Trust integrated gradients: better than every control in deletion and insertion"
+    assert words(arrays)[-1] == "Better than a random order in both: integrated gradients."
+    arrays["insertion_gain"] = arrays["insertion_gain"] - 1
+    assert words(arrays)[0] == "Trust with care: better than every control only integrated gradients in deletion"
+    arrays["deletion_gain"] = arrays["deletion_gain"] - 1
+    assert words(arrays)[0] == "No map tells more than the order “centre first”"
+    arrays["insertion_best"] = np.array("edge")
+    assert words(arrays)[0] == "No map tells more than the order “centre first” or “edge first”"
+
+
+def test_a_map_that_random_weights_leave_alone_is_not_to_be_trusted():
+    arrays = made()
+    arrays["correlations"][2, -1] = [0.9, 0.8, 1]
+    title, *notes = words(arrays)
+    assert not title.startswith("Trust integrated gradients:")
+    assert notes[-1].startswith("Integrated gradients stays much the same with random weights: it shows")
+    arrays["correlations"][0, -1] = [0.9, 0.8, 1]
+    assert words(arrays)[-1].startswith("Raw attention and integrated gradients stay much the same")
+
+
+@pytest.mark.parametrize("share", [(0, 0.5, 1), (0, 0.1, 1)])
+def test_curves_are_those_of_the_arrays(share):
+    arrays = made(share)
+    axes = axes_of(faithfulness(arrays))
+    x = np.array(share) if share[1] == 0.5 else np.sqrt(share)
+    for curve in ("deletion", "insertion"):
+        for m, name in enumerate(METHODS):
+            panel = axes[f"{curve}: {name}"]
+            *controls, line = panel.lines
+            np.testing.assert_allclose(line.get_ydata(), arrays[curve][m, 0])
+            np.testing.assert_allclose(line.get_xdata(), x)
+            assert to_hex(line.get_color()).upper() == (ORANGE, MUTED, BLUE)[m].upper()
+            for c, control in enumerate(controls):
+                assert control.get_label() == arrays["controls"][c]
+                np.testing.assert_allclose(control.get_ydata(), arrays[curve][3 + c, 0])
+            band = panel.collections[0].get_paths()[0].vertices[:, 1]
+            assert band.min() == pytest.approx(arrays[curve][m, 1].min())
+            assert band.max() == pytest.approx(arrays[curve][m, 2].max())
+
+
+@pytest.mark.parametrize(("curve", "sign"), [("deletion", 1), ("insertion", -1)])
+def test_areas_are_ranked_with_the_best_on_top(curve, sign):
+    arrays = made()
+    axes = axes_of(faithfulness(arrays))[f"{curve} areas"]
+    names = [NAMES[name] for name in METHODS] + [CONTROLS[name] for name in arrays["controls"]]
+    order = np.argsort(sign * arrays[f"{curve}_area"][:, 0])
+    assert [label.get_text() for label in axes.get_yticklabels()] == [names[i] for i in order]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]
+    bars = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_linestyle() == "-"]
+    for y, i in enumerate(order):
+        assert list(bars[y].get_xdata()) == arrays[f"{curve}_area"][i, 1:].tolist()
+    assert [text.get_text() for text in axes.texts] == [f"{arrays[f'{curve}_area'][i, 0]:.3f}" for i in order]
+
+
+def test_randomised_lines_begin_at_one_and_end_at_their_labels():
+    arrays = made()
+    axes = axes_of(faithfulness(arrays))["randomised"]
+    lines = {line.get_label(): line for line in axes.lines if line.get_label() in METHODS}
+    for m, name in enumerate(METHODS):
+        assert list(lines[name].get_ydata()) == [1, *arrays["correlations"][m, :, 0]]
+        assert axes.texts[m].get_text() == f"{NAMES[name]} 0.10"
+    heights = sorted(text.xyann[1] for text in axes.texts)
+    assert np.diff(heights).min() > 0.05
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=7))
+def test_labels_keep_apart_and_near(values):
+    values = np.array(values)
+    places = apart(values, 0.2, -1, 1)
+    assert (np.diff(np.sort(places)) >= 0.2 - 1e-9).all()
+    assert places.min() >= -1 - 1e-9
+    assert places.max() <= 1 + 1e-9
+    order = np.argsort(values)
+    assert (np.diff(places[order]) > 0).all()
+    if len(values) == 1:
+        assert places == pytest.approx(values)
+
+
+@pytest.mark.parametrize("task", ["classify", "supersample"])
+def test_draw_is_the_same_every_time(task, tmp_path):
+    arrays = made(task=task, controls=("centre", "edge", "near", "random"))
+    captions = draw(arrays, tmp_path / "a")
+    assert draw(arrays, tmp_path / "b") == captions
+    assert captions["faithfulness.png"]["caption"].startswith("Trust integrated gradients")
+    assert (tmp_path / "a/faithfulness.png").read_bytes() == (tmp_path / "b/faithfulness.png").read_bytes()

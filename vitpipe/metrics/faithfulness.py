@@ -1,0 +1,154 @@
+"""How well a map tells what a model used: orders of deletion, areas under curves, intervals, rank correlation.
+
+Legend of the shapes: b images, g side of the grid of patches, n = g * g patches, t points of a curve, r resamples,
+m methods, c controls, k steps of randomisation.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+Values = NDArray[np.floating]
+RESAMPLES, LEVEL = 2000, 0.95
+
+
+def positions(maps: Values, fixed: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
+    """The place of each patch in the order of a map, most important first: (b, n), 0 to the number of patches - 1.
+
+    Equal patches come in random order, since row by row would be an order of its own, from the top down.
+
+    Args:
+        maps: (b, g, g), higher is more important, finite.
+        fixed: (b, n), patches that take no part; their place is n.
+        seed: of the order of equals.
+    """
+    values = maps.reshape(len(maps), -1).astype(np.float64)
+    ties = np.random.default_rng(seed).random(values.shape)
+    order = np.lexsort((ties, -np.where(fixed, -np.inf, values)), axis=-1)
+    places = np.argsort(order, axis=-1)
+    return np.where(fixed, values.shape[1], places)
+
+
+def centre_first(grid: int) -> Values:
+    """A map (g, g) that is highest in the middle of the image; its negative begins at the edges."""
+    return near(np.array([(grid - 1) / 2, (grid - 1) / 2]), grid)
+
+
+def near(point: Values, grid: int) -> Values:
+    """A map (g, g) that falls with the distance from a point (row, column), in patches."""
+    rows, columns = np.mgrid[:grid, :grid]
+    return -np.hypot(rows - point[0], columns - point[1])
+
+
+def counts(patches: int, most: int) -> NDArray[np.int64]:
+    """How many of the patches are deleted at each point of a curve, from 0 to all: (t,).
+
+    Every count where `most` steps suffice; else about `most` of them, as squares, closer at the start, where
+    curves bend.
+    """
+    if patches <= most:
+        return np.arange(patches + 1)
+    return np.unique(np.round(np.linspace(0, 1, most + 1) ** 2 * patches).astype(np.int64))
+
+
+def area(curves: Values, at: NDArray[np.int64]) -> Values:
+    """Area under curves (..., t) over the share of the patches, by the trapezoid rule: (...), as high as the mean.
+
+    Deletion and insertion of Petsiuk et al. 2018 (RISE, arXiv:1806.07421, section 4.2).
+    """
+    return np.trapezoid(curves, at / at[-1], axis=-1)
+
+
+def interval(values: Values, seed: int) -> Values:
+    """Mean and ends of its 95 % interval, (3, ...) of values (b, ...), by resampling images with replacement.
+
+    The percentile bootstrap (Efron 1979); it covers the draw of the images, not that of the weights. Values of
+    one image stay together, so differences of two methods are paired. One image has no interval but itself.
+    """
+    picks = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
+    share = np.apply_along_axis(np.bincount, 1, picks, minlength=len(values)) / len(values)  # r b
+    means = np.tensordot(share, values, axes=1)
+    return np.concatenate([values.mean(0)[None], np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)])
+
+
+def rank_correlation(first: Values, second: Values, fixed: NDArray[np.bool_]) -> Values:
+    """Spearman's rank correlation of two maps of each image (b, g, g), -1 to 1: (b,).
+
+    0 where a map is the same everywhere, which agrees with no order.
+
+    Args:
+        fixed: (b, n), patches that take no part.
+    """
+    found = np.zeros(len(first))
+    for row, (one, other, out) in enumerate(zip(first, second, fixed, strict=True)):
+        ranks = [rankdata(part.ravel()[~out]) for part in (one, other)]
+        deviations = [rank - rank.mean() for rank in ranks]
+        size = np.sqrt(np.prod([(deviation**2).sum() for deviation in deviations]))
+        found[row] = deviations[0] @ deviations[1] / size if size else 0.0
+    return found
+
+
+def summary(measured: Mapping[str, Any], seed: int) -> dict[str, NDArray]:
+    """Means and 95 % intervals of what was measured of single images.
+
+    Args:
+        measured: methods (m,) and controls (c,), names; counts (t,) of deleted patches; deletion and insertion
+            (m + c, b, t), scores of each image; steps (k,), names; correlations (m, k, images of their own).
+        seed: of the resamples.
+
+    Returns:
+        methods, controls, steps; share (t,) of the patches; deletion and insertion (m + c, 3, t), mean, low and
+        high; deletion_area and insertion_area (m + c, 3); deletion_best and insertion_best, the control with the best
+        mean; deletion_gain and insertion_gain (m, 3), how much better a method is than that; deletion_over_random and
+        insertion_over_random (m, 3); correlations (m, k, 3).
+    """
+    count, controls = len(measured["methods"]), list(measured["controls"])
+    at = np.asarray(measured["counts"])
+    found = {name: np.array(measured[name]) for name in ("methods", "controls", "steps")} | {"share": at / at[-1]}
+    for name, better in (("deletion", -1), ("insertion", 1)):
+        scores = np.asarray(measured[name], dtype=np.float64)
+        areas = better * area(scores, at)  # o b, more is better
+        best = int(areas[count:].mean(1).argmax())
+        rivals = {"gain": best, "over_random": controls.index("random")}
+        found[name] = np.stack([interval(of_one, seed) for of_one in scores])
+        found[f"{name}_area"] = interval((better * areas).T, seed).T
+        found[f"{name}_best"] = np.array(controls[best])
+        for key, rival in rivals.items():
+            found[f"{name}_{key}"] = interval((areas[:count] - areas[count + rival]).T, seed).T
+    correlations = np.asarray(measured["correlations"], dtype=np.float64)
+    return found | {"correlations": np.moveaxis(interval(np.moveaxis(correlations, -1, 0), seed), 0, -1)}
+
+
+def report(found: Mapping[str, NDArray]) -> dict[str, Any]:
+    """What `summary` gives as a dict ready for JSON: under each method's and control's name the numbers for DVC's
+    tables, and in the lists methods and controls the same with intervals."""
+    content: dict[str, Any] = {"methods": [], "controls": []}
+    for row, name in enumerate([*found["methods"], *found["controls"]]):
+        method = row < len(found["methods"])
+        keys = ["area", *(("gain", "over_random") if method else ())]
+        entry: dict[str, Any] = {"method" if method else "control": str(name)}
+        brief: dict[str, float] = {}
+        for curve in ("deletion", "insertion"):
+            for key in keys:
+                title = curve if key == "area" else f"{curve}_{key}"
+                values = [rounded(value) for value in found[f"{curve}_{key}"][row]]
+                entry |= dict(zip((title, f"{title}_low", f"{title}_high"), values, strict=True))
+                if key != "over_random":
+                    brief[title] = values[0]
+        if method:
+            entry["randomised"] = [
+                dict(zip(("step", "correlation", "low", "high"), (str(step), *map(rounded, values)), strict=True))
+                for step, values in zip(found["steps"], found["correlations"][row], strict=True)
+            ]
+            brief["randomised"] = entry["randomised"][-1]["correlation"]
+        content["methods" if method else "controls"].append(entry)
+        content[str(name)] = brief
+    return content | {f"best_control_{curve}": str(found[f"{curve}_best"]) for curve in ("deletion", "insertion")}
+
+
+def rounded(value: float) -> float:
+    """Four decimals: areas and correlations are known no better."""
+    return round(float(value), 4) + 0.0  # turns -0.0 into 0.0
