@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vitpipe.report.page import build, difference, entry, interval, number, signed
+from vitpipe.report.format import difference, entry, interval, number, signed
+from vitpipe.report.page import build
 
 SETTINGS = {
     "recipe": "digits",
@@ -52,8 +53,8 @@ def write(reports: Path, classes: int) -> Path:
 
 
 @pytest.fixture
-def html(tmp_path) -> str:
-    return build(write(tmp_path, 10), SETTINGS, PARTS)
+def html(tmp_path, explained, classified) -> str:
+    return build(explained(write(tmp_path, 10), classified), SETTINGS, PARTS)
 
 
 def rows(html: str) -> list[list[str]]:
@@ -90,7 +91,8 @@ def test_headline(html):
 
 def test_words_are_those_of_the_task(html):
     assert "<h1>digits</h1>" in html  # not "digits on digits"
-    assert not re.search(r"PSNR|bicubic|SSIM|MSE", html, re.IGNORECASE)
+    read = re.sub(r"<(script|style)>.*?</\1>", "", html, flags=re.DOTALL)
+    assert not re.search(r"PSNR|bicubic|SSIM|MSE", read, re.IGNORECASE)
     assert "<dt>majority class</dt><dd>in training</dd>" in html
 
 
@@ -102,8 +104,8 @@ def test_every_class_has_a_row(html):
 
 
 @pytest.mark.parametrize(("classes", "opened"), [(20, 1), (21, 0)])
-def test_many_classes_are_folded_away(tmp_path, classes, opened):
-    html = build(write(tmp_path, classes), SETTINGS, PARTS)
+def test_many_classes_are_folded_away(tmp_path, explained, classified, classes, opened):
+    html = build(explained(write(tmp_path, classes), classified), SETTINGS, PARTS)
     assert html.count("<details open><summary>Per class</summary>") == opened
     assert html.count("<summary>Per class</summary>") == 1
     assert sum(row[:1] == [f"&lt;class {classes - 1}&gt;"] for row in rows(html)) == 1

@@ -1,8 +1,10 @@
 """The page holds the numbers of the json files, all figures, and nothing from elsewhere."""
 
 import base64
+import io
 import json
 import re
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import pytest
 from PIL import Image
 
 from vitpipe.errors import InputError
-from vitpipe.report.page import build, number, signed
+from vitpipe.report.format import focus_verdict, number, signed, trust_verdict
+from vitpipe.report.page import build
 
 SETTINGS: dict[str, Any] = {
     "recipe": "trial <01>",
@@ -61,7 +64,7 @@ def scores(psnr: float) -> dict[str, float]:
 
 
 @pytest.fixture
-def reports(tmp_path) -> Path:
+def reports(tmp_path, explained) -> Path:
     baseline = {"nearest": scores(25.125), "bicubic": scores(27.5)}
     metrics = scores(30.25) | {
         "bicubic": baseline["bicubic"],
@@ -87,14 +90,20 @@ def reports(tmp_path) -> Path:
             Image.fromarray(np.full((2, 2, 3), 10 * shade + i, np.uint8)).save(tmp_path / folder / name)
         captions = {name: {"title": f"Title {name}", "caption": f"Read {name} <so>"} for name in names}
         (tmp_path / folder / "captions.json").write_text(json.dumps(captions))
-    return tmp_path
+    return explained(tmp_path)
+
+
+def scripts(html: str) -> str:
+    return "".join(re.findall(r"<script>(.*?)</script>", html, re.DOTALL))
 
 
 def test_nothing_is_loaded_from_elsewhere(reports):
     html = build(reports, SETTINGS, PARTS)
     page = Reader(html)
     assert not re.search(r"https?:|//[a-z]|@import|url\(", re.sub(r"base64,[A-Za-z0-9+/=]+", "", html))
-    assert {tag for tag, _ in page.tags} & {"script", "iframe", "object", "video"} == set()
+    assert {tag for tag, _ in page.tags} & {"iframe", "object", "video", "link"} <= {"link"}
+    assert all("src" not in attributes for tag, attributes in page.tags if tag == "script")
+    assert not re.search(r"\b(fetch|XMLHttpRequest|WebSocket|importScripts|sendBeacon)\b|\bimport\b *\(", scripts(html))
     addresses = [
         attributes[key] for _, attributes in page.tags for key in ("src", "href", "srcset") if key in attributes
     ]
@@ -104,11 +113,12 @@ def test_nothing_is_loaded_from_elsewhere(reports):
 
 def test_figures_are_embedded_in_the_order_of_their_captions(reports):
     page = Reader(build(reports, SETTINGS, PARTS))
-    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    images = [attributes for tag, attributes in page.tags if tag == "img" and "src" in attributes]
     files = [reports / "figures/z.png", reports / "figures/a.png", reports / "heatmaps/attention.png"]
     assert [image["alt"] for image in images] == [f"Title {file.name}" for file in files]
     for image, file in zip(images, files, strict=True):
-        assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) == file.read_bytes()
+        embedded = Image.open(io.BytesIO(base64.b64decode(image["src"].removeprefix("data:image/webp;base64,"))))
+        np.testing.assert_array_equal(np.asarray(embedded), np.asarray(Image.open(file)))
         assert f"Read {file.name} <so>" in page.text
 
 
@@ -140,7 +150,7 @@ def test_settings_parts_curve_and_heads(reports):
         assert f"<dt>{name}</dt><dd>{value}</dd>" in html
     assert ["2", "29.125"] in page.rows
     assert page.row("layer 2") == ["2.1234", "3.1234"]
-    assert "33.2 input px" in page.text or "33.3 input px" in page.text
+    assert page.row("mean distance, input px") == ["33.2"]
 
 
 def test_other_measures_go_by_their_key(reports):
@@ -227,6 +237,8 @@ def test_every_class_has_its_row(classified):
         ("figures/captions.json", "evaluate"),
         ("figures/a.png", "evaluate"),
         ("heatmaps/captions.json", "heatmap"),
+        ("heatmaps/explorer.npz", "heatmap"),
+        ("faithfulness.json", "heatmap"),
     ],
 )
 def test_missing_file_names_its_stage(reports, name, stage):
@@ -235,7 +247,9 @@ def test_missing_file_names_its_stage(reports, name, stage):
         build(reports, SETTINGS, PARTS)
 
 
-@pytest.mark.parametrize("name", ["metrics.json", "curve.csv"])
+@pytest.mark.parametrize(
+    "name", ["metrics.json", "curve.csv", "faithfulness.json", "heatmaps/explorer.npz", "figures/a.png"]
+)
 def test_damaged_file(reports, name):
     (reports / name).write_text("")
     with pytest.raises(InputError, match=rf"{name} is empty or damaged"):
@@ -261,3 +275,113 @@ def test_numbers_as_text():
     assert number(1234567, "tokens") == "1\u202f234\u202f567"
     assert signed(0.5, "psnr") == "+0.50"
     assert signed(-0.5, "psnr") == "−0.50"
+
+
+def test_explorer_without_an_array(reports):
+    path = reports / "heatmaps/explorer.npz"
+    with np.load(path) as file:
+        np.savez(path, **{name: array for name, array in file.items() if name != "values"})
+    with pytest.raises(InputError, match=r"explorer\.npz is empty or damaged: .*heatmap"):
+        build(reports, SETTINGS, PARTS)
+
+
+def test_explorer_comes_first(reports):
+    html = build(reports, SETTINGS, PARTS)
+    assert html.index("</h1>") < html.index('id="explorer"') < html.index("<h2>Numbers</h2>")
+    facts = json.loads(html.partition('id="explorer-facts">')[2].partition("</script>")[0])
+    assert [facts["grid"], facts["layers"], facts["heads"], facts["token"], facts["classes"]] == [4, 2, 6, False, []]
+    assert [sample["id"] for sample in facts["samples"]] == ["<0>.png", "<1>.png", "<2>.png"]
+
+
+def test_codes_and_values_are_those_of_the_file(reports, supersampled):
+    html = build(reports, SETTINGS, PARTS)
+    facts = json.loads(html.partition('id="explorer-facts">')[2].partition("</script>")[0])
+    np.testing.assert_array_equal(np.array(facts["values"]), supersampled["values"].astype(np.float64))
+    texts = re.findall(r'id="codes-\d+">(.*?)</script>', html)
+    for text, codes in zip(texts, supersampled["codes"], strict=True):
+        np.testing.assert_array_equal(np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8), codes.ravel())
+
+
+def extended(reports: Path) -> None:
+    """attention.json with what an untrained model has, measures of layers and the focus on regions."""
+    path = reports / "attention.json"
+    attention = json.loads(path.read_text())
+    attention |= {"diversity": 0.03125, "outliers": 0.0125, "images": 128}
+    attention["untrained"] = {
+        "self_weight": 0.0625,
+        "entropy": 0.875,
+        "distance": 40.5,
+        "diversity": 0.5,
+        "outliers": 0,
+    }
+    for layer in attention["layers"]:
+        layer |= {"diversity": 0.25, "outliers": 0.0125}
+    eyes = {"layer": 2, "head": 1, "mass": 0.084, "lift": 2.0, "lift_low": 1.9, "lift_high": 2.12, "pointing": 0.21}
+    eyes |= {"content_lift": 1.5, "content_lift_low": 1.4, "content_lift_high": 1.6, "survives": 1}
+    attention["focus"] = {"eyes": eyes | {"lift_untrained": 1.1}}
+    attention["focus"]["nose"] = {k: v for k, v in eyes.items() if "content" not in k} | {"survives": 0}
+    attention["focus"]["nose"]["lift_untrained"] = 1.1
+    path.write_text(json.dumps(attention))
+
+
+def test_trained_stands_beside_untrained(reports):
+    extended(reports)
+    page = Reader(build(reports, SETTINGS, PARTS))
+    assert ["", "trained", "untrained"] in page.rows
+    assert page.row("self-weight") == ["0.3210", "0.0625"]
+    assert page.row("mean distance, input px") == ["33.2", "40.5"]
+    assert page.row("distance if uniform, input px") == ["50.5", "–"]
+    assert page.row("token-norm outliers, %") == ["1.25", "0.00"]
+    assert "of 128 test images" in page.text
+    assert page.row("layer 1, all heads") == ["0.2500", "1.25"]
+
+
+def test_focus_has_a_row_of_each_region(reports):
+    extended(reports)
+    page = Reader(build(reports, SETTINGS, PARTS))
+    assert page.row("eyes") == [
+        "layer 2, head 1", "8.4", "2.001.90 to 2.12", "1.10", "1.501.40 to 1.60", "21",
+        "looks at it and follows it when it moves",
+    ]  # fmt: skip
+    assert page.row("nose")[4] == "–"
+    assert page.row("nose")[-1] == "looks at the place, does not follow the content"
+
+
+def test_no_focus_without_landmarks(reports):
+    assert "Which parts of a face" not in build(reports, SETTINGS, PARTS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "looks at it and follows it when it moves"),
+        ({"lift_low": 0.7, "lift_high": 0.9}, "looks away from it"),
+        ({"lift_low": 0.9}, "not more than its share of the area"),
+        ({"survives": 0}, "looks at the place, does not follow the content"),
+        ({"lift_untrained": 1.95}, "follows the content, no more than untrained"),
+    ],
+)
+def test_focus_in_words(changes, words):
+    found = {"lift_low": 1.9, "lift_high": 2.1, "survives": 1, "lift_untrained": 1.2}
+    assert focus_verdict(found | changes) == words
+
+
+def test_methods_stand_beside_controls(reports):
+    page = Reader(build(reports, SETTINGS, PARTS))
+    header = next(row for row in page.rows if row and row[0] == "method")
+    assert len(header) == 7
+    assert header[5] == "correlation with an untrained model's map"
+    area, back = "0.4120.392 to 0.433", "0.6250.605 to 0.645"
+    assert page.row("rollout") == [
+        area, "0.0620.042 to 0.083", back, "−0.062−0.083 to −0.042", "0.120.07 to 0.17", "better by deletion"
+    ]  # fmt: skip
+    assert page.row("raw")[-1] == "not better than the controls"
+    assert page.row("smooth")[-1] == "better by insertion"
+    assert page.row("random") == [area, "–", back, "–", "–", "control"]
+    assert "area under <the score>" in page.text
+    assert "0.987" not in page.text
+
+
+def test_trust_in_words():
+    assert trust_verdict({"deletion_gain_low": 0.1, "insertion_gain_low": 0.1}) == "better by deletion and insertion"
+    assert trust_verdict({"deletion_gain_low": 0.0}) == "not better than the controls"

@@ -1,13 +1,11 @@
-"""One self-contained page of a run: its settings, its numbers beside the baselines, its figures.
+"""One self-contained page of a run: an explorer to play with, its numbers beside the baselines, settings, figures.
 
 The page knows no task. Measures are whatever `metrics.json` shares with the baselines; NAME_low and NAME_high
 are the interval of the measure NAME; a list of objects, such as `per_class`, is a table of its own. Figures are
 whatever a stage lists in the `captions.json` of its folder: {file: {"title": ..., "caption": ...}}.
 """
 
-import base64
 import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,42 +14,23 @@ import jinja2
 
 from vitpipe.errors import InputError
 from vitpipe.files import damaged, load_json, read
+from vitpipe.report import format as words
+from vitpipe.report.embed import explorer, figures
+from vitpipe.report.format import is_end, is_number, is_table, rank
 
-MEASURES = {  # name, unit and format of a measure, in the order of the table; others go by their key
-    "accuracy": ("accuracy", "%", ".1%"),
-    "accuracy_low": ("accuracy, from", "%", ".1%"),
-    "accuracy_high": ("accuracy, to", "%", ".1%"),
-    "balanced_accuracy": ("balanced accuracy", "%", ".1%"),
-    "macro_f1": ("macro F1", "%", ".1%"),
-    "log_loss": ("log loss", "nats", ".4f"),
-    "calibration_error": ("calibration error", "%", ".1%"),
-    "precision": ("precision", "%", ".1%"),
-    "recall": ("recall", "%", ".1%"),
-    "f1": ("F1", "%", ".1%"),
-    "psnr": ("PSNR", "dB", ".2f"),
-    "psnr_y": ("PSNR-Y", "dB", ".2f"),
-    "ssim": ("SSIM", "", ".4f"),
-    "ssim_y": ("SSIM-Y", "", ".4f"),
-    "mse": ("MSE on [−1, 1]", "", ".5f"),
-    "mse01": ("MSE on [0, 1]", "", ".5f"),
-    "mse_ratio": ("MSE ratio", "", ".3f"),
-    "self_weight": ("self-weight", "", ".4f"),
-    "entropy": ("entropy, 1 = uniform", "", ".3f"),
-    "distance": ("mean distance", "input px", ".1f"),
-    "distance_uniform": ("distance if uniform", "input px", ".1f"),
-    "images": ("test images", "", ",d"),
-    "seconds": ("seconds to evaluate", "", ".1f"),
-    "parameters": ("parameters", "", ",d"),
-    "epoch": ("epoch kept", "", ".4g"),
-}
-BASELINES = {"majority": "majority class", "logistic": "logistic regression"}  # others go by their key
+FILTERS = (
+    words.label, words.unit, words.number, words.signed, words.difference, words.interval, words.quantity,
+    words.entry, words.setting, words.shade, words.focus_verdict, words.trust_verdict,
+)  # fmt: skip
+OMITTED = ("deletion_over", "insertion_over")  # of faithfulness.json: for those who look into the file
 
 
 def build(reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int]) -> str:
-    """The page as HTML: images embedded, nothing loaded from elsewhere, no scripts.
+    """The page as HTML: pictures, arrays, style and script embedded, nothing loaded from elsewhere.
 
     Args:
-        reports: the folder with metrics.json, baseline.json, attention.json, curve.csv, figures/ and heatmaps/.
+        reports: the folder with metrics.json, baseline.json, attention.json, faithfulness.json, curve.csv, figures/
+            and heatmaps/, which holds explorer.npz.
         settings: all settings, nested as in params.yaml.
         parts: number of images by part of the split.
 
@@ -61,7 +40,9 @@ def build(reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int]) 
     metrics = load_json(reports / "metrics.json", "evaluate")
     baseline = load_json(reports / "baseline.json", "baseline")
     attention = load_json(reports / "attention.json", "heatmap")
+    faithfulness = load_json(reports / "faithfulness.json", "heatmap")
     curve = load_csv(reports / "curve.csv", "train")
+    facts, codes = explorer(reports / "heatmaps/explorer.npz")
     rows = {name: values for name, values in baseline.items() if isinstance(values, dict)}
     rivals = [name for name in rows if name in metrics]
     if not rivals:
@@ -71,20 +52,12 @@ def build(reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int]) 
     reference = rivals[-1]  # the one that metrics["gain"] is over
     numbers = {k: v for k, v in metrics.items() if is_number(v) and not is_end(k, metrics)}
     measures = [name for name in sorted(numbers, key=rank) if name in rows[reference] and name != "images"]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("vitpipe.report", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        f.__name__: f for f in (label, unit, number, signed, difference, interval, quantity, entry, setting, shade)
-    }
-    return environment.get_template("page.html").render(
+    return template().render(
         settings=settings,
         sections={name: flat(values) for name, values in settings.items() if isinstance(values, Mapping)},
         parts=parts,
+        explorer=facts,
+        codes=codes,
         metrics=metrics,
         facts={k: v for k, v in numbers.items() if k not in measures},
         measures=measures,
@@ -95,10 +68,26 @@ def build(reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int]) 
         protocol=metrics.get("protocol", []),
         curve=curve,
         attention=attention,
-        attention_means={k: v for k, v in attention.items() if is_number(v)},
+        attention_means=[name for name in named(attention) if name != "images"],
+        layer_means=named(attention["layers"][0]),
+        faithfulness=faithfulness,
+        trusted=named(*map(final, faithfulness["methods"])),
+        trials=[final(trial) for kind in ("methods", "controls") for trial in faithfulness[kind]],
         pictures=figures(reports / "figures", "evaluate"),
         heatmaps=figures(reports / "heatmaps", "heatmap"),
     )
+
+
+def template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("vitpipe.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {f.__name__: f for f in FILTERS}
+    return environment.get_template("page.html")
 
 
 def load_csv(path: Path, stage: str) -> list[dict[str, str]]:
@@ -108,20 +97,22 @@ def load_csv(path: Path, stage: str) -> list[dict[str, str]]:
     return rows
 
 
-def figures(folder: Path, stage: str) -> list[dict[str, str]]:
-    """Title, caption and PNG as a data URI of every figure of a folder, in the order of its captions.
-
-    Raises:
-        InputError: captions and files do not match.
-    """
-    captions = load_json(folder / "captions.json", stage)
-    if bare := {path.name for path in folder.glob("*.png")} - set(captions):
-        raise InputError(f"{folder / min(bare)} has no caption in {folder / 'captions.json'}: run {stage} again")
-    return [
-        {"file": name, "source": f"data:image/png;base64,{base64.b64encode(read(folder / name, stage)).decode()}"}
-        | text
-        for name, text in captions.items()
+def named(*numbers: Mapping[str, Any]) -> list[str]:
+    """The measures among the numbers of at least one of the given, in the order of a table, ends of intervals apart."""
+    found = [
+        name for values in numbers for name, value in values.items() if is_number(value) and not is_end(name, values)
     ]
+    return sorted(dict.fromkeys(found), key=rank)
+
+
+def final(trial: Mapping[str, Any]) -> dict[str, Any]:
+    """A method or control of faithfulness.json, with the correlation after the last step of its randomisation."""
+    numbers = {name: value for name, value in trial.items() if not name.startswith(OMITTED)}
+    if is_table(trial.get("randomised")):
+        last = trial["randomised"][-1]
+        numbers |= {"randomised": last["correlation"]}
+        numbers |= {f"randomised_{end}": last[end] for end in ("low", "high")}
+    return numbers
 
 
 def flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -130,76 +121,3 @@ def flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in section.items():
         result |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return result
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def is_end(name: str, metrics: Mapping[str, Any]) -> bool:
-    """Whether a measure is an end of the interval of another."""
-    measure, _, end = name.rpartition("_")
-    return end in ("low", "high") and measure in metrics
-
-
-def is_table(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) for row in value)
-
-
-def rank(measure: str) -> int:
-    return list(MEASURES).index(measure) if measure in MEASURES else len(MEASURES)
-
-
-def label(measure: str) -> str:
-    return MEASURES.get(measure, (BASELINES.get(measure, measure.replace("_", " ")),))[0]
-
-
-def unit(measure: str) -> str:
-    return MEASURES.get(measure, ("", ""))[1]
-
-
-def number(value: float | None, measure: str) -> str:
-    """A value in the digits of its measure, a share in percent; thin spaces part thousands."""
-    if value is None:
-        return "–"
-    digits = MEASURES[measure][2] if measure in MEASURES else ",d" if isinstance(value, int) else ".4g"
-    return format(value, digits).replace(",", "\u202f").replace("-", "−").removesuffix("%")
-
-
-def signed(value: float, measure: str) -> str:
-    text = number(abs(value), measure)
-    sign = "−" if value < 0 else "+"
-    return f"{sign if text.strip('0.') else '±'}{text}"
-
-
-def difference(value: float, measure: str) -> str:
-    """A gain with its unit; between two shares that is percentage points, not percent."""
-    return f"{signed(value, measure)} points" if unit(measure) == "%" else quantity(signed(value, measure), measure)
-
-
-def interval(values: Mapping[str, Any], measure: str) -> str:
-    """The interval of a measure, as 94.9 to 99.4; empty where the values hold none."""
-    ends = [values.get(f"{measure}_{end}") for end in ("low", "high")]
-    return "" if None in ends else " to ".join(number(end, measure) for end in ends)
-
-
-def quantity(text: str, measure: str) -> str:
-    """A written number with its unit."""
-    return f"{text} {unit(measure)}".rstrip()
-
-
-def entry(text: str, column: str) -> str:
-    """A value of the curve as it is written there, but a share in percent, as everywhere on the page."""
-    measure = column.partition("_")[2]
-    return quantity(number(float(text), measure), measure) if text and unit(measure) == "%" else text
-
-
-def setting(value: Any) -> str:
-    """A setting as params.yaml has it."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def shade(value: float, layers: list[dict[str, Any]], measure: str) -> int:
-    """Where a head's value lies between the smallest and the largest of all heads, in percent."""
-    values = [head[measure] for layer in layers for head in layer["heads"]]
-    return round(100 * (value - min(values)) / ((max(values) - min(values)) or 1))

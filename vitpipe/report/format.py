@@ -1,0 +1,147 @@
+"""How measures are called and written on the page: names, units, digits, intervals, verdicts in words."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+MEASURES = {  # name, unit and format of a measure, in the order of the table; others go by their key
+    "accuracy": ("accuracy", "%", ".1%"),
+    "accuracy_low": ("accuracy, from", "%", ".1%"),
+    "accuracy_high": ("accuracy, to", "%", ".1%"),
+    "balanced_accuracy": ("balanced accuracy", "%", ".1%"),
+    "macro_f1": ("macro F1", "%", ".1%"),
+    "log_loss": ("log loss", "nats", ".4f"),
+    "calibration_error": ("calibration error", "%", ".1%"),
+    "precision": ("precision", "%", ".1%"),
+    "recall": ("recall", "%", ".1%"),
+    "f1": ("F1", "%", ".1%"),
+    "psnr": ("PSNR", "dB", ".2f"),
+    "psnr_y": ("PSNR-Y", "dB", ".2f"),
+    "ssim": ("SSIM", "", ".4f"),
+    "ssim_y": ("SSIM-Y", "", ".4f"),
+    "mse": ("MSE on [−1, 1]", "", ".5f"),
+    "mse01": ("MSE on [0, 1]", "", ".5f"),
+    "mse_ratio": ("MSE ratio", "", ".3f"),
+    "self_weight": ("self-weight", "", ".4f"),
+    "entropy": ("entropy, 1 = uniform", "", ".3f"),
+    "distance": ("mean distance", "input px", ".1f"),
+    "distance_uniform": ("distance if uniform", "input px", ".1f"),
+    "diversity": ("head diversity, attention", "", ".4f"),
+    "output_diversity": ("head diversity, outputs", "", ".4f"),
+    "importance": ("importance: drop of the score without the head", "", ".4f"),
+    "importance_loss": ("importance: rise of the log loss", "nats", ".4f"),
+    "outliers": ("token-norm outliers", "%", ".2%"),
+    "norm_ratio": ("largest token norm / median", "", ".2f"),
+    "mass": ("mass", "%", ".1%"),
+    "lift": ("lift", "×", ".2f"),
+    "pointing": ("pointing game", "%", ".0%"),
+    "content_lift": ("lift after a shift", "×", ".2f"),
+    "lift_untrained": ("lift, untrained", "×", ".2f"),
+    "lift_eyes": ("lift on the eyes", "×", ".2f"),
+    "lift_nose": ("lift on the nose", "×", ".2f"),
+    "lift_mouth": ("lift on the mouth", "×", ".2f"),
+    "lift_background": ("lift on the background", "×", ".2f"),
+    "deletion": ("deletion, lower is better", "", ".3f"),
+    "deletion_gain": ("better than the best control by", "", ".3f"),
+    "insertion": ("insertion, higher is better", "", ".3f"),
+    "insertion_gain": ("better than the best control by", "", ".3f"),
+    "randomised": ("correlation with an untrained model's map", "", ".2f"),
+    "diffusion_index": ("diffusion index", "", ".1f"),
+    "images": ("test images", "", ",d"),
+    "seconds": ("seconds to evaluate", "", ".1f"),
+    "parameters": ("parameters", "", ",d"),
+    "epoch": ("epoch kept", "", ".4g"),
+}
+BASELINES = {"majority": "majority class", "logistic": "logistic regression"}  # others go by their key
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_end(name: str, metrics: Mapping[str, Any]) -> bool:
+    """Whether a measure is an end of the interval of another."""
+    measure, _, end = name.rpartition("_")
+    return end in ("low", "high") and measure in metrics
+
+
+def is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) for row in value)
+
+
+def rank(measure: str) -> int:
+    return list(MEASURES).index(measure) if measure in MEASURES else len(MEASURES)
+
+
+def label(measure: str) -> str:
+    return MEASURES.get(measure, (BASELINES.get(measure, measure.replace("_", " ")),))[0]
+
+
+def unit(measure: str) -> str:
+    return MEASURES.get(measure, ("", ""))[1]
+
+
+def number(value: float | None, measure: str) -> str:
+    """A value in the digits of its measure, a share in percent; thin spaces part thousands."""
+    if value is None:
+        return "–"
+    digits = MEASURES[measure][2] if measure in MEASURES else ",d" if isinstance(value, int) else ".4g"
+    return format(value, digits).replace(",", "\u202f").replace("-", "−").removesuffix("%")
+
+
+def signed(value: float, measure: str) -> str:
+    text = number(abs(value), measure)
+    sign = "−" if value < 0 else "+"
+    return f"{sign if text.strip('0.') else '±'}{text}"
+
+
+def difference(value: float, measure: str) -> str:
+    """A gain with its unit; between two shares that is percentage points, not percent."""
+    return f"{signed(value, measure)} points" if unit(measure) == "%" else quantity(signed(value, measure), measure)
+
+
+def interval(values: Mapping[str, Any], measure: str) -> str:
+    """The interval of a measure, as 94.9 to 99.4; empty where the values hold none."""
+    ends = [values.get(f"{measure}_{end}") for end in ("low", "high")]
+    return "" if None in ends else " to ".join(number(end, measure) for end in ends)
+
+
+def quantity(text: str, measure: str) -> str:
+    """A written number with its unit."""
+    return f"{text} {unit(measure)}".rstrip()
+
+
+def entry(text: str, column: str) -> str:
+    """A value of the curve as it is written there, but a share in percent, as everywhere on the page."""
+    measure = column.partition("_")[2]
+    return quantity(number(float(text), measure), measure) if text and unit(measure) == "%" else text
+
+
+def setting(value: Any) -> str:
+    """A setting as params.yaml has it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def shade(value: float, layers: list[dict[str, Any]], measure: str) -> int:
+    """Where a head's value lies between the smallest and the largest of all heads, in percent."""
+    values = [head[measure] for layer in layers for head in layer["heads"]]
+    return round(100 * (value - min(values)) / ((max(values) - min(values)) or 1))
+
+
+def focus_verdict(found: Mapping[str, Any]) -> str:
+    """What the numbers of a region say in plain words, by the ends of their intervals and the untrained model."""
+    if found["lift_high"] < 1:
+        return "looks away from it"
+    if found["lift_low"] <= 1:
+        return "not more than its share of the area"
+    if not found["survives"]:
+        return "looks at the place, does not follow the content"
+    if found["lift_untrained"] >= found["lift_low"]:
+        return "follows the content, no more than untrained"
+    return "looks at it and follows it when it moves"
+
+
+def trust_verdict(method: Mapping[str, Any]) -> str:
+    """Which curves of a method beat the best control, by the lower end of the interval of the difference."""
+    beaten = [curve for curve in ("deletion", "insertion") if method.get(f"{curve}_gain_low", 0) > 0]
+    return f"better by {' and '.join(beaten)}" if beaten else "not better than the controls"
