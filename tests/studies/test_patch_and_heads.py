@@ -156,7 +156,7 @@ def test_other_values_of_the_axes_are_no_part_of_the_sweep():
 
 
 def test_the_newest_of_a_cell_counts():
-    runs = parsed(shown(*grid(), listed("again", 3, 4, 0, "2026-02-02T00:00:00")))
+    runs = parsed(shown(listed("again", 3, 4, 0, "2026-02-02T00:00:00"), *grid()))
     names = [run.name for run in chosen(runs, AXES, {})]
     assert len(names) == 8
     assert names[0] == "again"
