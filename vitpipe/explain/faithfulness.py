@@ -40,7 +40,8 @@ PROTOCOL = methods.PROTOCOL | {
     "random": f"control: mean of {RANDOM} random orders of each image",
     "centre, edge, near": "controls: by distance, nearest the image's centre first, farthest from it first, nearest "
     "the window first (super-sampling)",
-    "low, high": "95 % interval, images resampled with replacement; of differences paired over images",
+    "low, high": "95 % interval, images resampled with replacement; of differences paired over images; "
+    "too narrow where images are few, and not widened for the number of methods",
     "gain": "how much better than the best control by the mean: control - method for deletion, method - control for "
     "insertion",
     "over_random": "the same over the random orders",

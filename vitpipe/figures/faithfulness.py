@@ -176,7 +176,7 @@ def words(arrays: Mapping[str, np.ndarray]) -> list[str]:
         title = f"Trust {listed(trusted)}: better than every control in deletion and insertion"
     elif any(wins.values()):
         parts = [f"{listed(found)} in {curve}" for curve, found in wins.items() if found]
-        title = f"Trust with care: better than every control only {' and '.join(parts)}"
+        title = f"Trust with care what beats every control: {', '.join(parts)}"
     else:
         rivals = list(dict.fromkeys(CONTROLS[str(arrays[f"{curve}_best"])] for curve in wins))
         title = f"No map tells more than the order “{'” or “'.join(rivals)}”"
