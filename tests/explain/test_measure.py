@@ -57,7 +57,7 @@ def classifiers(settings):
 
 
 def report(models, parts, settings, task: str = "supersample") -> dict:
-    found = measure(*models, task, *parts, settings(), CPU)
+    found, _ = measure(*models, task, *parts, settings(), CPU)
     json.dumps(found, allow_nan=False)
     return found
 
@@ -145,6 +145,15 @@ def test_untrained_stands_beside(models, parts, settings):
     for numbers in same["focus"].values():
         assert numbers["lift_untrained"] == numbers["lift"]
     assert same["untrained"] == {name: same[name] for name in same["untrained"]}
+
+
+def test_reach_is_the_distance_of_each_head(models, parts, settings):
+    found, reach = measure(*models, "supersample", *parts, settings(), CPU)
+    own = [[head["distance"] for head in layer["heads"]] for layer in found["layers"]]
+    np.testing.assert_allclose(reach["trained"], own, atol=1e-6)
+    assert reach["untrained"].shape == (2, 2)
+    assert reach["untrained"].mean() == pytest.approx(found["untrained"]["distance"], abs=1e-6)
+    assert float(reach["uniform"]) == found["distance_uniform"]
 
 
 def test_mean_landmarks_are_said_so(models, parts, settings):

@@ -85,7 +85,8 @@ def planted(*layers: tuple[str, ...], readout: str = "mean") -> Classifier:
     """A classifier whose heads attend as named; one tuple of equal length for each layer.
 
     uniform: to all alike; self: to itself; next: to the right neighbour (the last of a row to its left one);
-    eyes: to the usual place of the eyes; about: to 3x3 patches about these; bright: to bright patches, wherever.
+    eyes: to the usual place of the eyes; about: to 3x3 patches about these; bright: to bright patches, wherever;
+    faint: the same, e^-6 as much as to the upper left corner.
     """
     heads, strong = len(layers[0]), 40.0
     shape = {"size": 24, "patch": 2, "dim": E * heads, "depth": len(layers), "heads": heads, "mlp": 0.02}
@@ -106,6 +107,10 @@ def planted(*layers: tuple[str, ...], readout: str = "mean") -> Classifier:
             if name in ("self", "next"):
                 q[head, range(N) if name == "self" else neighbours(), range(N)] = strong
                 k[head, :N, :N] = strong * torch.eye(N)
+            elif name == "faint":
+                asked[head, 0] = strong
+                k[head, 0, N] = 0.1 * strong
+                k[head, 0, 0] = 0.2 * strong + 6 * E**0.5 / strong
             elif name != "uniform":
                 asked[head, 0] = strong
                 k[head, 0, N if name == "bright" else places(name)] = strong
@@ -122,7 +127,9 @@ def places(name: str) -> list[int]:
 
 
 def numbers(model, parts, settings, untrained=None) -> dict:
-    found = measure(model, untrained or planted(("uniform",)), "classify", parts["val"], parts["test"], settings(), CPU)
+    found, _ = measure(
+        model, untrained or planted(("uniform",)), "classify", parts["val"], parts["test"], settings(), CPU
+    )
     json.dumps(found, allow_nan=False)
     return found
 
@@ -136,14 +143,14 @@ def usual_area(index: int) -> float:
 
 
 def test_each_measure_of_each_head_is_the_planted_one(still, settings):
-    found = numbers(planted(("uniform", "self", "next", "eyes")), still, settings)
-    assert heads_of(found, "self_weight") == pytest.approx([1 / N, 1, 0, 1 / N], abs=1e-6)  # eyes: half, for two
-    assert heads_of(found, "entropy") == pytest.approx([1, 0, 0, math.log(2) / math.log(N)], abs=1e-5)
+    found = numbers(planted(("self", "uniform", "next", "eyes")), still, settings)
+    assert heads_of(found, "self_weight") == pytest.approx([1, 1 / N, 0, 1 / N], abs=1e-6)  # eyes: half, for two
+    assert heads_of(found, "entropy") == pytest.approx([0, 1, 0, math.log(2) / math.log(N)], abs=1e-5)
     x, y = np.divmod(np.arange(N), GRID)
     to_eyes = np.mean([2 * np.hypot(x - eye // GRID, y - eye % GRID) for eye in EYES])
-    assert heads_of(found, "distance") == pytest.approx([found["distance_uniform"], 0, 2, to_eyes], abs=1e-5)
+    assert heads_of(found, "distance") == pytest.approx([0, found["distance_uniform"], 2, to_eyes], abs=1e-5)
     area = usual_area(0)
-    assert heads_of(found, "lift_eyes") == pytest.approx([1, 0, 1, 1 / area], abs=1e-4)
+    assert heads_of(found, "lift_eyes") == pytest.approx([0, 1, 1, 1 / area], abs=1e-4)
     assert heads_of(found, "lift_mouth")[3] == heads_of(found, "lift_background")[3] == 0
     eyes = found["focus"]["eyes"]
     assert (eyes["layer"], eyes["head"]) == (1, 4)
@@ -202,6 +209,13 @@ def test_a_head_that_follows_the_content_survives(wandering, settings):
 def test_a_head_that_follows_content_which_is_no_eye_does_not_survive(shuffled, settings):
     eyes = numbers(planted(("bright",)), shuffled, settings)["focus"]["eyes"]
     assert eyes["lift_low"] < 1
+    assert eyes["survives"] == 0
+
+
+def test_a_head_that_follows_the_eyes_but_hardly_looks_at_them_does_not_survive(wandering, settings):
+    eyes = numbers(planted(("faint",)), wandering, settings)["focus"]["eyes"]
+    assert eyes["content_lift_low"] > 1.5
+    assert 0.1 < eyes["lift"] < 0.9
     assert eyes["survives"] == 0
 
 
