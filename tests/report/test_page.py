@@ -272,6 +272,11 @@ def test_metrics_without_baseline(reports):
 def test_numbers_as_text():
     assert number(None, "psnr") == "–"
     assert number(-0.123456, "mse") == "−0.12346"
+    assert [number(-0.0004, "deletion"), number(-0.0005001, "deletion"), number(-1e-9, "accuracy")] == [
+        "0.000",
+        "−0.001",
+        "0.0",
+    ]
     assert number(1234567, "tokens") == "1\u202f234\u202f567"
     assert signed(0.5, "psnr") == "+0.50"
     assert signed(-0.5, "psnr") == "−0.50"
@@ -370,7 +375,7 @@ def test_methods_stand_beside_controls(reports):
     page = Reader(build(reports, SETTINGS, PARTS))
     header = next(row for row in page.rows if row and row[0] == "method")
     assert len(header) == 7
-    assert header[5] == "correlation with an untrained model's map"
+    assert header[5] == "correlation with random weights' map"
     area, back = "0.4120.392 to 0.433", "0.6250.605 to 0.645"
     assert page.row("rollout") == [
         area, "0.0620.042 to 0.083", back, "−0.062−0.083 to −0.042", "0.120.07 to 0.17", "better by deletion"
@@ -385,3 +390,6 @@ def test_methods_stand_beside_controls(reports):
 def test_trust_in_words():
     assert trust_verdict({"deletion_gain_low": 0.1, "insertion_gain_low": 0.1}) == "better by deletion and insertion"
     assert trust_verdict({"deletion_gain_low": 0.0}) == "not better than the controls"
+    same = trust_verdict({"insertion_gain_low": 0.1, "randomised": 0.87})
+    assert same == "better by insertion; much the same with random weights"
+    assert trust_verdict({"randomised": 0.2}) == "not better than the controls"

@@ -35,7 +35,7 @@ MEASURES = {  # name, unit and format of a measure, in the order of the table; o
     "mass": ("mass", "%", ".1%"),
     "lift": ("lift", "×", ".2f"),
     "pointing": ("pointing game", "%", ".0%"),
-    "content_lift": ("lift after a shift", "×", ".2f"),
+    "content_lift": ("shift control", "×", ".2f"),
     "lift_untrained": ("lift, untrained", "×", ".2f"),
     "lift_eyes": ("lift on the eyes", "×", ".2f"),
     "lift_nose": ("lift on the nose", "×", ".2f"),
@@ -45,13 +45,14 @@ MEASURES = {  # name, unit and format of a measure, in the order of the table; o
     "deletion_gain": ("better than the best control by", "", ".3f"),
     "insertion": ("insertion, higher is better", "", ".3f"),
     "insertion_gain": ("better than the best control by", "", ".3f"),
-    "randomised": ("correlation with an untrained model's map", "", ".2f"),
+    "randomised": ("correlation with random weights' map", "", ".2f"),
     "diffusion_index": ("diffusion index", "", ".1f"),
     "images": ("test images", "", ",d"),
     "seconds": ("seconds to evaluate", "", ".1f"),
     "parameters": ("parameters", "", ",d"),
     "epoch": ("epoch kept", "", ".4g"),
 }
+ALIKE = 0.5  # correlation from which a map counts as much the same
 BASELINES = {"majority": "majority class", "logistic": "logistic regression"}  # others go by their key
 
 
@@ -86,7 +87,10 @@ def number(value: float | None, measure: str) -> str:
     if value is None:
         return "–"
     digits = MEASURES[measure][2] if measure in MEASURES else ",d" if isinstance(value, int) else ".4g"
-    return format(value, digits).replace(",", "\u202f").replace("-", "−").removesuffix("%")
+    text = format(value, digits)
+    if not text.strip("-0.%"):
+        text = text.removeprefix("-")  # what rounds to zero has no sign
+    return text.replace(",", "\u202f").replace("-", "−").removesuffix("%")
 
 
 def signed(value: float, measure: str) -> str:
@@ -142,6 +146,8 @@ def focus_verdict(found: Mapping[str, Any]) -> str:
 
 
 def trust_verdict(method: Mapping[str, Any]) -> str:
-    """Which curves of a method beat the best control, by the lower end of the interval of the difference."""
+    """Which curves of a method beat the best control, by the lower end of the interval of the difference, and whether
+    its maps are much the same with random weights."""
     beaten = [curve for curve in ("deletion", "insertion") if method.get(f"{curve}_gain_low", 0) > 0]
-    return f"better by {' and '.join(beaten)}" if beaten else "not better than the controls"
+    words = f"better by {' and '.join(beaten)}" if beaten else "not better than the controls"
+    return f"{words}; much the same with random weights" if method.get("randomised", 0) > ALIKE else words
