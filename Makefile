@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro test lint format lock clean
+.PHONY: help setup repro test study lint format lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
@@ -26,6 +26,10 @@ repro: $(READY)  ## run the pipeline: train, score, draw; then open reports/inde
 
 test: $(READY)  ## run all tests
 	pytest
+
+study: $(READY)  ## patch 3, 6 x heads 4, 8, 16, 32 x three seeds through DVC's queue; writes docs/study/faces.*
+	python -m studies.patch_and_heads queue
+	python -m studies.patch_and_heads gather faces
 
 lint: $(READY)  ## check style and types
 	ruff check .

@@ -1,4 +1,4 @@
-"""Measures and draws what every attention head looks at: models, data/packed/test -> reports."""
+"""Measures and draws what every attention head looks at: models, data/packed/val and test -> reports."""
 
 from pathlib import Path
 
@@ -11,8 +11,9 @@ def main(settings: Settings) -> None:
     import torch
 
     from vitpipe.data.batches import Packed
-    from vitpipe.explain import explanations
-    from vitpipe.explain.heatmaps import measure
+    from vitpipe.explain import explanations, faithfulness
+    from vitpipe.explain.explorer import explorer
+    from vitpipe.explain.measure import measure
     from vitpipe.figures.heatmaps import draw
     from vitpipe.files import atomic_folder, write_json
     from vitpipe.nn.compute import choose
@@ -20,14 +21,19 @@ def main(settings: Settings) -> None:
     from vitpipe.training.checkpoint import load_weights
 
     reports, device = Path("reports"), choose(settings.train).device
-    packed, job = Packed(Path("data/packed/test"), settings.target), task(settings.task.name)
+    val, test = (Packed(Path("data/packed") / part, settings.target) for part in ("val", "test"))
+    job = task(settings.task.name)
     torch.manual_seed(settings.seed)
-    untrained = job.build(settings, packed.classes).to(device)
-    model = job.build(settings, packed.classes).to(device)
+    untrained = job.build(settings, test.classes).to(device)
+    model = job.build(settings, test.classes).to(device)
     load_weights(Path("models/model.safetensors"), model)
 
-    views = explanations(settings.task.name).views(model, untrained, packed, settings, device)
-    write_json(reports / "attention.json", measure(model, packed, device))
+    views = explanations(settings.task.name).views(model, untrained, test, settings, device)
+    attention, views["distances"] = measure(model, untrained, settings.task.name, val, test, settings, device)
+    trust, pictures = faithfulness.views(model, untrained, test, settings, device)
+    views |= pictures | {"explorer": explorer(model, test, settings, device)}
+    write_json(reports / "attention.json", attention)
+    write_json(reports / "faithfulness.json", trust)
     with atomic_folder(reports / "heatmaps") as folder:
         for name, arrays in views.items():
             np.savez_compressed(folder / f"{name}.npz", allow_pickle=False, **arrays)

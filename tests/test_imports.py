@@ -104,7 +104,7 @@ def test_deps_are_what_the_stage_imports(stage: str) -> None:
     assert definition["cmd"] == f"python -m stages.{stage}"
     code = [Path(dep) for dep in definition["deps"] if dep.split("/")[0] in ("vitpipe", "stages")]
     listed = set()
-    for dep in [dep for dep in code if dep.suffix != ".html"]:  # a page's template is read, not imported
+    for dep in [dep for dep in code if dep.suffix not in (".html", ".css", ".js")]:  # parts of the page
         files = (ROOT / dep).rglob("*.py") if (ROOT / dep).is_dir() else [ROOT / dep]
         listed |= {file.relative_to(ROOT) for file in files if file.read_text().strip()}
     needed = closure(Path("stages") / f"{stage}.py")
@@ -112,7 +112,8 @@ def test_deps_are_what_the_stage_imports(stage: str) -> None:
     assert listed - needed == set(), "in deps, but not imported"
 
 
-def test_every_file_belongs_to_a_stage() -> None:
+def test_every_file_belongs_to_a_stage_or_a_study() -> None:
     reached = set().union(*(closure(Path("stages") / f"{stage}.py") for stage in PIPELINE["stages"]))
+    reached |= set().union(*(closure(path.relative_to(ROOT)) for path in ROOT.glob("studies/*.py")))
     all_files = {p.relative_to(ROOT) for p in ROOT.glob("vitpipe/**/*.py") if p.read_text().strip()}
-    assert all_files - reached == set(), "no stage uses these"
+    assert all_files - reached == set(), "no stage and no study uses these"

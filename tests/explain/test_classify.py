@@ -15,7 +15,7 @@ from vitpipe.errors import InputError
 from vitpipe.explain import classify as explained
 from vitpipe.explain import explanations
 from vitpipe.explain.capture import record_attention
-from vitpipe.explain.classify import attention_per_class, class_attention, pixels, positions, views
+from vitpipe.explain.classify import attention_per_class, class_attention, pixels, views
 from vitpipe.figures.heatmaps import draw
 from vitpipe.nn.compute import Compute
 from vitpipe.tasks import classify
@@ -162,7 +162,7 @@ def test_class_token_attends_as_recorded(build, test):
 
 def test_views_of_a_class_token(build, test, settings):
     found = views(build(), build(1), test, settings(**CLASSIFY), CPU)
-    assert set(found) == {"maps", "class_attention", "pixels", "per_class", "positions"}
+    assert set(found) == {"maps", "class_attention", "pixels", "per_class", "filters", "positions"}
     assert list(found["class_attention"]["ids"]) == list(found["pixels"]["ids"])
     assert len(found["pixels"]["ids"]) == 6
     assert found["maps"]["received"].shape == (12, 2, 2, 4, 4)
@@ -191,21 +191,10 @@ def test_mean_readout_attends_with_all_its_patches(build, test):
     np.testing.assert_allclose(arrays["raw"].sum((1, 2)), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("position", ["none", "sincos"])
-def test_positions_that_are_not_learned_are_not_shown(build, test, settings, position):
-    chosen = {"model.position": position}
+def test_positions_that_are_not_there_are_not_shown(build, test, settings):
+    chosen = {"model.position": "none"}
     found = views(build(**chosen), build(1, **chosen), test, settings(**CLASSIFY, **chosen), CPU)
-    assert set(found) == {"maps", "class_attention", "pixels", "per_class"}
-
-
-def test_positions_of_the_trained_stand_beside_those_of_the_untrained(build):
-    trained, untrained = build(), build(1)
-    arrays = positions(trained.encoder, untrained.encoder)
-    assert set(arrays) == {"trained", "untrained", "token_trained", "token_untrained"}
-    for name, model in (("trained", trained), ("untrained", untrained)):
-        token, *patches = torch.nn.functional.normalize(model.encoder.position.detach().double(), dim=-1)
-        assert arrays[name][2, 7] == pytest.approx(float(patches[2] @ patches[7]), abs=1e-6)
-        assert arrays[f"token_{name}"][1, 3] == pytest.approx(float(token @ patches[7]), abs=1e-6)
+    assert set(found) == {"maps", "class_attention", "pixels", "per_class", "filters"}
 
 
 def test_attention_per_class_is_of_the_first_three_that_can_be_compared(build, test, settings):
@@ -269,7 +258,8 @@ def test_stage_keeps_the_arrays_beside_the_pictures(packed, stage, test, setting
     captions = json.loads((folder / "captions.json").read_text())
     assert set(captions) == {path.name for path in folder.glob("*.png")}
     expected = views(begun.model, begun.model, test, chosen, CPU)
-    assert {path.stem for path in folder.glob("*.npz")} == set(expected)
+    general = {"distances", "methods", "faithfulness", "explorer"}
+    assert {path.stem for path in folder.glob("*.npz")} == set(expected) | general
     for name, arrays in expected.items():
         with np.load(folder / f"{name}.npz", allow_pickle=False) as saved:
             assert set(saved) == set(arrays)

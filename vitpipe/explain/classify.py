@@ -13,9 +13,10 @@ from vitpipe.config import Settings
 from vitpipe.data.batches import Packed, spread, unit
 from vitpipe.errors import InputError
 from vitpipe.explain import class_token, gradients
+from vitpipe.explain.filters import filters
 from vitpipe.explain.heatmaps import attention_of, maps
 from vitpipe.explain.per_class import per_class
-from vitpipe.explain.positions import similarity
+from vitpipe.explain.positions import positions
 
 IMAGES = 6  # in pictures of single images
 COMPARED = 1000  # images that attention per class is taken over
@@ -25,8 +26,8 @@ CLASSES = 3  # compared where `task.show` names none
 def views(
     model: nn.Module, untrained: nn.Module, packed: Packed, settings: Settings, device: torch.device
 ) -> dict[str, dict[str, np.ndarray]]:
-    """The arrays of every picture: maps, class_attention, pixels, per_class where classes have two images or more,
-    and positions where they are learned.
+    """The arrays of every picture: maps, class_attention, pixels, filters, per_class where classes have two images or
+    more, and positions where there are embeddings of them.
 
     Args:
         model: a trained `Classifier`.
@@ -36,16 +37,16 @@ def views(
         InputError: `task.show` names an unknown class, or one with fewer than two of the images.
     """
     rows = spread(packed, IMAGES)
-    encoder: Any = model.encoder
     arrays = {
         "maps": maps(model, packed, device),
         "class_attention": class_attention(model, packed, rows),
         "pixels": pixels(model, packed, rows, device),
+        "filters": filters(model, untrained),
     }
     if per := attention_per_class(model, packed, settings, device):
         arrays["per_class"] = per
-    if isinstance(encoder.position, nn.Parameter):
-        arrays["positions"] = positions(encoder, untrained.encoder)
+    if found := positions(model, untrained):
+        arrays["positions"] = found
     return arrays
 
 
@@ -86,17 +87,6 @@ def pixels(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.dev
         "gradient": gradients.importance(model, images, labels).cpu().numpy(),
         "smooth": gradients.smooth(model, images, labels).cpu().numpy(),
     }
-
-
-def positions(trained: Any, untrained: Any) -> dict[str, np.ndarray]:
-    """What `vitpipe.figures.positions` draws, of two encoders."""
-    arrays: dict[str, np.ndarray] = {}
-    for name, encoder in (("trained", trained), ("untrained", untrained)):
-        found = similarity(encoder.position, encoder.token is not None)
-        arrays[name] = np.asarray(found["patches"])
-        if found["token"] is not None:
-            arrays[f"token_{name}"] = found["token"].reshape(encoder.grid, encoder.grid)
-    return arrays
 
 
 def attention_per_class(

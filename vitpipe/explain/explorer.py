@@ -19,7 +19,7 @@ from vitpipe.metrics.image_quality import image_quality
 from vitpipe.nn.supersampler import upsample
 
 IMAGES = 16  # at most
-BUDGET = 4_000_000  # bytes that the codes of all images may take once deflated; in a page they take a third more
+BUDGET = 3_200_000  # bytes that the codes of all images may take once deflated; in a page they take a third more
 STEP = 1.05  # between the weights of neighbouring codes
 LEAST = STEP**-254  # weight of code 1, 4.2e-6; code 255 is 1, the largest weight there is
 ERROR = STEP**0.5 - 1  # largest relative error of a decoded weight that is LEAST or more, 2.5 %

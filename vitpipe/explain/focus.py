@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from vitpipe.data.batches import Packed, unit
-from vitpipe.data.sources import LANDMARKS
 from vitpipe.explain.capture import record_attention
 from vitpipe.explain.class_token import query_row
 from vitpipe.explain.gradients import evaluating
 from vitpipe.explain.importance import of_type
 from vitpipe.metrics.attention import received
-from vitpipe.metrics.regions import REGIONS, lift, mass, pointing, regions
+from vitpipe.metrics.regions import POINTS, REGIONS, lift, mass, pointing, regions
 from vitpipe.nn.attention import Attention
 
+LANDMARKS = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")  # columns of a part's samples
 LEAST = 2  # faces that an interval needs
 RESAMPLES = 2000
 CONTENT_CAP = 100.0  # JSON knows no infinity

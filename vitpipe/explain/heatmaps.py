@@ -1,4 +1,4 @@
-"""What every head attends to: measures for numbers, maps for pictures, both tied to the images by id.
+"""What every head attends to, as maps that are tied to the images by id.
 
 Legend of the shapes: f images, l layers, h heads, n = g * g tokens, k queries.
 """
@@ -17,17 +17,7 @@ from vitpipe.metrics.grid import token_at, token_box
 from vitpipe.progress import progress
 
 FACES = 16  # images in the pictures
-MEASURED = 128  # images in the measures
 WEIGHTS_AT_ONCE = 2**26  # attention weights recorded at a time: 256 MB of float32, or one image's if that is more
-
-PROTOCOL = {
-    "average": "mean over all queries of the images, per layer and head; above that the mean of all heads",
-    "class_token": "left out where there is one: attention among the patches, rows summing to one again",
-    "self_weight": "attention that a token gives itself, 0 to 1",
-    "entropy": "entropy of a query's attention, itself included, over ln of the number of tokens, 0 to 1",
-    "distance": "mean distance between the centres of query and key, in pixels of the LR input",
-    "distance_uniform": "the same for attention that sees all tokens equally",
-}
 
 
 def attention_of(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> Iterator[Tensor]:
@@ -53,38 +43,6 @@ def among_patches(batches: Iterable[Tensor], encoder: Any) -> Iterator[Tensor]:
     """The same weights (b, l, h, n, n) without the class token, if there is one."""
     for weights in batches:
         yield weights if encoder.token is None else measures.among_patches(weights)
-
-
-def measure(model: nn.Module, packed: Packed, device: torch.device) -> dict:
-    """The content of reports/attention.json: measures of each layer and head, and their means.
-
-    Means over all queries of up to 128 test images. `self_weight` and `entropy` lie in [0, 1],
-    `distance` is in pixels of the LR input; `distance_uniform` is what attending to all tokens
-    equally would give.
-    """
-    encoder: Any = model.encoder
-    rows = spread(packed, MEASURED)
-    sums: dict[str, np.ndarray] = {}
-    for weights in among_patches(attention_of(model, packed, rows, device), encoder):
-        for name, values in {
-            "self_weight": measures.self_weight(weights),
-            "entropy": measures.entropy(weights),
-            "distance": measures.distance(weights, encoder.patch, encoder.grid),
-        }.items():
-            sums[name] = sums.get(name, 0) + values.double().mean(-1).sum(0).cpu().numpy()  # l h
-    means = {name: total / len(rows) for name, total in sums.items()}
-    depth, heads = means["entropy"].shape
-    layers = [
-        {"heads": [{name: round(float(means[name][layer, head]), 6) for name in means} for head in range(heads)]}
-        for layer in range(depth)
-    ]
-    return {
-        **{name: round(float(values.mean()), 6) for name, values in means.items()},
-        "distance_uniform": round(measures.uniform_distance(encoder.grid**2, encoder.patch, encoder.grid), 6),
-        "images": len(rows),
-        "protocol": [PROTOCOL],
-        "layers": layers,
-    }
 
 
 def maps(model: nn.Module, packed: Packed, device: torch.device) -> dict[str, np.ndarray]:

@@ -20,10 +20,10 @@ from vitpipe.metrics.regions import REGIONS
 from vitpipe.progress import progress
 
 MEASURED = 128  # test images in the measures
-COMPARED = 32  # of them in the diversities, which compare all pairs of heads
+COMPARED = 16  # of them in the diversities, which compare all pairs of heads
 CHOSEN_ON = 64  # validation images that choose the heads of each region
 MOVED = 64  # test images that the shift control moves
-SCORED = {"supersample": 32, "classify": 512}  # test images that zeroing a head is scored on
+SCORED = {"supersample": 16, "classify": 512}  # test images that zeroing a head is scored on
 
 PROTOCOL = {
     "average": f"mean over all queries of up to {MEASURED} test images at even distances, per layer and head; above "
@@ -97,8 +97,8 @@ def measure(
     test: Packed,
     settings: Settings,
     device: torch.device,
-) -> dict:
-    """The content of reports/attention.json; both models are left as they were.
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The content of reports/attention.json, and how far each head looks; both models are left as they were.
 
     Args:
         model: trained, of the task.
@@ -109,7 +109,8 @@ def measure(
         Numbers by the names of `PROTOCOL`, `IMPORTANCE` and `FOCUS`, which say what they are, rounded to six
         digits, never NaN: means over heads, or over layers for what only layers have; `untrained`, the same of the
         untrained model; `focus`, where images have landmarks, by region; images; protocol and layers, as lists,
-        which DVC leaves out of its tables. Heads of all layers have the same keys.
+        which DVC leaves out of its tables. Heads of all layers have the same keys. And what
+        `vitpipe.figures.distances` draws: trained and untrained (l, h), mean attention distance, and uniform.
 
     Raises:
         InputError: the model has no attention.
@@ -125,15 +126,18 @@ def measure(
         trained.heads |= {f"lift_{name}": own[..., REGIONS.index(name)] for name in focused}
         protocol = protocol | FOCUS | {"landmarks": LANDMARKS[shown.note]}
     encoder = encoder_of(model)
-    return {
+    uniform = rounded(measures.uniform_distance(encoder.grid**2, encoder.patch, encoder.grid))
+    content = {
         **plain,
-        "distance_uniform": rounded(measures.uniform_distance(encoder.grid**2, encoder.patch, encoder.grid)),
+        "distance_uniform": uniform,
         "untrained": beside,
         **({"focus": focused} if focused else {}),
         "images": len(rows),
         "protocol": [protocol],
         "layers": by_layer(trained),
     }
+    reach = {"trained": trained.heads["distance"], "untrained": fresh.heads["distance"], "uniform": np.array(uniform)}
+    return content, reach
 
 
 def look(model: nn.Module, task: str, test: Packed, rows: np.ndarray, device: torch.device) -> Seen:

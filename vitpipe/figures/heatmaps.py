@@ -7,6 +7,10 @@ import numpy as np
 
 from vitpipe.figures.attention import overview, queries, received
 from vitpipe.figures.class_attention import draw as draw_class_attention
+from vitpipe.figures.distances import draw as draw_distances
+from vitpipe.figures.faithfulness import draw as draw_faithfulness
+from vitpipe.figures.filters import draw as draw_filters
+from vitpipe.figures.methods import draw as draw_methods
 from vitpipe.figures.per_class import draw as draw_per_class
 from vitpipe.figures.pixels import draw as draw_pixels
 from vitpipe.figures.positions import draw as draw_positions
@@ -18,14 +22,18 @@ def draw(views: Mapping[str, Mapping[str, np.ndarray]], folder: Path) -> None:
     """Writes the figures as PNG files, with captions.json, into an empty folder.
 
     Args:
-        views: arrays by the name of the picture: maps, class_attention, per_class, positions, pixels.
+        views: arrays by the name of the picture, the names below; those of others are for the page.
     """
     draws = {
         "class_attention": draw_class_attention,
         "per_class": draw_per_class,
         "pixels": draw_pixels,
-        "positions": draw_positions,
         "maps": draw_maps,
+        "methods": draw_methods,
+        "faithfulness": draw_faithfulness,
+        "distances": draw_distances,
+        "filters": draw_filters,
+        "positions": draw_positions,
     }
     captions: dict[str, dict[str, str]] = {}
     for name, draw_view in draws.items():

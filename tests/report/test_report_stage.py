@@ -1,6 +1,7 @@
 """The stage as it is run: a page from a folder of reports, or one line that says what is missing."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 
 
 @pytest.fixture
-def workspace(tmp_path, monkeypatch, params) -> Path:
+def workspace(tmp_path, monkeypatch, params, explained) -> Path:
     """What the stages before leave behind, of a run on four images."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
@@ -30,6 +31,7 @@ def workspace(tmp_path, monkeypatch, params) -> Path:
     for name, content in files.items():
         (tmp_path / f"reports/{name}.json").write_text(json.dumps(content))
     (tmp_path / "reports/curve.csv").write_text("epoch,val_psnr\n1,29.5\n")
+    explained(tmp_path / "reports")
     (tmp_path / "data/packed").mkdir(parents=True)
     manifest = {part: {"images": count} for part, count in (("train", 2), ("val", 1), ("test", 1))}
     (tmp_path / "data/packed/manifest.json").write_text(json.dumps(manifest))
@@ -48,7 +50,7 @@ def test_page_is_written(workspace):
     assert '<b class="good">+2.25 dB</b>' in html
     assert "<dt>train</dt><dd>2</dd>" in html
     assert "<dt>patch</dt><dd>3</dd>" in html
-    assert html.count("data:image/png;base64,") == 2
+    assert len(re.findall(r'<img[^>]*src="data:image/webp;base64,', html)) == 2
     assert not list(Path("reports").glob("*.tmp"))
 
 
