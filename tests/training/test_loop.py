@@ -157,14 +157,15 @@ class Planned:
     build = staticmethod(supersample.build)
     loss = staticmethod(supersample.loss)
 
-    def __init__(self, scores):
-        self.scores = list(scores)
+    def __init__(self, scores, losses=(0.0,) * 6):
+        self.scores, self.losses = list(scores), list(losses)
         self.seen = []
 
     def validate(self, model, packed, compute, train):
         assert packed.folder.name == "val"
         self.seen.append(copy.deepcopy(model.state_dict()))
-        return {"val_loss": 0.0, "val_psnr": self.scores[len(self.seen) - 1]}
+        epoch = len(self.seen) - 1
+        return {"val_loss": self.losses[epoch], "val_psnr": self.scores[epoch]}
 
 
 def test_checkpoint_is_the_best_epoch_on_validation(trained, settings):
@@ -178,6 +179,12 @@ def test_checkpoint_is_the_best_epoch_on_validation(trained, settings):
     kept = model.state_dict()
     assert all(torch.equal(kept[name], task.seen[1][name]) for name in kept)
     assert not all(torch.equal(kept[name], task.seen[3][name]) for name in kept)
+
+
+def test_of_equal_scores_the_lower_loss_is_better(trained):
+    task = Planned([1, 5, 5, 5, 2], [0.1, 0.5, 0.2, 0.3, 0.0])
+    folder = trained("a", task, **{"train.epochs": 5, "train.patience": 3})
+    assert weights_facts(folder / "model.safetensors")["epoch"] == 3
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ class Training:
         self.batch = 0  # batches done in this epoch
         self.sums: dict[str, float] = {}
         self.curve: list[dict[str, Any]] = []
-        self.best: dict[str, Any] = {"epoch": 0, "score": -math.inf, "weights": {}}
+        self.best: dict[str, Any] = {"epoch": 0, "score": -math.inf, "loss": math.inf, "weights": {}}
         self.per_epoch = batches_per_epoch(train, settings.train.batch)
         self.steps = self.per_epoch * settings.train.epochs
 
@@ -123,7 +123,10 @@ class Training:
         self.batch += 1
 
     def finish_epoch(self) -> None:
-        """Validates the averaged weights, adds a row to the curve and keeps the best."""
+        """Validates the averaged weights, adds a row to the curve and keeps the best.
+
+        Of epochs with the same score, such as the accuracy on few images, the one with the lowest loss is better.
+        """
         row: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step}
         row["lr"] = learning_rate(self.step - 1, self.per_epoch, self.settings.train)
         row |= {f"train_{name}": total / self.per_epoch for name, total in self.sums.items()}
@@ -131,9 +134,10 @@ class Training:
         for name in ("val_loss", self.task.BEST):
             self.finite(name, row[name])
         self.curve.append(row)
-        if row[self.task.BEST] > self.best["score"]:
+        score, loss = row[self.task.BEST], row["val_loss"]
+        if (score, -loss) > (self.best["score"], -self.best["loss"]):
             weights = {name: tensor.clone() for name, tensor in self.averaged.state_dict().items()}
-            self.best = {"epoch": self.epoch + 1, "score": row[self.task.BEST], "weights": weights}
+            self.best = {"epoch": self.epoch + 1, "score": score, "loss": loss, "weights": weights}
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
 
     def finite(self, name: str, value: float) -> float:
