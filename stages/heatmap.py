@@ -27,10 +27,12 @@ def main(settings: Settings) -> None:
     untrained = job.build(settings, test.classes).to(device)
     model = job.build(settings, test.classes).to(device)
     load_weights(Path("models/model.safetensors"), model)
+    torch.manual_seed(settings.seed + 1)  # weights that training began with resemble those it ended with
+    other = job.build(settings, test.classes).to(device)
 
     views = explanations(settings.task.name).views(model, untrained, test, settings, device)
     attention, views["distances"] = measure(model, untrained, settings.task.name, val, test, settings, device)
-    trust, pictures = faithfulness.views(model, untrained, test, settings, device)
+    trust, pictures = faithfulness.views(model, other, test, settings, device)
     views |= pictures | {"explorer": explorer(model, test, settings, device)}
     write_json(reports / "attention.json", attention)
     write_json(reports / "faithfulness.json", trust)

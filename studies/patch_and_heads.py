@@ -28,7 +28,7 @@ FOLDER = Path("docs/study")
 AXES = {"model.patch": "3,6", "model.heads": "4,8,16,32", "seed": "0,1,2"}
 FOCUS = (
     *("layer", "head", "mass", "lift", "lift_low", "lift_high", "pointing", "content_lift", "content_lift_low"),
-    *("content_lift_high", "survives", "lift_untrained"),
+    *("content_lift_high", "survives", "lift_untrained", "content_lift_untrained"),
 )
 # of each column of the table: which file of the run, which key in it
 COLUMNS = {
@@ -45,7 +45,7 @@ COLUMNS = {
 }
 MEASURES = (
     *("gain", "diversity", "output_diversity", "entropy", "distance", "distance_ratio"),
-    *("eyes_lift", "eyes_content_lift", "background_lift", "background_content_lift"),
+    *("eyes_lift", "eyes_lift_untrained", "eyes_content_lift", "background_lift", "background_content_lift"),
 )
 
 
@@ -143,6 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     overrides = dict(given.overrides or [])
     try:
+        if len(values(overrides.get("model.patch", AXES["model.patch"]))) > 2:
+            raise InputError(
+                f"model.patch={overrides['model.patch']} names more than two sizes, which the figure compares"
+            )
         if given.command == "queue":
             queue(overrides)
         else:

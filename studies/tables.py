@@ -14,6 +14,7 @@ HEADINGS = {
     "distance": ("distance (px)", 2),
     "distance_ratio": ("distance / uniform", 3),
     "eyes_lift": ("eye lift", 2),
+    "eyes_lift_untrained": ("eye lift, untrained", 2),
     "eyes_content_lift": ("eye content lift", 2),
     "background_lift": ("background lift", 2),
     "background_content_lift": ("background content lift", 2),

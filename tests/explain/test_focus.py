@@ -10,7 +10,7 @@ from vitpipe.data.batches import Packed, unit
 from vitpipe.data.sources import LANDMARKS
 from vitpipe.errors import InputError
 from vitpipe.explain import focus
-from vitpipe.explain.capture import record_attention
+from vitpipe.explain.capture import record_attention, watch
 from vitpipe.explain.focus import (
     Faces,
     best_heads,
@@ -25,7 +25,6 @@ from vitpipe.explain.focus import (
     scores,
     shift_control,
     visible,
-    watch,
 )
 from vitpipe.metrics.attention import received
 from vitpipe.metrics.regions import regions
@@ -50,12 +49,13 @@ def test(packed) -> Packed:
     return Packed(packed / "test")
 
 
-def some_faces(count: int = 6) -> Faces:
+def some_faces(count: int = 8) -> Faces:
     images = np.random.default_rng(0).integers(0, 256, (count, 12, 12, 3), dtype=np.uint8)
     return Faces(np.arange(count), images, np.repeat(FACE[None], count, 0), 48, "annotated")
 
 
-def test_faces_are_the_images_with_landmarks(test):
+def test_faces_are_the_images_with_landmarks(test, monkeypatch):
+    monkeypatch.setattr(focus, "LEAST", 2)
     found = faces(test, np.array([2, 5, 9]))
     assert found.rows.tolist() == [0, 1, 2]
     assert (found.size, found.note) == (24, "annotated")
@@ -65,7 +65,8 @@ def test_faces_are_the_images_with_landmarks(test):
     assert found.landmarks[1, 4].tolist() == [row["rightmouth_x"], row["rightmouth_y"]]
 
 
-def test_images_without_landmarks_are_left_out(test):
+def test_images_without_landmarks_are_left_out(test, monkeypatch):
+    monkeypatch.setattr(focus, "LEAST", 2)
     samples = test.samples
     samples.iloc[3, samples.columns.get_loc("nose_x")] = np.nan
     samples.iloc[7, samples.columns.get_loc("landmarks")] = "mean"
@@ -88,13 +89,12 @@ def test_some_faces_keep_what_belongs_together(test):
     assert whole.some(99).rows.tolist() == whole.rows.tolist()
 
 
-def test_watching_is_recording_in_batches(model, test, monkeypatch):
+def test_watching_is_recording_in_batches(model, test):
     images = test.take("lr", np.arange(7))
     with torch.inference_mode(), record_attention(model) as record:
         model(unit(torch.from_numpy(images).permute(0, 3, 1, 2)))
-    monkeypatch.setattr(focus, "WEIGHTS_AT_ONCE", 3 * 2 * 2 * 16 * 16)
     model.train()
-    parts = list(watch(model, images, CPU))
+    parts = list(watch(model, images, CPU, 3 * 2 * 2 * 16 * 16))
     assert [len(part) for part in parts] == [3, 3, 1]
     torch.testing.assert_close(torch.cat(parts), record.weights)
     assert model.training
@@ -103,10 +103,10 @@ def test_watching_is_recording_in_batches(model, test, monkeypatch):
 
 def test_maps_sum_to_one_and_are_those_of_the_readout(model, settings, test):
     images = test.take("lr", np.arange(4))
-    weights = next(watch(model, images, CPU))
+    weights = next(watch(model, images, CPU, 2**20))
     torch.testing.assert_close(maps_of(model, images, CPU), received(weights) / 16)
     reader = classify.build(settings(**{"task.name": "classify"}), ("round", "square"))
-    row = next(watch(reader, images, CPU))[..., 0, 1:]
+    row = next(watch(reader, images, CPU, 2**20))[..., 0, 1:]
     torch.testing.assert_close(maps_of(reader, images, CPU), row / row.sum(-1, keepdim=True))
     assert head_maps(torch.eye(5).expand(1, 1, 1, 5, 5), token=False).sum() == 0
 
@@ -132,11 +132,13 @@ def test_best_head_of_each_region():
 
 
 def test_regions_that_hardly_any_image_shows_are_left_out():
-    seen = torch.ones(3, 4, 5)
-    seen[1:, 3] = 0  # one image shows background
-    assert visible(seen[:, :], torch.ones(2, 4, 5)) == ["eyes", "nose", "mouth"]
-    assert visible(torch.ones(2, 4, 5), seen) == ["eyes", "nose", "mouth"]
-    maps = torch.full((3, 1, 1, 5), 0.2)
+    seen = torch.ones(9, 4, 5)
+    seen[7:, 3] = 0  # seven images show background
+    assert visible(seen, torch.ones(8, 4, 5)) == ["eyes", "nose", "mouth"]
+    assert visible(torch.ones(8, 4, 5), seen) == ["eyes", "nose", "mouth"]
+    seen[7, 3] = 1
+    assert visible(torch.ones(8, 4, 5), seen)[-1] == "background"
+    maps = torch.full((9, 1, 1, 5), 0.2)
     assert np.isfinite(head_lifts(maps, seen)).all()  # of the image that shows it
 
 
@@ -208,5 +210,5 @@ def test_no_move_leaves_the_face_inside(model):
 
 
 def test_model_without_attention():
-    with pytest.raises(InputError, match=r"^Linear has no attention layers$"):
-        next(watch(torch.nn.Linear(2, 2), np.zeros((1, 12, 12, 3), np.uint8), CPU))
+    with pytest.raises(InputError, match=r"^Linear has no encoder, so no attention to look at$"):
+        next(watch(torch.nn.Linear(2, 2), np.zeros((1, 12, 12, 3), np.uint8), CPU, 2**20))

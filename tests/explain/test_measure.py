@@ -20,7 +20,8 @@ CPU = torch.device("cpu")
 HEADS = ["self_weight", "entropy", "distance", "importance"]
 LAYERS = ["diversity", "output_diversity", "outliers", "norm_ratio"]
 SCORES = ["layer", "head", "mass", "lift", "lift_low", "lift_high", "pointing", "survives", "lift_untrained"]
-CONTENT = ["content_lift", "content_lift_low", "content_lift_high"]
+SCORES += ["mass_untrained", "pointing_untrained"]
+CONTENT = ["content_lift", "content_lift_low", "content_lift_high", "content_lift_untrained"]
 FACE = {"lefteye": (10, 9), "righteye": (15, 9), "nose": (12.5, 12), "leftmouth": (11, 14), "rightmouth": (14, 14)}
 
 
@@ -122,7 +123,8 @@ def test_every_number_is_explained(classifiers, parts, settings):
         assert set(SCORES) <= set(numbers) <= {*SCORES, *CONTENT}
     names = set(found) | set(found["layers"][0]) | {"lift"} | set(found["focus"]["eyes"])
     told = {name.removesuffix("_low").removesuffix("_high") for name in names}
-    assert told - set(protocol) == {"images", "protocol", "layers", "layer", "head", "heads"}
+    beside = {"mass_untrained", "pointing_untrained", "content_lift_untrained"}  # told under lift_untrained
+    assert told - set(protocol) - beside == {"images", "protocol", "layers", "layer", "head", "heads"}
     assert protocol == PROTOCOL | IMPORTANCE["classify"] | FOCUS | {"landmarks": "annotated: those of each image"}
     assert set(found["untrained"]) == set(protocol) & set(found) - {"distance_uniform", "focus", "untrained"}
 
@@ -191,5 +193,5 @@ def test_same_numbers_again_and_the_model_as_it_was(models, parts, settings):
 
 
 def test_model_without_attention(parts, settings):
-    with pytest.raises(InputError, match=r"^Linear has no encoder, so no attention to measure$"):
+    with pytest.raises(InputError, match=r"^Linear has no encoder, so no attention to look at$"):
         report((torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)), parts, settings)

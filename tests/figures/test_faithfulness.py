@@ -45,10 +45,10 @@ def test_verdicts_follow_the_interval():
 
 def test_title_says_what_to_trust():
     arrays = made()
-    assert words(arrays)[0] == "Trust integrated gradients: better than every control in deletion and insertion"
+    assert words(arrays)[0] == "Trust integrated gradients: better than the best control in deletion and insertion"
     assert words(arrays)[-1] == "Better than a random order in both: integrated gradients."
     arrays["insertion_gain"] = arrays["insertion_gain"] - 1
-    assert words(arrays)[0] == "Trust with care what beats every control: integrated gradients in deletion"
+    assert words(arrays)[0] == "Trust with care what beats the best control: integrated gradients in deletion"
     arrays["deletion_gain"] = arrays["deletion_gain"] - 1
     assert words(arrays)[0] == "No map tells more than the order “centre first”"
     arrays["insertion_best"] = np.array("edge")

@@ -362,12 +362,12 @@ def test_no_focus_without_landmarks(reports):
         ({}, "looks at it and follows it when it moves"),
         ({"lift_low": 0.7, "lift_high": 0.9}, "looks away from it"),
         ({"lift_low": 0.9}, "not more than its share of the area"),
-        ({"survives": 0}, "looks at the place, does not follow the content"),
-        ({"lift_untrained": 1.95}, "follows the content, no more than untrained"),
+        ({"content_lift_low": 0.98}, "looks at the place, does not follow the content"),
+        ({"survives": 0}, "follows the content, no more than untrained"),
     ],
 )
 def test_focus_in_words(changes, words):
-    found = {"lift_low": 1.9, "lift_high": 2.1, "survives": 1, "lift_untrained": 1.2}
+    found = {"lift_low": 1.9, "lift_high": 2.1, "content_lift_low": 1.3, "survives": 1, "lift_untrained": 1.2}
     assert focus_verdict(found | changes) == words
 
 

@@ -1,11 +1,17 @@
-"""Looking at attention without changing what the model computes."""
+"""Looking at attention without changing what the model computes.
+
+Legend of the shapes: b or f images, l layers, h heads, t tokens (patches and, where there is one, the class token).
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vitpipe.data.batches import unit
 from vitpipe.errors import InputError
 from vitpipe.nn.attention import Attention
 
@@ -42,3 +48,40 @@ def record_attention(model: nn.Module) -> Iterator[Record]:
     finally:
         for layer in layers:
             layer.recorder = None
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """`model` in evaluation mode; afterwards each of its modules in the mode that it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def watch(model: nn.Module, images: np.ndarray, device: torch.device, budget: int) -> Iterator[Tensor]:
+    """Attention weights (b, l, h, t, t), float32, of images (f, s, s, 3) uint8 in order; the model keeps its mode.
+
+    Args:
+        budget: at most so many weights at a time, or those of one image.
+
+    Raises:
+        InputError: the model has no attention.
+    """
+    encoder = encoder_of(model)
+    tokens = encoder.grid**2 + (encoder.token is not None)
+    per_image = sum(layer.heads for layer in model.modules() if isinstance(layer, Attention)) * tokens**2
+    for part in torch.from_numpy(images).split(max(1, budget // max(1, per_image))):
+        with torch.inference_mode(), evaluating(model), record_attention(model) as record:
+            model(unit(part.to(device).permute(0, 3, 1, 2)))
+        yield record.weights
+
+
+def encoder_of(model: nn.Module) -> Any:
+    """The encoder; torch declares attributes of modules as tensors or modules. InputError where there is none."""
+    if not hasattr(model, "encoder"):
+        raise InputError(f"{type(model).__name__} has no encoder, so no attention to look at")
+    return model.encoder

@@ -4,16 +4,13 @@ Legend of the shapes: f or b images, l layers, h heads, n tokens (patches and, w
 as token 0), g side of the grid of patches, S side of the image in pixels.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitpipe.data.batches import unit
-from vitpipe.explain.capture import record_attention
-from vitpipe.explain.gradients import evaluating
+from vitpipe.explain.capture import encoder_of, evaluating, record_attention
 from vitpipe.explain.heatmaps import WEIGHTS_AT_ONCE
 from vitpipe.explain.rollout import rollout
 
@@ -68,7 +65,7 @@ def view(model: nn.Module, images: Tensor) -> dict[str, np.ndarray]:
         is attention that sees all tokens equally; rollout (f, g, g), that of all layers, times n too; what
         `six_steps` gives of the last layer (S = s); predicted (f,) class index int64 and probability (f,) of it.
     """
-    encoder: Any = model.encoder  # torch declares attributes of modules as tensors or modules
+    encoder = encoder_of(model)
     grid, token = images.shape[-1] // encoder.patch, encoder.token is not None
     tokens = grid**2 + token
     batch = max(1, WEIGHTS_AT_ONCE // (len(encoder.blocks) * encoder.blocks[0].attention.heads * tokens**2))

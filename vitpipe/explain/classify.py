@@ -13,6 +13,7 @@ from vitpipe.config import Settings
 from vitpipe.data.batches import Packed, spread, unit
 from vitpipe.errors import InputError
 from vitpipe.explain import class_token, gradients
+from vitpipe.explain.capture import encoder_of
 from vitpipe.explain.filters import filters
 from vitpipe.explain.heatmaps import attention_of, maps
 from vitpipe.explain.per_class import per_class
@@ -93,7 +94,7 @@ def attention_per_class(
     model: nn.Module, packed: Packed, settings: Settings, device: torch.device
 ) -> dict[str, np.ndarray]:
     """What `vitpipe.figures.per_class` draws; nothing where no class has two images to compare."""
-    encoder: Any = model.encoder
+    encoder = encoder_of(model)
     token, rows = encoder.token is not None, spread(packed, COMPARED)
     labels = packed.labels[rows]
     chosen = compared(settings.task.show, packed.classes, labels)

@@ -6,7 +6,6 @@ t points of a curve, j images with patches missing.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from vitpipe.data.batches import Packed, unit
 from vitpipe.explain import methods
-from vitpipe.explain.gradients import evaluating
+from vitpipe.explain.capture import encoder_of, evaluating
 from vitpipe.explain.heatmaps import query_points
 from vitpipe.explain.local_attribution import blurred
 from vitpipe.explain.methods import Maps
@@ -54,7 +53,7 @@ class Trial:
 def classifying(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> Trial:
     """The probability of the class that a `Classifier` predicts for the whole image."""
     images, grid = pixels(packed, rows, device), grid_of(model, packed)
-    labels = output(model, images).argmax(1)
+    labels = torch.cat([output(model, image[None]).argmax(1) for image in images])
     classes = np.array(packed.classes)
 
     def score(made: Tensor, of: Tensor) -> Tensor:
@@ -178,5 +177,5 @@ def pixels(packed: Packed, rows: np.ndarray, device: torch.device) -> Tensor:
 
 def grid_of(model: nn.Module, packed: Packed) -> int:
     """How many patches lie side by side; raises InputError where the input is smaller than one."""
-    encoder: Any = model.encoder
+    encoder = encoder_of(model)
     return methods.check_grid(packed.shards["lr"][0].shape[1], encoder.patch)

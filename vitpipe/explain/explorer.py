@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vitpipe.config import Settings
 from vitpipe.data.batches import Packed, spread, to_uint8, unit
-from vitpipe.explain.gradients import evaluating
+from vitpipe.explain.capture import encoder_of, evaluating
 from vitpipe.explain.heatmaps import attention_of
 from vitpipe.metrics.image_quality import image_quality
 from vitpipe.nn.supersampler import upsample
@@ -46,7 +46,7 @@ def explorer(model: nn.Module, packed: Packed, settings: Settings, device: torch
         actual and predicted (f,) by name and probabilities (f, k) float32.
     """
     rows = spread(packed, IMAGES)
-    encoder: Any = model.encoder  # torch declares attributes of modules as tensors or modules
+    encoder = encoder_of(model)
     with evaluating(model):
         chosen, codes = fitting(model, packed, rows, device)
         shown = predictions if settings.task.name == "classify" else pictures
@@ -75,9 +75,8 @@ def encode(weights: Tensor) -> Tensor:
     A larger weight never has a smaller code. Weights of LEAST (4.2e-6) or more keep a relative error of at most
     `ERROR` (2.5 %); below it the error is at most LEAST / 2, and what is less than LEAST / 2 becomes 0.
     """
-    exponent = weights.clamp_min(LEAST).double().log() / np.log(STEP)
-    codes = (exponent.round() + 255).clamp(1, 255)
-    return codes.masked_fill(weights < LEAST / 2, 0).to(torch.uint8)
+    codes = weights.clamp_min(LEAST).log_().div_(float(np.log(STEP))).round_().add_(255).clamp_(1, 255)  # in place
+    return codes.masked_fill_(weights < LEAST / 2, 0).to(torch.uint8)
 
 
 def fitting(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> tuple[np.ndarray, np.ndarray]:

@@ -58,7 +58,7 @@ def views(
 
     Args:
         model: a trained `Classifier` or `SuperSampler`; left as it was.
-        untrained: the same with the weights that training began with.
+        untrained: the same with other random weights than training began with, which those it ended with resemble.
 
     Returns:
         What `vitpipe.metrics.faithfulness.report` gives, with the numbers of images, for a super-sampler the mean

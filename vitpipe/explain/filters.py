@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitpipe.explain.gradients import evaluating
+from vitpipe.explain.capture import encoder_of, evaluating
 from vitpipe.nn.patches import patchify
 
 COMPONENTS = 28  # as many as Dosovitskiy et al. show
@@ -35,7 +35,7 @@ def filters(model: nn.Module, untrained: nn.Module) -> dict[str, np.ndarray]:
         parts, explained = principal(embedding_filters(one))
         arrays[name] = parts.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().numpy()
         arrays[f"{name}_explained"] = explained.cpu().numpy()
-    encoder: Any = model.encoder  # torch declares attributes of modules as tensors or modules
+    encoder = encoder_of(model)
     return arrays | {"patch": np.array(encoder.patch), "reach": np.array(reach(model))}
 
 
@@ -47,7 +47,7 @@ def embedding_filters(model: nn.Module) -> Tensor:
     pixels reach r further than the patch, and the filters are those of the linear part around mid-grey, for a
     token that lies at least r pixels inside of the image's border.
     """
-    encoder: Any = model.encoder
+    encoder = encoder_of(model)
     stem: Any = model.stem
     patch, margin = encoder.patch, reach(model)
     first = next((layer for layer in stem.modules() if isinstance(layer, nn.Conv2d)), None)

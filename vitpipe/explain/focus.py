@@ -4,26 +4,22 @@ Legend of the shapes: f faces, l layers, h heads, r regions, n tokens, s side of
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitpipe.data.batches import Packed, unit
-from vitpipe.explain.capture import record_attention
+from vitpipe.data.batches import Packed
+from vitpipe.explain.capture import encoder_of, watch
 from vitpipe.explain.class_token import query_row
-from vitpipe.explain.gradients import evaluating
-from vitpipe.explain.importance import of_type
 from vitpipe.metrics.attention import received
 from vitpipe.metrics.regions import POINTS, REGIONS, lift, mass, pointing, regions
-from vitpipe.nn.attention import Attention
 
 LANDMARKS = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")  # columns of a part's samples
-LEAST = 2  # faces that an interval needs
+LEAST = 8  # faces that an interval needs: of fewer, bootstrap intervals are too narrow
 RESAMPLES = 2000
 CONTENT_CAP = 100.0  # JSON knows no infinity
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
@@ -61,7 +57,7 @@ class Faces:
 def faces(packed: Packed, rows: np.ndarray) -> Faces | None:
     """Those of the images in `rows` that have landmarks to make regions of.
 
-    None where fewer than two have. Eyes and mouth in a line, as in a profile, make no regions.
+    None where fewer than `LEAST` have. Eyes and mouth in a line, as in a profile, make no regions.
     """
     samples = packed.samples.iloc[rows]
     if not set(LANDMARKS) <= set(samples):
@@ -76,23 +72,6 @@ def faces(packed: Packed, rows: np.ndarray) -> Faces | None:
     return Faces(there, packed.take("lr", rows[there]), landmarks[there], size, note)
 
 
-def watch(model: nn.Module, images: np.ndarray, device: torch.device) -> Iterator[Tensor]:
-    """Attention weights (b, l, h, t, t) of images (f, s, s, 3) uint8 in order, a few at a time.
-
-    t is n patches and, where there is one, the class token before them. The model keeps its mode.
-
-    Raises:
-        InputError: the model has no attention.
-    """
-    layers: list[Any] = of_type(model, Attention)
-    encoder: Any = model.encoder
-    per_image = len(layers) * layers[0].heads * (encoder.grid**2 + (encoder.token is not None)) ** 2
-    for part in torch.from_numpy(images).split(max(1, WEIGHTS_AT_ONCE // per_image)):
-        with torch.inference_mode(), evaluating(model), record_attention(model) as record:
-            model(unit(part.to(device).permute(0, 3, 1, 2)))
-        yield record.weights
-
-
 def head_maps(weights: Tensor, token: bool) -> Tensor:
     """Where each head looks, (b, l, h, n), each map summing to one (or zero, where a head sees only itself).
 
@@ -105,8 +84,10 @@ def head_maps(weights: Tensor, token: bool) -> Tensor:
 
 def maps_of(model: nn.Module, images: np.ndarray, device: torch.device) -> Tensor:
     """`head_maps` of all images, (f, l, h, n) on the CPU."""
-    encoder: Any = model.encoder
-    parts = [head_maps(weights, encoder.token is not None).cpu() for weights in watch(model, images, device)]
+    encoder = encoder_of(model)
+    parts = [
+        head_maps(weights, encoder.token is not None).cpu() for weights in watch(model, images, device, WEIGHTS_AT_ONCE)
+    ]
     return torch.cat(parts)
 
 
@@ -116,7 +97,7 @@ def head_lifts(maps: Tensor, shares: Tensor) -> np.ndarray:
 
 
 def visible(*parts: Tensor) -> list[str]:
-    """The regions that lie in at least two images of each part, given its shares (f, r, n)."""
+    """The regions that lie in at least `LEAST` images of each part, given its shares (f, r, n)."""
     enough = torch.stack([((shares.sum(-1) > 0).sum(0) >= LEAST) for shares in parts]).all(0)
     return [name for name, there in zip(REGIONS, enough.tolist(), strict=True) if there]
 
@@ -167,9 +148,9 @@ def shift_control(
 
     Returns:
         For each region content_lift, content_lift_low and content_lift_high, the ends of `interval`; nothing for a
-        region that fewer than two faces keep.
+        region that fewer than `LEAST` faces keep.
     """
-    encoder: Any = model.encoder
+    encoder = encoder_of(model)
     grid, input_size = encoder.grid, found.images.shape[1]
     shares, still = found.shares(grid), maps_of(model, found.images, device)
     patches = move_length(found.landmarks, found.size / grid)

@@ -3,12 +3,13 @@
 Legend of the shapes: b images, s side of an image in pixels.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from vitpipe.explain.capture import evaluating
 
 RANGE = 2.0  # of pixel values on [-1, 1]
 Score = Callable[[Tensor], Tensor]
@@ -65,15 +66,3 @@ def input_gradient(model: nn.Module, images: Tensor, target: Tensor | Score) -> 
 def loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Summed cross-entropy: a mean would shrink maps with the batch."""
     return F.cross_entropy(logits, labels, reduction="sum")
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """`model` in evaluation mode; afterwards each of its modules in the mode that it had."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

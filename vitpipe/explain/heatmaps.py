@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitpipe.data.batches import Batch, Packed, spread, unit
-from vitpipe.explain.capture import record_attention
+from vitpipe.data.batches import Packed, spread
+from vitpipe.explain.capture import encoder_of, watch
 from vitpipe.metrics import attention as measures
 from vitpipe.metrics.grid import token_at, token_box
 from vitpipe.progress import progress
@@ -25,18 +25,10 @@ def attention_of(model: nn.Module, packed: Packed, rows: np.ndarray, device: tor
 
     t is n patches and, where there is one, the class token before them.
     """
-    encoder: Any = model.encoder  # torch declares attributes of modules as tensors or modules
-    tokens = encoder.grid**2 + (encoder.token is not None)
-    per_image = len(encoder.blocks) * encoder.blocks[0].attention.heads * tokens**2
-    batch = max(1, WEIGHTS_AT_ONCE // per_image)
-    model.eval()
     with progress(len(rows), "attention", "image") as bar:
-        for start in range(0, len(rows), batch):
-            chosen = rows[start : start + batch]
-            with torch.inference_mode(), record_attention(model) as record:
-                model(unit(Batch(packed, chosen, device).lr))
-            yield record.weights
-            bar.update(len(chosen))
+        for weights in watch(model, packed.take("lr", rows), device, WEIGHTS_AT_ONCE):
+            yield weights
+            bar.update(len(weights))
 
 
 def among_patches(batches: Iterable[Tensor], encoder: Any) -> Iterator[Tensor]:
@@ -55,7 +47,7 @@ def maps(model: nn.Module, packed: Packed, device: torch.device) -> dict[str, np
         `looks` (k, l, h, g, g), the non-self attention of those tokens as ratio to uniform (0 at
         the token itself).
     """
-    encoder: Any = model.encoder
+    encoder = encoder_of(model)
     grid, rows = encoder.grid, spread(packed, FACES)
     images = packed.take("hr", rows)
     side = images.shape[1] // grid  # of a patch, in HR pixels

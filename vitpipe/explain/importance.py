@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vitpipe.data.batches import Batch, Packed, to_uint8, unit
 from vitpipe.errors import InputError
-from vitpipe.explain.gradients import evaluating
+from vitpipe.explain.capture import evaluating
 from vitpipe.metrics.image_quality import mse, psnr
 from vitpipe.nn.attention import Attention
 from vitpipe.nn.encoder import Block

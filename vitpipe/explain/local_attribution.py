@@ -9,7 +9,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vitpipe.explain.gradients import Score, evaluating
+from vitpipe.explain.capture import evaluating
+from vitpipe.explain.gradients import Score
 
 SIGMA = 1.2  # of the blur that local attribution begins with, in LR pixels, as in its authors' published code
 SMOOTHED = 1e-6  # under the root of `edges`, on [-1, 1]: where nothing changes its slope is 0, not infinite

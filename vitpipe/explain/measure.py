@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from vitpipe.config import Settings
 from vitpipe.data.batches import Packed, spread
-from vitpipe.errors import InputError
 from vitpipe.explain import focus
+from vitpipe.explain.capture import encoder_of, watch
 from vitpipe.explain.importance import head_importance, record_norms, record_outputs
 from vitpipe.metrics import attention as measures
 from vitpipe.metrics.regions import REGIONS
@@ -22,7 +22,7 @@ from vitpipe.progress import progress
 MEASURED = 128  # test images in the measures
 COMPARED = 16  # of them in the diversities, which compare all pairs of heads
 CHOSEN_ON = 64  # validation images that choose the heads of each region
-MOVED = 64  # test images that the shift control moves
+MOVED = 32  # test images that the shift control moves
 SCORED = {"supersample": 16, "classify": 512}  # test images that zeroing a head is scored on
 
 PROTOCOL = {
@@ -65,15 +65,17 @@ FOCUS = {
     "mass": "share of the map in the region",
     "lift": "mass over the region's share of the image's area, mean over images; 1 is what uniform attention has",
     "pointing": "covered share of the patch with the map's maximum (pointing game, Zhang et al. 2016); chance is "
-    "mass over lift",
+    "about mass over lift",
     "content_lift": f"shift control: up to {MOVED} images are moved left, right, up and down by whole patches (half "
     "the inter-eye distance or a little more), edges replicated; lift of the moved image's map on the moved region "
     "over that of the unmoved image's map there: 1 for a head that looks at places, above 1 if it follows the "
     f"content; at most {focus.CONTENT_CAP:g}",
-    "survives": "1 if the lower ends of lift and content_lift are both above 1, else 0",
-    "lift_untrained": "lift of the untrained model's head, chosen and scored the same way",
+    "lift_untrained": "lift (and under such names mass, pointing and content_lift) of the untrained model's head, "
+    "chosen and scored the same way",
+    "survives": "1 if the lower ends of lift and content_lift are both above 1 and above the untrained model's, else 0",
 }
 
+BESIDE = ("mass", "lift", "pointing", "content_lift")  # of a region, told of the untrained model too
 LANDMARKS = {
     "annotated": "annotated: those of each image",
     "mean": "mean: for some images or all, the mean ones of aligned faces",
@@ -147,7 +149,7 @@ def look(model: nn.Module, task: str, test: Packed, rows: np.ndarray, device: to
     sums: dict[str, np.ndarray] = {}
     maps: list[Tensor] = []
     with record_norms(model) as norms, progress(len(rows), "attention", "image") as bar:
-        for weights in focus.watch(model, test.take("lr", rows), device):
+        for weights in watch(model, test.take("lr", rows), device, focus.WEIGHTS_AT_ONCE):
             maps.append(focus.head_maps(weights, token).cpu())
             among = measures.among_patches(weights) if token else weights
             for name, values in {
@@ -177,7 +179,7 @@ def diversities(model: nn.Module, test: Packed, device: torch.device) -> dict[st
     with record_outputs(model) as outputs:
         parts = [
             measures.diversity(measures.among_patches(weights) if token else weights)
-            for weights in focus.watch(model, images, device)
+            for weights in watch(model, images, device, focus.WEIGHTS_AT_ONCE)
         ]
     patches = outputs.values[..., int(token) :, :]  # f l h n e
     together = patches.permute(1, 2, 0, 3, 4).flatten(2, 3)[None].float()  # 1 l h f*n e
@@ -203,16 +205,20 @@ def regional(
         focus.best_heads(focus.head_lifts(focus.maps_of(net, chosen_on.images, device), before), names)
         for net in (model, fresh[0])
     )
-    control = focus.shift_control(model, shown.some(MOVED), heads, device, seed)
+    moved = shown.some(MOVED)
+    control = focus.shift_control(model, moved, heads, device, seed)
+    rival_control = focus.shift_control(fresh[0], moved, others, device, seed)
     found: dict[str, dict[str, float]] = {}
     for name, (layer, head) in heads.items():
-        own = focus.scores(trained[1].maps[shown.rows], after, name, (layer, head), seed)
-        rival = focus.scores(fresh[1].maps[shown.rows], after, name, others[name], seed)
-        follows = control.get(name, {})
-        numbers = {key: rounded(value) for key, value in (own | follows).items()}
-        survives = numbers["lift_low"] > 1 and numbers.get("content_lift_low", 0) > 1
+        own = focus.scores(trained[1].maps[shown.rows], after, name, (layer, head), seed) | control.get(name, {})
+        rival = focus.scores(fresh[1].maps[shown.rows], after, name, others[name], seed) | rival_control.get(name, {})
+        beside = {f"{key}_untrained": rounded(rival[key]) for key in BESIDE if key in rival}
+        numbers = {key: rounded(value) for key, value in own.items()} | beside
+        survives = all(
+            numbers.get(f"{key}_low", 0) > max(1, numbers.get(f"{key}_untrained", 1))
+            for key in ("lift", "content_lift")
+        )
         found[name] = {"layer": layer + 1, "head": head + 1, **numbers, "survives": int(survives)}
-        found[name]["lift_untrained"] = rounded(rival["lift"])
     return found
 
 
@@ -232,13 +238,6 @@ def by_layer(seen: Seen) -> list[dict]:
         {**at(seen.layers, layer), "heads": [at(seen.heads, layer, head) for head in range(heads)]}
         for layer in range(depth)
     ]
-
-
-def encoder_of(model: nn.Module) -> Any:
-    """The encoder; torch declares attributes of modules as tensors or modules. InputError where there is none."""
-    if not hasattr(model, "encoder"):
-        raise InputError(f"{type(model).__name__} has no encoder, so no attention to measure")
-    return model.encoder
 
 
 def rounded(value: float) -> float:

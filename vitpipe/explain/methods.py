@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vitpipe.errors import InputError
 from vitpipe.explain import gradients
+from vitpipe.explain.capture import encoder_of
 from vitpipe.explain.class_token import query_row
 from vitpipe.explain.gradients import Score
 from vitpipe.explain.local_attribution import edges, integrated_gradients, local_attribution
@@ -63,7 +64,7 @@ def classifier(model: nn.Module, images: Tensor, labels: Tensor) -> Maps:
     Raises:
         InputError: the model has no attention, or the image is smaller than a patch.
     """
-    encoder: Any = model.encoder  # torch declares attributes of modules as tensors or modules
+    encoder = encoder_of(model)
     token = encoder.token is not None
 
     def explain(chosen: Tensor, rows: Tensor) -> Maps:
@@ -99,7 +100,7 @@ def supersampler(model: nn.Module, images: Tensor, tokens: Tensor) -> Maps:
     Raises:
         InputError: the model has no attention, the image is smaller than a patch, or a window is not within it.
     """
-    encoder: Any = model.encoder
+    encoder = encoder_of(model)
 
     def explain(chosen: Tensor, rows: Tensor) -> Maps:
         window = window_of(model, tokens[rows])
@@ -182,7 +183,7 @@ def in_parts(model: nn.Module, images: Tensor, explain: Callable[[Tensor, Tensor
 
 def passes(model: nn.Module, size: int) -> int:
     """How many images of `size` pixels go through the model at a time, with all that gradients need kept."""
-    encoder: Any = model.encoder
+    encoder = encoder_of(model)
     columns = check_grid(size, encoder.patch)
     attention = encoder.blocks[0].attention.heads * len(encoder.blocks) if len(encoder.blocks) else 1
     return max(1, min(PIXELS_AT_ONCE // size**2, WEIGHTS_AT_ONCE // (attention * columns**4)))

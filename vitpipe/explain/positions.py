@@ -9,6 +9,8 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitpipe.explain.capture import encoder_of
+
 
 def positions(model: nn.Module, untrained: nn.Module) -> dict[str, np.ndarray]:
     """Similarities of a model's position embeddings: what `vitpipe.figures.positions` draws.
@@ -22,7 +24,7 @@ def positions(model: nn.Module, untrained: nn.Module) -> dict[str, np.ndarray]:
         token_untrained (g, g), as `similarity` gives them. Of sine and cosine: fixed (n, n) alone, since nothing
         of them is learned, nor have they a value for the class token. Without embeddings: nothing.
     """
-    encoder: Any = model.encoder  # torch declares attributes of modules as tensors or modules
+    encoder = encoder_of(model)
     token, side = encoder.token is not None, encoder.grid
     if encoder.position is None:
         return {}

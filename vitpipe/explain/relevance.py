@@ -6,8 +6,8 @@ Legend of the shapes: b images, l layers, h heads, n tokens; weights are (b, l, 
 import torch
 from torch import Tensor, nn
 
-from vitpipe.explain.capture import record_attention
-from vitpipe.explain.gradients import Score, evaluating
+from vitpipe.explain.capture import evaluating, record_attention
+from vitpipe.explain.gradients import Score
 from vitpipe.nn.attention import Attention
 
 

@@ -173,10 +173,10 @@ def words(arrays: Mapping[str, np.ndarray]) -> list[str]:
     stuck = [name for name, ends in zip(names, arrays["correlations"][:, -1, 0], strict=True) if ends > KEPT]
     trusted = [name for name in wins["deletion"] if name in wins["insertion"] and name not in stuck]
     if trusted:
-        title = f"Trust {listed(trusted)}: better than every control in deletion and insertion"
+        title = f"Trust {listed(trusted)}: better than the best control in deletion and insertion"
     elif any(wins.values()):
         parts = [f"{listed(found)} in {curve}" for curve, found in wins.items() if found]
-        title = f"Trust with care what beats every control: {', '.join(parts)}"
+        title = f"Trust with care what beats the best control: {', '.join(parts)}"
     else:
         rivals = list(dict.fromkeys(CONTROLS[str(arrays[f"{curve}_best"])] for curve in wins))
         title = f"No map tells more than the order “{'” or “'.join(rivals)}”"
@@ -190,7 +190,9 @@ def words(arrays: Mapping[str, np.ndarray]) -> list[str]:
     ]
     chance = [name for i, name in enumerate(names) if all(arrays[f"{c}_over_random"][i, 1] > 0 for c in wins)]
     found = (
-        f"Better than a random order in both: {listed(chance)}." if chance else "None is better than a random order."
+        f"Better than a random order in both: {listed(chance)}."
+        if chance
+        else "None is better than a random order in both."
     )
     notes.append(found)
     if stuck:

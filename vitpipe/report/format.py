@@ -138,9 +138,9 @@ def focus_verdict(found: Mapping[str, Any]) -> str:
         return "looks away from it"
     if found["lift_low"] <= 1:
         return "not more than its share of the area"
-    if not found["survives"]:
+    if found.get("content_lift_low", 0) <= 1:
         return "looks at the place, does not follow the content"
-    if found["lift_untrained"] >= found["lift_low"]:
+    if not found["survives"]:
         return "follows the content, no more than untrained"
     return "looks at it and follows it when it moves"
 
