@@ -112,12 +112,19 @@ def experiments(revision: str) -> list[Experiment]:
 
 
 def parsed(shown: list[dict[str, Any]]) -> list[Experiment]:
-    """The finished runs in what `dvc exp show --json` printed; those that failed or wait have no scores."""
+    """The finished runs in what `dvc exp show --json` printed.
+
+    Runs that wait, run or failed are left out: DVC shows with them the scores of the commit they start from.
+    """
     rows = []
     for commit in shown:
         if commit["rev"] != "workspace":
             rows.append((commit, True))
-            rows += [(one["revs"][0] | {"name": one["name"]}, False) for one in commit["experiments"] or []]
+            rows += [
+                (one["revs"][0] | {"name": one["name"]}, False)
+                for one in commit["experiments"] or []
+                if (one.get("executor") or {"state": "success"})["state"] == "success"
+            ]
     found = []
     for row, committed in rows:
         data = row.get("data") or {}

@@ -47,10 +47,15 @@ def listed(name: str, patch: int, heads: int, seed: int, finished: str = "2026-0
 
 
 def shown(*runs: dict) -> list[dict]:
-    waiting = {"name": "later", "revs": [{"rev": "1", "data": {"params": {}, "metrics": {}}}], "executor": {}}
-    failed = {"name": "bad", "revs": [{"rev": "2", "data": None, "error": {"msg": "no"}}], "executor": {}}
+    waiting = {
+        "name": "later", "revs": [{"rev": "1", "data": {"params": {}, "metrics": {}}}], "executor": {"state": "queued"}
+    }  # fmt: skip
+    others = [  # with the scores of the commit they start from, as DVC shows them
+        listed(f"{state} one", 3, 4, 0, "2028-01-01T00:00:00") | {"executor": {"state": state}}
+        for state in ("running", "failed")
+    ]
     workspace = listed("workspace", 3, 4, 0)["revs"][0] | {"rev": "workspace", "experiments": None}
-    commit = {"rev": "a" * 40, "name": "main", "data": None, "experiments": [*runs, waiting, failed]}
+    commit = {"rev": "a" * 40, "name": "main", "data": None, "experiments": [*runs, waiting, *others]}
     return [workspace, commit]
 
 
