@@ -114,7 +114,8 @@ def test_a_planted_label_is_learned_and_beats_the_majority(settings, parts, riva
     assert {"train_loss", "train_accuracy", "val_loss", "val_accuracy"} <= set(curve)
     facts = weights_facts(tmp_path / "models" / "model.safetensors")
     assert facts["classes"] == ["left", "right"]
-    assert facts["epoch"] == curve.loc[curve["val_accuracy"].idxmax(), "epoch"]
+    best = curve[curve["val_accuracy"] == curve["val_accuracy"].max()]
+    assert facts["epoch"] == best.loc[best["val_loss"].idxmin(), "epoch"]
 
 
 def test_metrics_have_the_keys_that_scripts_rely_on(model, test, rivals, settings):

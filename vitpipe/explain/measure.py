@@ -127,6 +127,8 @@ def measure(
         focused = regional((model, trained), (untrained, fresh), chosen_on, shown, settings.seed, device)
         trained.heads |= {f"lift_{name}": own[..., REGIONS.index(name)] for name in focused}
         protocol = protocol | FOCUS | {"landmarks": LANDMARKS[shown.note]}
+    else:
+        protocol = protocol | {"focus": f"not measured: fewer than {focus.LEAST} images have landmarks"}
     encoder = encoder_of(model)
     uniform = rounded(measures.uniform_distance(encoder.grid**2, encoder.patch, encoder.grid))
     content = {
