@@ -275,7 +275,8 @@ def test_classification_goes_through_the_same_stages(repository: Path, classifie
         captions = json.loads((folder / "captions.json").read_text())
         assert set(captions) == {path.name for path in folder.glob("*.png")}
     heatmaps = {path.stem for path in (reports / "heatmaps").glob("*.npz")}
-    assert heatmaps == {"maps", "class_attention", "pixels", "per_class", "positions"}
+    of_the_task = {"maps", "class_attention", "pixels", "per_class", "filters", "positions"}
+    assert heatmaps == of_the_task | {"distances", "methods", "faithfulness", "explorer"}
     assert {path.stem for path in (reports / "figures").glob("*.npz")} == {"confusion", "patches", "ranking"}
 
 
