@@ -16,6 +16,7 @@ import yaml
 
 from vitpipe.errors import InputError
 from vitpipe.progress import progress
+from vitpipe.report.page import flat
 
 SECONDS = 20  # between looks at the queue: each costs about a second of a processor
 PATIENCE = 6  # looks without a worker before the queue counts as stopped
@@ -138,14 +139,6 @@ def parsed(shown: list[dict[str, Any]]) -> list[Experiment]:
             own = {key: value for key, value in params.items() if not key.startswith("plots.")}
             name = row.get("name") or row["rev"][:7]
             found.append(Experiment(name, committed, data.get("timestamp") or "", own, metrics))
-    return found
-
-
-def flat(content: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Nested mappings as one, by dotted key."""
-    found: dict[str, Any] = {}
-    for key, value in content.items():
-        found |= flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
     return found
 
 

@@ -270,3 +270,6 @@ def test_stage_keeps_the_arrays_beside_the_pictures(packed, stage, test, setting
                     np.testing.assert_array_equal(saved[key], values, err_msg=f"{name}, {key}")
     with np.load(folder / "positions.npz") as saved:
         np.testing.assert_array_equal(saved["trained"], saved["untrained"])
+    trials = json.loads((tmp_path / "reports" / "faithfulness.json").read_text())["methods"]
+    last = {trial["method"]: trial["randomised"][-1]["correlation"] for trial in trials}
+    assert max(last.values()) < 0.9, last  # the weights that are put in are others than those training begins with

@@ -11,7 +11,7 @@ from vitpipe.data.batches import Packed, unit
 from vitpipe.errors import InputError
 from vitpipe.explain.capture import record_attention
 from vitpipe.explain.importance import head_importance, record_norms, record_outputs
-from vitpipe.explain.measure import FOCUS, IMPORTANCE, PROTOCOL, measure
+from vitpipe.explain.measure import FOCUS, IMPORTANCE, PROTOCOL, measure, survives
 from vitpipe.metrics import attention as measures
 from vitpipe.nn.attention import Attention
 from vitpipe.tasks import classify, supersample
@@ -146,7 +146,26 @@ def test_untrained_stands_beside(models, parts, settings):
     same = report((models[0], models[0]), parts, settings)
     for numbers in same["focus"].values():
         assert numbers["lift_untrained"] == numbers["lift"]
+        assert numbers.get("content_lift_untrained") == numbers.get("content_lift")
+        assert not numbers["survives"]
     assert same["untrained"] == {name: same[name] for name in same["untrained"]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, True),
+        ({"lift_low": 0.9}, False),
+        ({"content_lift_low": 1.0}, False),
+        ({"lift_untrained": 1.6}, False),
+        ({"content_lift_untrained": 1.3}, False),
+        ({"content_lift_untrained": 0.4}, True),
+        ({"content_lift_low": None}, False),
+    ],
+)
+def test_a_focus_survives_above_one_and_above_the_untrained_model(changed, expected):
+    numbers = {"lift_low": 1.5, "lift_untrained": 1.1, "content_lift_low": 1.2, "content_lift_untrained": 1.0} | changed
+    assert survives({name: value for name, value in numbers.items() if value is not None}) is expected
 
 
 def test_reach_is_the_distance_of_each_head(models, parts, settings):

@@ -289,6 +289,13 @@ def test_an_override_must_be_a_pair(text, capsys):
     assert "must be key=value" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["queue"], ["gather", "faces"]])
+def test_more_than_two_patches_are_refused(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "-S", "model.patch=2,3,6"])
+    assert str(ended.value.code).startswith("patch_and_heads: model.patch=2,3,6 names more than two sizes")
+
+
 def test_markdown_says_minus_and_dash():
     runs = planted().assign(parameters=1234567, distance_uniform=25.0, eyes_survives=np.nan, background_survives=np.nan)
     runs["diversity"] = np.where(runs.heads == 4, np.nan, -0.0)

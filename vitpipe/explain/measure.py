@@ -3,6 +3,7 @@
 Legend of the shapes: f images, l layers, h heads, n tokens.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -216,12 +217,14 @@ def regional(
         rival = focus.scores(fresh[1].maps[shown.rows], after, name, others[name], seed) | rival_control.get(name, {})
         beside = {f"{key}_untrained": rounded(rival[key]) for key in BESIDE if key in rival}
         numbers = {key: rounded(value) for key, value in own.items()} | beside
-        survives = all(
-            numbers.get(f"{key}_low", 0) > max(1, numbers.get(f"{key}_untrained", 1))
-            for key in ("lift", "content_lift")
-        )
-        found[name] = {"layer": layer + 1, "head": head + 1, **numbers, "survives": int(survives)}
+        found[name] = {"layer": layer + 1, "head": head + 1, **numbers, "survives": int(survives(numbers))}
     return found
+
+
+def survives(numbers: Mapping[str, float]) -> bool:
+    """Whether a focus is one on content: both lifts' intervals lie above 1 and above the untrained model's lifts."""
+    keys = ("lift", "content_lift")
+    return all(numbers.get(f"{key}_low", 0) > max(1, numbers.get(f"{key}_untrained", 1)) for key in keys)
 
 
 def means(seen: Seen) -> dict[str, float]:
