@@ -36,9 +36,8 @@ def study(runs: pd.DataFrame, cells: pd.DataFrame, note: str) -> Figure:
         note: what was trained on what.
     """
     sheet = Sheet(2 * ACROSS + 20, 2 * (HEIGHT + 110) + 62)
-    sheet.title(
-        12, 10, TITLE, f"{note}.\nDots: single runs. Lines: means over the seeds. Bars: 95 % intervals of the means."
-    )
+    legend = "Dots: single runs. Lines: means over the seeds. Bars: 95 % intervals of the means."
+    sheet.title(12, 10, TITLE, f"{note}.\n{legend} Dashed: attention that is everywhere alike.")
     for i, (measure, (title, label)) in enumerate(PANELS.items()):
         x, y = 84 + i % 2 * ACROSS, 118 + i // 2 * (HEIGHT + 100)
         sheet.text(x, y - 8, title, size=12.5, weight="bold", va="bottom")
@@ -89,34 +88,13 @@ def curves(axes: Axes, runs: pd.DataFrame, cells: pd.DataFrame, measure: str) ->
 
 
 def references(axes: Axes, runs: pd.DataFrame, measure: str) -> None:
-    """The value of attention that looks everywhere alike: a lift of 1, and the distance of each patch size."""
+    """Dashed, the value of attention that looks everywhere alike: a lift of 1, the distance of each patch size."""
     if measure == "eyes_lift":
-        levels = {"looks everywhere alike": (1.0, MUTED)}
+        axes.axhline(1.0, color=MUTED, linestyle="--", linewidth=1.1, zorder=1)
     elif measure == "distance":
         uniform = runs.groupby("patch").distance_uniform.first().dropna()
-        levels = {
-            f"all alike, patch {patch}: {value:.2f}": (value, colour)
-            for (patch, value), colour in zip(uniform.items(), COLOURS, strict=False)
-        }
-    else:
-        return
-    between = float(np.mean(np.log2(sorted(runs.heads.unique())[:2])))  # where no bar is
-    ordered = sorted(levels.items(), key=lambda item: item[1][0])
-    for i, (name, (level, colour)) in enumerate(ordered):
-        axes.axhline(level, color=colour, linestyle="--", linewidth=1.1, zorder=1)
-        above = i == len(ordered) - 1  # the highest has its name above it, others below
-        axes.annotate(
-            name,
-            (between, level),
-            (0, 3 if above else -3),
-            textcoords="offset points",
-            color=colour,
-            size=9.5,
-            ha="center",
-            va="bottom" if above else "top",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-            zorder=1.5,
-        )
+        for value, colour in zip(uniform, COLOURS, strict=False):
+            axes.axhline(value, color=colour, linestyle="--", linewidth=1.1, zorder=1)
 
 
 def limits(runs: pd.DataFrame, cells: pd.DataFrame, measure: str) -> tuple[float, float]:
