@@ -45,6 +45,7 @@ PARAMS: dict[str, Any] = {
         "epochs": 2,
         "patience": None,
         "batch": 8,
+        "processes": 1,
         "optimizer": "adamw",
         "lr": 0.003,
         "momentum": 0.9,

@@ -92,6 +92,7 @@ class Train(Section):
     epochs: Annotated[Whole, Field(ge=1)]
     patience: Annotated[Whole, Field(ge=1)] | None
     batch: Annotated[Whole, Field(ge=1)]
+    processes: Annotated[Whole, Field(ge=1)]
     optimizer: Literal["adamw", "sgd"]
     lr: Annotated[float, Field(gt=0, le=10)]
     momentum: Annotated[float, Field(ge=0, lt=1)]
@@ -147,6 +148,9 @@ class Settings(Section):
             fail("model.heads", model.heads, f"must divide model.dim {model.dim}", divisors(model.dim, 64))
         if model.position == "sincos" and model.dim % 4:
             fail("model.dim", model.dim, "must be a multiple of 4 with model.position sincos")
+        if self.train.batch % self.train.processes:
+            rule = f"must divide train.batch {self.train.batch}"
+            fail("train.processes", self.train.processes, rule, divisors(self.train.batch, 64))
         if self.plots and self.plots.get("shown") != self.plots.get(self.task.name):
             rule = "is of another task: change that with dvc exp run -S task.name=..., not by hand"
             raise ValueError(f"plots.shown {rule}")

@@ -161,7 +161,7 @@ class Planned:
         self.scores, self.losses = list(scores), list(losses)
         self.seen = []
 
-    def validate(self, model, packed, compute, train):
+    def validate(self, model, packed, compute, train, only):
         assert packed.folder.name == "val"
         self.seen.append(copy.deepcopy(model.state_dict()))
         epoch = len(self.seen) - 1

@@ -93,15 +93,23 @@ class Batch:
     Args:
         rows: the images' rows.
         mirror: where it holds (a bool per row), left and right are swapped.
+        part: those of the rows, by their place in the batch, that this process learns from.
     """
 
     packed: Packed
     rows: np.ndarray
     device: torch.device
     mirror: np.ndarray | None = None
+    part: slice = slice(None)
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @cached_property
+    def own(self) -> "Batch":
+        """What this process learns from."""
+        mirror = None if self.mirror is None else self.mirror[self.part]
+        return Batch(self.packed, self.rows[self.part], self.device, mirror)
 
     @cached_property
     def lr(self) -> Tensor:
@@ -124,19 +132,41 @@ class Batch:
         return torch.where(swap, images.flip(-1), images)
 
 
-def in_order(packed: Packed, batch: int, device: torch.device) -> Iterator[Batch]:
-    """Every image once, in the order of `samples`."""
-    for start in range(0, len(packed), batch):
-        yield Batch(packed, np.arange(start, min(start + batch, len(packed))), device)
+def part(count: int, rank: int, processes: int) -> slice:
+    """Which of `count` images are those of process `rank`: contiguous parts of equal size, or one image apart.
+
+    Raises:
+        InputError: there are fewer images than processes.
+    """
+    if count < processes:
+        raise InputError(f"train.processes is {processes}, but a part has only {count} images: they would have none")
+    return slice(count * rank // processes, count * (rank + 1) // processes)
+
+
+def in_order(packed: Packed, batch: int, device: torch.device, only: slice = slice(None)) -> Iterator[Batch]:
+    """Every image once, in the order of `samples`; or only some."""
+    rows = np.arange(len(packed))[only]
+    for start in range(0, len(rows), batch):
+        yield Batch(packed, rows[start : start + batch], device)
 
 
 def shuffled(
-    packed: Packed, batch: int, device: torch.device, *, seed: int, epoch: int, flip: bool, start: int = 0
+    packed: Packed,
+    batch: int,
+    device: torch.device,
+    *,
+    seed: int,
+    epoch: int,
+    flip: bool,
+    start: int = 0,
+    rank: int = 0,
+    processes: int = 1,
 ) -> Iterator[Batch]:
     """Every image at most once, in an order that depends on `seed` and `epoch` alone.
 
     Batches have one fixed size; the images that fill none are left out of this epoch. With fewer
-    images than `batch` there is one batch of all of them. Goes on from batch number `start`.
+    images than `batch` there is one batch of all of them. Goes on from batch number `start`. Of each
+    batch a part is that of process `rank`, see `part`.
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(packed))
@@ -144,7 +174,7 @@ def shuffled(
     size = min(batch, len(packed))
     for first in range(start * size, len(packed) - size + 1, size):
         rows = order[first : first + size]
-        yield Batch(packed, rows, device, mirror[rows])
+        yield Batch(packed, rows, device, mirror[rows], part(size, rank, processes))
 
 
 def batches_per_epoch(packed: Packed, batch: int) -> int:

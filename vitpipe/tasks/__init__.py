@@ -9,9 +9,10 @@ A task is a module with
     build(settings: Settings, classes: tuple[str, ...]) -> torch.nn.Module
         The model with fresh weights; `classes` are those of `task.target`, none where the target is an image.
     loss(model, batch, train: Train) -> tuple[Tensor, dict[str, Tensor]]
-        The loss to descend, and per-batch means to show in the curve.
-    validate(model, packed, compute, train: Train) -> dict[str, float]
-        Columns of the curve, on validation images.
+        The loss to descend, and means to show in the curve, both over `batch.own`. What is drawn at random must not
+        depend on which part of the batch that is.
+    validate(model, packed, compute, train: Train, only: slice) -> dict[str, float]
+        Columns of the curve: means over these of the validation images.
     baseline(train, val, test, settings: Settings) -> dict
         Test scores of what a model has to beat: the content of reports/baseline.json.
     evaluate(model, packed, baseline, settings, compute) -> tuple[dict, pandas.DataFrame]

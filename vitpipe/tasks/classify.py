@@ -45,10 +45,14 @@ def build(settings: Settings, classes: tuple[str, ...]) -> Classifier:
 def loss(model: nn.Module, batch: Batch, train: Train) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross-entropy with label smoothing on augmented images, and the batch's accuracy.
 
-    Where images are mixed, accuracy counts the class that has the larger share.
+    Where images are mixed, accuracy counts the class that has the larger share. Each of several processes draws for
+    the whole batch, as what is drawn for an image depends on those before it.
     """
+    if not (train.crop or train.randaugment or train.mix != "none"):
+        batch = batch.own
     images = unit(augment(batch.lr, train))
     images, target = mix(images, batch.labels, len(batch.packed.classes), train.mix)
+    images, target = images[batch.part], target[batch.part]
     logits = model(images).float()
     with torch.no_grad():
         wanted = target if target.ndim == 1 else target.argmax(1)
@@ -57,16 +61,19 @@ def loss(model: nn.Module, batch: Batch, train: Train) -> tuple[Tensor, dict[str
 
 
 @torch.inference_mode()
-def validate(model: nn.Module, packed: Packed, compute: Compute, train: Train) -> dict[str, float]:
+def validate(
+    model: nn.Module, packed: Packed, compute: Compute, train: Train, only: slice = slice(None)
+) -> dict[str, float]:
     """Cross-entropy and accuracy, averaged over the images, which are as they are."""
     model.eval()
     sums = {"val_loss": 0.0, "val_accuracy": 0.0}
-    for batch in in_order(packed, BATCH, compute.device):
+    for batch in in_order(packed, BATCH, compute.device, only):
         with compute.autocast():
             logits = model(unit(batch.lr)).float()
         sums["val_loss"] += float(F.cross_entropy(logits, batch.labels, reduction="sum"))
         sums["val_accuracy"] += float((logits.argmax(1) == batch.labels).sum())
-    return {name: total / len(packed) for name, total in sums.items()}
+    count = len(range(len(packed))[only])
+    return {name: total / count for name, total in sums.items()}
 
 
 def baseline(train: Packed, val: Packed, test: Packed, settings: Settings) -> dict:

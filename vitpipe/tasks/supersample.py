@@ -28,8 +28,8 @@ def build(settings: Settings, classes: tuple[str, ...] = ()) -> SuperSampler:
 
 def loss(model: nn.Module, batch: Batch, train: Train) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean error of the prediction on [-1, 1], and the batch's mean PSNR in dB."""
-    target = unit(batch.hr)
-    output = model(unit(batch.lr)).float()
+    target = unit(batch.own.hr)
+    output = model(unit(batch.own.lr)).float()
     with torch.no_grad():
         shown = {"psnr": psnr(output, target).mean()}
     return distance(output, target, train.loss), shown
@@ -51,18 +51,21 @@ def psnr(output: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def validate(model: SuperSampler, packed: Packed, compute: Compute, train: Train) -> dict[str, float]:
+def validate(
+    model: SuperSampler, packed: Packed, compute: Compute, train: Train, only: slice = slice(None)
+) -> dict[str, float]:
     """Loss and PSNR of the model, and the PSNR of bicubic, averaged over the images."""
     model.eval()
     sums = {"val_loss": 0.0, "val_psnr": 0.0, "val_bicubic_psnr": 0.0}
-    for batch in in_order(packed, BATCH, compute.device):
+    for batch in in_order(packed, BATCH, compute.device, only):
         target, lr = unit(batch.hr), unit(batch.lr)
         with compute.autocast():
             output = model(lr).float()
         sums["val_loss"] += float(distance(output, target, train.loss)) * len(target)
         sums["val_psnr"] += float(psnr(output, target).sum())
         sums["val_bicubic_psnr"] += float(psnr(upsample(lr, model.scale, "bicubic"), target).sum())
-    return {name: total / len(packed) for name, total in sums.items()}
+    count = len(range(len(packed))[only])
+    return {name: total / count for name, total in sums.items()}
 
 
 def interpolated(method: str, scale: int) -> Callable[[np.ndarray], np.ndarray]:

@@ -1,0 +1,166 @@
+"""Several processes that train one model together: torch's DistributedDataParallel, started by torchrun's launcher.
+
+Process r of n learns from the r-th of n contiguous parts of every batch; the gradients are averaged. Each process
+computes on its own CUDA device (nccl) or shares the processors with the others of its machine (gloo).
+"""
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+from vitpipe.errors import InputError
+
+GRACE = 5.0  # seconds that a process which lost another waits to be stopped by its launcher, which knows why
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes that train together, seen by one of them; by default it is alone and nothing is sent."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes files and tells how it goes."""
+        return self.rank == 0
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model, so that its gradients are averaged over the processes; they must have equal weights."""
+        if self.size == 1:
+            return model
+        return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)  # no buffer ever changes
+
+    def means(self, values: dict[str, float], count: int) -> dict[str, float]:
+        """Means over the images of all processes, of means over the `count` images of each. The same in all."""
+        if self.size == 1:
+            return values
+        sums = [value * count for value in values.values()]
+        totals = torch.tensor([*sums, count], dtype=torch.float64, device=self.device)
+        dist.all_reduce(totals)
+        *sums, images = totals.tolist()
+        return {name: total / images for name, total in zip(values, sums, strict=True)}
+
+    def from_main(self, value: Any) -> Any:
+        """The value that the main process has; what the others have does not count."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0, device=self.device)
+        return values[0]
+
+
+def launched() -> bool:
+    """Whether torchrun started this process."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def launch(module: str, processes: int) -> None:
+    """Runs `python -m module` in so many processes on this machine, as torchrun does, and waits for them.
+
+    Together they have as many threads as one process would have, where torchrun would give one to each; the
+    environment's OMP_NUM_THREADS, if set, is what each has. A process that fails says itself why; if it cannot,
+    because a signal killed it, this one does.
+
+    Raises:
+        InputError: a signal killed one of them, or this one.
+        KeyboardInterrupt: this one was interrupted. In all cases none of them is left running.
+    """
+    from torch.distributed import run as torchrun
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
+    logging.disable(logging.ERROR)  # torchrun's own account, of many lines
+    with tempfile.TemporaryDirectory() as log:
+        options = ["--standalone", f"--nproc-per-node={processes}", f"--log-dir={log}", "-m", module]
+        try:
+            torchrun.run(torchrun.parse_args(options))
+        except SignalException as stop:
+            if stop.sigval == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            raise InputError(f"stopped by {stop.sigval.name}: started again, it goes on from the last state") from None
+        except ChildFailedError as error:
+            for rank, failure in error.failures.items():
+                if failure.exitcode < 0:
+                    name = signal.Signals(-failure.exitcode).name
+                    raise InputError(
+                        f"process {rank + 1} of {processes} was killed by {name}, so all were stopped "
+                        "(is there enough memory?): started again, they go on from the last state"
+                    ) from None
+            sys.exit(1)
+
+
+@contextmanager
+def join(processes: int, device: torch.device) -> Iterator[Group]:
+    """The group of processes that torchrun started, or that of this process alone.
+
+    When several fail, only the first says why; the others wait to be stopped. When the launcher dies they stop.
+
+    Raises:
+        InputError: torchrun started another number of processes than `train.processes`, there is no CUDA device for
+            this one, or another process was lost.
+    """
+    if not launched():
+        yield Group()
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the launcher is the one that tells of it
+    threading.Thread(target=stop_without, args=(os.getppid(),), daemon=True).start()
+    store, rank, size = next(dist.rendezvous("env://"))
+    try:
+        if size != processes:
+            raise InputError(f"train.processes is {processes}, but torchrun started {size} (WORLD_SIZE): make them equal")
+        if size == 1:
+            yield Group()
+            return
+        if device.type == "cuda":
+            use_own_device()
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size)
+        yield Group(rank, size, device)
+        dist.destroy_process_group()
+    except Exception as error:
+        lost = isinstance(error, RuntimeError)  # perhaps: gloo raises no other kind
+        if lost:
+            time.sleep(GRACE)
+        if not first(store):
+            time.sleep(GRACE)
+            sys.exit(1)
+        if lost and any(word in str(error) for word in ("gloo", "NCCL", "onnection")):
+            raise InputError(f"process {rank + 1} of {size} lost another one: {str(error).splitlines()[0]}") from None
+        raise
+
+
+def use_own_device() -> None:
+    """Makes the CUDA device with the number of this process on its machine the one that `cuda` means."""
+    rank, devices = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if rank >= devices:
+        raise InputError(f"process {rank + 1} on this machine has no CUDA device, there are {devices}: start fewer")
+    torch.cuda.set_device(rank)
+
+
+def first(store: dist.Store) -> bool:
+    """Whether this is the first process that asks; also where the store, with its machine, is gone."""
+    try:
+        return store.add("failed", 1) == 1
+    except RuntimeError:
+        return True
+
+
+def stop_without(launcher: int) -> None:
+    """Ends this process when its launcher has ended: otherwise it would go on beside one that is started again."""
+    while os.getppid() == launcher:
+        time.sleep(0.5)
+    os._exit(1)
