@@ -11,20 +11,30 @@ def main(settings: Settings) -> None:
     from vitpipe.nn.compute import choose
     from vitpipe.tasks import task
     from vitpipe.training.checkpoint import Resume, resume_folder
+    from vitpipe.training.distributed import join, launched
+    from vitpipe.training.launch import launch
     from vitpipe.training.loop import train
 
-    learned, held_out = (Packed(Path("data/packed") / part, settings.target) for part in ("train", "val"))
+    processes = settings.train.processes
+    if processes > 1 and not launched():
+        launch("stages.train", processes)
+        return
     compute = choose(settings.train)
-    train(
-        task(settings.task.name),
-        settings,
-        learned,
-        held_out,
-        compute,
-        Resume(resume_folder(settings, [learned.digest, held_out.digest], compute)),
-        Path("models"),
-        Path("reports/curve.csv"),
-    )
+    with join(processes, compute.device) as group:
+        learned, held_out = (Packed(Path("data/packed") / part, settings.target) for part in ("train", "val"))
+        folder = resume_folder(settings, [learned.digest, held_out.digest], compute)
+        group.agree(folder.name)
+        train(
+            task(settings.task.name),
+            settings,
+            learned,
+            held_out,
+            compute,
+            Resume(folder),
+            Path("models"),
+            Path("reports/curve.csv"),
+            group,
+        )
 
 
 if __name__ == "__main__":

@@ -289,7 +289,7 @@ def test_loss_that_is_not_finite_stops_with_one_line_and_keeps_the_last_state(tr
     ) as caught:
         trained("a", Exploding(7, value))
     assert "\n" not in str(caught.value)
-    state = Resume(tmp_path / "a" / "scratch").load(CPU.device)
+    state = Resume(tmp_path / "a" / "scratch").load()
     assert (state["epoch"], state["batch"]) == (1, 0)  # the end of epoch 1
     assert all(tensor.isfinite().all() for tensor in state["model"].values())
     assert not (tmp_path / "a" / "model.safetensors").exists()
@@ -348,9 +348,9 @@ def test_state_goes_through_the_file_unchanged(packed, settings, tmp_path):
     for batch in list(shuffled(run.train, 8, CPU.device, seed=0, epoch=0, flip=False))[:3]:
         run.learn(batch)
     resume = Resume(tmp_path)
-    assert resume.load(CPU.device) is None
+    assert resume.load() is None
     resume.save(run.state())
-    other.restore(resume.load(CPU.device))
+    other.restore(resume.load())
     assert (other.epoch, other.batch, other.sums, other.best["score"]) == (0, 3, run.sums, -math.inf)
     for part in ("model", "averaged"):
         ours, theirs = getattr(run, part).state_dict(), getattr(other, part).state_dict()

@@ -79,11 +79,11 @@ class Resume:
         with atomic_file(self.path) as temporary:
             temporary.write_bytes(content.getbuffer())
 
-    def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The state last saved, or None where there is none."""
+    def load(self) -> dict[str, Any] | None:
+        """The state last saved, with its tensors on the CPU, or None where there is none."""
         if not self.path.exists():
             return None
-        return torch.load(self.path, map_location=device, weights_only=True)
+        return torch.load(self.path, map_location="cpu", weights_only=True)
 
     def clear(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

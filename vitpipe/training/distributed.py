@@ -4,11 +4,9 @@ Process r of n learns from the r-th of n contiguous parts of every batch; the gr
 computes on its own CUDA device (nccl) or shares the processors with the others of its machine (gloo).
 """
 
-import logging
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -19,8 +17,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from vitpipe.errors import InputError
 
@@ -64,44 +60,22 @@ class Group:
         dist.broadcast_object_list(values, src=0, device=self.device)
         return values[0]
 
+    def agree(self, run: str) -> None:
+        """Makes sure that all processes are about to do the same run, named by the hash of what decides its result.
+
+        Raises:
+            InputError: this process is about to do another one than the main process.
+        """
+        if self.from_main(run) != run:
+            raise InputError(
+                f"process {self.rank + 1} of {self.size} has other settings, data or code than process 1, or another "
+                "torch or number of threads: they must be the same on all machines"
+            )
+
 
 def launched() -> bool:
     """Whether torchrun started this process."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
-
-
-def launch(module: str, processes: int) -> None:
-    """Runs `python -m module` in so many processes on this machine, as torchrun does, and waits for them.
-
-    Together they have as many threads as one process would have, where torchrun would give one to each; the
-    environment's OMP_NUM_THREADS, if set, is what each has. A process that fails says itself why; if it cannot,
-    because a signal killed it, this one does.
-
-    Raises:
-        InputError: a signal killed one of them, or this one.
-        KeyboardInterrupt: this one was interrupted. In all cases none of them is left running.
-    """
-    from torch.distributed import run as torchrun
-
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
-    logging.disable(logging.ERROR)  # torchrun's own account, of many lines
-    with tempfile.TemporaryDirectory() as log:
-        options = ["--standalone", f"--nproc-per-node={processes}", f"--log-dir={log}", "-m", module]
-        try:
-            torchrun.run(torchrun.parse_args(options))
-        except SignalException as stop:
-            if stop.sigval == signal.SIGINT:
-                raise KeyboardInterrupt from None
-            raise InputError(f"stopped by {stop.sigval.name}: started again, it goes on from the last state") from None
-        except ChildFailedError as error:
-            for rank, failure in error.failures.items():
-                if failure.exitcode < 0:
-                    name = signal.Signals(-failure.exitcode).name
-                    raise InputError(
-                        f"process {rank + 1} of {processes} was killed by {name}, so all were stopped "
-                        "(is there enough memory?): started again, they go on from the last state"
-                    ) from None
-            sys.exit(1)
 
 
 @contextmanager
@@ -122,7 +96,9 @@ def join(processes: int, device: torch.device) -> Iterator[Group]:
     store, rank, size = next(dist.rendezvous("env://"))
     try:
         if size != processes:
-            raise InputError(f"train.processes is {processes}, but torchrun started {size} (WORLD_SIZE): make them equal")
+            raise InputError(
+                f"train.processes is {processes}, but torchrun started {size} (WORLD_SIZE): make them equal"
+            )
         if size == 1:
             yield Group()
             return

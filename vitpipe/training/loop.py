@@ -16,12 +16,13 @@ import torch
 from torch import nn
 
 from vitpipe.config import Settings, Train
-from vitpipe.data.batches import Batch, Packed, batches_per_epoch, shuffled
+from vitpipe.data.batches import Batch, Packed, batches_per_epoch, part, shuffled
 from vitpipe.errors import InputError
 from vitpipe.files import write_csv
 from vitpipe.nn.compute import Compute
 from vitpipe.progress import progress
 from vitpipe.training.checkpoint import Resume, save_weights
+from vitpipe.training.distributed import Group
 from vitpipe.training.schedule import ema_decay, learning_rate
 
 SAVE_EVERY = 20.0  # seconds between saved states: what a killed run loses at most
@@ -29,12 +30,22 @@ SEED_STEP = 0x9E3779B1  # keeps the draws of neighbouring seeds apart in the 32 
 
 
 class Training:
-    """One run: model, averaged weights, optimiser, curve and the best epoch so far."""
+    """One run: model, averaged weights, optimiser, curve and the best epoch so far; the same in all of `group`."""
 
-    def __init__(self, task: ModuleType, settings: Settings, train: Packed, val: Packed, compute: Compute) -> None:
+    def __init__(
+        self,
+        task: ModuleType,
+        settings: Settings,
+        train: Packed,
+        val: Packed,
+        compute: Compute,
+        group: Group = Group(),  # noqa: B008 - frozen
+    ) -> None:
         self.task, self.settings, self.train, self.val, self.compute = task, settings, train, val, compute
+        self.group = group
         torch.manual_seed(settings.seed)
         self.model: nn.Module = task.build(settings, train.classes).to(compute.device)
+        self.learner = group.wrap(self.model)
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.optimizer = optimizer(self.model, settings.train)
         self.epoch = 0
@@ -75,13 +86,15 @@ class Training:
         Raises:
             InputError: the loss is not finite; the last state stays where it was.
         """
-        state = resume.load(self.compute.device)
+        main = self.group.main
+        state = self.group.from_main(resume.load() if main else None)  # on other machines there may be none, or another
         if state is not None:
             self.restore(state)
-            print(f"going on from epoch {self.epoch + 1}, batch {self.batch} of {self.per_epoch}", file=sys.stderr)
+            if main:
+                print(f"going on from epoch {self.epoch + 1}, batch {self.batch} of {self.per_epoch}", file=sys.stderr)
         saved = time.monotonic()
         setting = self.settings.train
-        with progress(self.steps, "train", "batch", done=self.step) as bar:
+        with progress(self.steps, "train", "batch", done=self.step, shown=main) as bar:
             while self.epoch < setting.epochs and not self.stalled:
                 self.model.train()
                 for batch in shuffled(
@@ -92,16 +105,19 @@ class Training:
                     epoch=self.epoch,
                     flip=setting.flip,
                     start=self.batch,
+                    rank=self.group.rank,
+                    processes=self.group.size,
                 ):
                     self.learn(batch)
                     bar.update()
-                    if time.monotonic() - saved > SAVE_EVERY:
+                    if main and time.monotonic() - saved > SAVE_EVERY:
                         resume.save(self.state())
                         saved = time.monotonic()
                 self.finish_epoch()
-                bar.write(self.line(), file=sys.stderr)
-                resume.save(self.state())
-                saved = time.monotonic()
+                if main:
+                    bar.write(self.line(), file=sys.stderr)
+                    resume.save(self.state())
+                    saved = time.monotonic()
 
     def learn(self, batch: Batch) -> None:
         """One step down the gradient."""
@@ -110,16 +126,19 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.per_epoch, setting)
         with self.compute.autocast():
-            loss, shown = self.task.loss(self.model, batch, setting)
-        value = self.finite("the loss", float(loss.detach()))
+            loss, shown = self.task.loss(self.learner, batch, setting)
+        own = {"loss": float(loss.detach())} | {name: float(mean) for name, mean in shown.items()}
+        means = self.group.means(own, len(batch.own))
+        self.finite("the loss", means["loss"])
         self.optimizer.zero_grad()
-        loss.backward()
+        # averaged gradients are those of the whole batch where each process counts by its number of images
+        (loss * (len(batch.own) * self.group.size / len(batch))).backward()
         self.finite("the gradient", float(nn.utils.clip_grad_norm_(self.model.parameters(), setting.clip)))
         self.optimizer.step()
         weight = 1 - ema_decay(self.step, setting.ema)
         torch._foreach_lerp_(list(self.averaged.parameters()), list(self.model.parameters()), weight)
-        for name, mean in {"loss": value, **shown}.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(mean)
+        for name, mean in means.items():
+            self.sums[name] = self.sums.get(name, 0.0) + mean
         self.batch += 1
 
     def finish_epoch(self) -> None:
@@ -130,7 +149,9 @@ class Training:
         row: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step}
         row["lr"] = learning_rate(self.step - 1, self.per_epoch, self.settings.train)
         row |= {f"train_{name}": total / self.per_epoch for name, total in self.sums.items()}
-        row |= self.task.validate(self.averaged, self.val, self.compute, self.settings.train)
+        own = part(len(self.val), self.group.rank, self.group.size)
+        means = self.task.validate(self.averaged, self.val, self.compute, self.settings.train, own)
+        row |= self.group.means(means, own.stop - own.start)
         for name in ("val_loss", self.task.BEST):
             self.finite(name, row[name])
         self.curve.append(row)
@@ -173,6 +194,7 @@ def train(
     resume: Resume,
     models: Path,
     curve: Path,
+    group: Group = Group(),  # noqa: B008 - frozen
 ) -> None:
     """Trains and writes `models`/model.safetensors (best epoch on validation) and the curve (csv).
 
@@ -180,12 +202,15 @@ def train(
         train: what is learned from.
         val: what chooses the epoch.
         resume: where the state of an interrupted run is looked for, and kept until this one is done.
+        group: the processes that train together; of these only the main one reads and writes these files.
 
     Raises:
         InputError: see `Training.run`.
     """
-    training = Training(task, settings, train, val, compute)
+    training = Training(task, settings, train, val, compute, group)
     training.run(resume)
+    if not group.main:
+        return
     facts = {
         "epoch": training.best["epoch"],
         task.BEST: training.best["score"],
