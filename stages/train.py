@@ -20,7 +20,7 @@ def main(settings: Settings) -> None:
         launch("stages.train", processes)
         return
     compute = choose(settings.train)
-    with join(processes, compute.device) as group:
+    with join(processes, compute.device.type) as group:
         learned, held_out = (Packed(Path("data/packed") / part, settings.target) for part in ("train", "val"))
         folder = resume_folder(settings, [learned.digest, held_out.digest], compute)
         group.agree(folder.name)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ class Batch:
     rows: np.ndarray
     device: torch.device
     mirror: np.ndarray | None = None
-    part: slice = slice(None)
+    part: slice = field(default_factory=lambda: slice(None))
 
     def __len__(self) -> int:
         return len(self.rows)

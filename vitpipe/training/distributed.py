@@ -29,7 +29,7 @@ class Group:
 
     rank: int = 0
     size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: str = "cpu"
 
     @property
     def main(self) -> bool:
@@ -57,7 +57,7 @@ class Group:
         if self.size == 1:
             return value
         values = [value]
-        dist.broadcast_object_list(values, src=0, device=self.device)
+        dist.broadcast_object_list(values, src=0)
         return values[0]
 
     def agree(self, run: str) -> None:
@@ -79,7 +79,7 @@ def launched() -> bool:
 
 
 @contextmanager
-def join(processes: int, device: torch.device) -> Iterator[Group]:
+def join(processes: int, device: str) -> Iterator[Group]:
     """The group of processes that torchrun started, or that of this process alone.
 
     When several fail, only the first says why; the others wait to be stopped. When the launcher dies they stop.
@@ -102,9 +102,9 @@ def join(processes: int, device: torch.device) -> Iterator[Group]:
         if size == 1:
             yield Group()
             return
-        if device.type == "cuda":
+        if device == "cuda":
             use_own_device()
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size)
+        dist.init_process_group("nccl" if device == "cuda" else "gloo", store=store, rank=rank, world_size=size)
         yield Group(rank, size, device)
         dist.destroy_process_group()
     except Exception as error:
