@@ -36,11 +36,12 @@ def launch(module: str, processes: int) -> None:
                 raise KeyboardInterrupt from None
             raise InputError(f"stopped by {stop.sigval.name}: started again, it goes on from the last state") from None
         except ChildFailedError as error:
-            for rank, failure in error.failures.items():
-                if failure.exitcode < 0:
-                    name = signal.Signals(-failure.exitcode).name
-                    raise InputError(
-                        f"process {rank + 1} of {processes} was killed by {name}, so all were stopped "
-                        "(is there enough memory?): started again, they go on from the last state"
-                    ) from None
-            sys.exit(1)
+            codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+            if max(codes.values()) > 0:  # it has said why
+                sys.exit(1)
+            rank = max(codes, key=lambda rank: codes[rank] != -signal.SIGTERM)  # which is how the others were stopped
+            name = signal.Signals(-codes[rank]).name
+            raise InputError(
+                f"process {rank + 1} of {processes} was killed by {name} and the others were stopped (is there enough "
+                "memory?): started again, they go on from the last state"
+            ) from None

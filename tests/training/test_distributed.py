@@ -1,0 +1,216 @@
+"""Two processes on this machine train as one does, fail with one line and go on where they were killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from vitpipe.data.batches import Packed, part
+from vitpipe.data.packing import pack
+from vitpipe.errors import InputError
+from vitpipe.nn.compute import Compute
+from vitpipe.tasks import task
+from vitpipe.training.checkpoint import Resume
+from vitpipe.training.loop import train
+
+ROOT = Path(__file__).parents[2]
+CPU = Compute(torch.device("cpu"), torch.float32)
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+CLASSIFY = {
+    "task.name": "classify",
+    "data.scale": 1,
+    "train.crop": 3,
+    "train.randaugment": 1,
+    "train.mix": "both",
+    "train.label_smoothing": 0.1,
+}
+LONG = {"train.epochs": 40, "train.batch": 2}
+
+
+@pytest.fixture
+def folder(tmp_path, settings, shapes, table):
+    """Makes the folder of a run: 39 images to learn from, 7 to validate on, neither a multiple of 2."""
+
+    def made(name: str = "run", **changes) -> Path:
+        run = tmp_path / name
+        (run / "data" / "packed").mkdir(parents=True)
+        parts = table["part"].where(~table.index.isin(["000.png", "040.png"]), "test")
+        pack(
+            table.assign(part=parts, odd=table["odd"] * 2 - 1),
+            shapes,
+            settings(**changes).data,
+            run / "data" / "packed",
+        )
+        return run
+
+    return made
+
+
+@pytest.fixture
+def begin(params):
+    """Starts the train stage in a folder, by default as DVC does, with two processes."""
+    started = []
+
+    def start(folder: Path, *command: str, **changes) -> subprocess.Popen:
+        (folder / "params.yaml").write_text(yaml.safe_dump(params(**{"train.processes": 2} | changes)))
+        hidden = ("DVC_ROOT", "RANK", "WORLD_SIZE")
+        environment = {name: value for name, value in os.environ.items() if name not in hidden}
+        started.append(
+            subprocess.Popen(
+                [sys.executable, *command, "-m", "stages.train"],
+                cwd=folder,
+                env=environment | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+def finish(process: subprocess.Popen) -> str:
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    return errors
+
+
+def lines(errors: str) -> list[str]:
+    """What was said, without the progress bar."""
+    return [line for line in errors.replace("\r", "\n").splitlines() if line.strip() and "batch/s" not in line]
+
+
+def workers(process: subprocess.Popen) -> list[int]:
+    """The processes that one has started, by rank."""
+    found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in found if b"stages.train" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def wait_for_state(process: subprocess.Popen, folder: Path) -> None:
+    while not list(folder.glob(".resume/*/state.pt")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+
+
+def gone(pids: list[int]) -> bool:
+    """Whether none of them runs, or soon will not."""
+    for _ in range(100):
+        if not [pid for pid in pids if Path(f"/proc/{pid}").exists()]:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"train.batch": 64, "train.optimizer": "sgd", "train.lr": 0.05},  # fewer images than that: parts of 19 and 20
+        CLASSIFY | {"train.patience": 1},
+        {"task.name": "classify", "data.scale": 1, "model.position": "sincos", "model.readout": "mean"},
+    ],
+)
+def test_two_processes_learn_what_one_does(folder, begin, settings, tmp_path, changes):
+    run = folder(**changes)
+    errors = finish(begin(run, **changes))
+    made = settings(**changes)
+    learned, held_out = (Packed(run / "data" / "packed" / part, made.target) for part in ("train", "val"))
+    assert len(learned) % 2 == len(held_out) % 2 == 1
+    one = tmp_path / "one"
+    train(task(made.task.name), made, learned, held_out, CPU, Resume(one / "scratch"), one, one / "curve.csv")
+    alone, together = load_file(one / "model.safetensors"), load_file(run / "models" / "model.safetensors")
+    for name, weight in alone.items():
+        torch.testing.assert_close(together[name], weight, rtol=0, atol=1e-5, msg=name)
+    difference = max(float((together[name] - weight).abs().max()) for name, weight in alone.items())
+    print("largest difference", difference)
+    curves = pd.read_csv(one / "curve.csv"), pd.read_csv(run / "reports" / "curve.csv")
+    pd.testing.assert_frame_equal(*curves, rtol=1e-4, atol=1e-5)
+    assert sum(line.startswith("epoch 1/2") for line in lines(errors)) == 1
+
+
+def test_a_killed_process_stops_all_with_one_line_and_the_next_run_goes_on(folder, begin):
+    """SIGKILL of the process that writes and of the other one, then of the one that started both."""
+    whole, run = folder("whole"), folder("killed")
+    finish(begin(whole, **LONG))
+    for rank in (1, 0):
+        process = begin(run, **LONG)
+        wait_for_state(process, run)
+        pids = workers(process)
+        os.kill(pids[rank], signal.SIGKILL)
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert lines(errors)[-1].startswith(f"train: process {rank + 1} of 2 was killed by SIGKILL and the others were")
+        told = [line for line in lines(errors) if not line.startswith(("epoch ", "going on"))]
+        assert len(told) == 1
+        assert gone(pids)
+        assert not (run / "models").exists()
+    process = begin(run, **LONG)
+    assert "going on from epoch" in process.stderr.readline()
+    pids = workers(process)
+    process.kill()
+    assert len(pids) == 2
+    assert gone(pids)
+    errors = finish(begin(run, **LONG))
+    assert sum(line.startswith("going on from epoch") for line in lines(errors)) == 1
+    for name in ("models/model.safetensors", "reports/curve.csv"):
+        assert (run / name).read_bytes() == (whole / name).read_bytes()
+    assert not list(run.glob(".resume/*"))
+
+
+def test_interrupted_is_one_line(folder, begin):
+    run = folder()
+    process = begin(run, **LONG)
+    wait_for_state(process, run)
+    pids = workers(process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert [line for line in lines(errors) if not line.startswith("epoch ")] == ["train: interrupted"]
+    assert gone(pids)
+
+
+def test_what_both_find_wrong_is_told_once(folder, begin):
+    run = folder()
+    process = begin(run, **{"train.lr": 10.0, "train.clip": 1e9, "train.optimizer": "sgd", "train.loss": "mse"})
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    told = [line for line in lines(errors) if not line.startswith("epoch ")]
+    assert len(told) == 1
+    assert told[0].startswith("train: the ")
+    assert "lower train.lr (now 10)" in told[0]
+
+
+def test_torchrun_of_ones_own_trains_the_same(folder, begin):
+    ours, own = folder("ours"), folder("own")
+    finish(begin(ours))
+    finish(begin(own, *TORCHRUN))
+    for name in ("models/model.safetensors", "reports/curve.csv"):
+        assert (own / name).read_bytes() == (ours / name).read_bytes()
+
+
+@pytest.mark.parametrize("processes", [1, 4])
+def test_another_number_than_torchrun_started_is_one_line(folder, begin, processes):
+    process = begin(folder(), *TORCHRUN, **{"train.processes": processes})
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    told = [line for line in lines(errors) if line.startswith("train:")]
+    assert told == [f"train: train.processes is {processes}, but torchrun started 2 (WORLD_SIZE): make them equal"]
+
+
+def test_parts_are_contiguous_and_cover_all():
+    for count in (2, 3, 7, 8):
+        assert [row for rank in range(2) for row in range(count)[part(count, rank, 2)]] == list(range(count))
+    assert {len(range(10)[part(10, rank, 4)]) for rank in range(4)} == {2, 3}
+    with pytest.raises(InputError, match=r"train\.processes is 3, but a part has only 2 images"):
+        part(2, 0, 3)
