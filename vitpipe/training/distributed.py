@@ -20,12 +20,12 @@ from torch import nn
 
 from vitpipe.errors import InputError
 
-GRACE = 5.0  # seconds that a process which lost another waits to be stopped by its launcher, which knows why
+GRACE = 3.0  # seconds in which the launcher stops a process that has nothing to tell
 
 
 @dataclass(frozen=True)
 class Group:
-    """The processes that train together, seen by one of them; by default it is alone and nothing is sent."""
+    """The processes that train together, seen by one of them; alone it sends nothing."""
 
     rank: int = 0
     size: int = 1
@@ -40,7 +40,7 @@ class Group:
         """The model, so that its gradients are averaged over the processes; they must have equal weights."""
         if self.size == 1:
             return model
-        return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)  # no buffer ever changes
+        return nn.parallel.DistributedDataParallel(model)
 
     def means(self, values: dict[str, float], count: int) -> dict[str, float]:
         """Means over the images of all processes, of means over the `count` images of each. The same in all."""
@@ -108,14 +108,14 @@ def join(processes: int, device: str) -> Iterator[Group]:
         yield Group(rank, size, device)
         dist.destroy_process_group()
     except Exception as error:
-        lost = isinstance(error, RuntimeError)  # perhaps: gloo raises no other kind
-        if lost:
-            time.sleep(GRACE)
-        if not first(store):
-            time.sleep(GRACE)
+        lost = isinstance(error, RuntimeError)  # perhaps another process: gloo raises no other kind
+        if not lost and first(store):
+            raise
+        time.sleep(GRACE)
+        if not lost or not first(store):
             sys.exit(1)
-        if lost and any(word in str(error) for word in ("gloo", "NCCL", "onnection")):
-            raise InputError(f"process {rank + 1} of {size} lost another one: {str(error).splitlines()[0]}") from None
+        if any(word in str(error) for word in ("gloo", "NCCL", "onnection")):
+            raise InputError(f"process {rank + 1} of {size} lost another one ({str(error).splitlines()[0]})") from None
         raise
 
 
