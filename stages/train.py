@@ -11,8 +11,8 @@ def main(settings: Settings) -> None:
     from vitpipe.nn.compute import choose
     from vitpipe.tasks import task
     from vitpipe.training.checkpoint import Resume, resume_folder
-    from vitpipe.training.distributed import join, launched
-    from vitpipe.training.launch import launch
+    from vitpipe.training.distributed import join
+    from vitpipe.training.launch import launch, launched
     from vitpipe.training.loop import train
 
     processes = settings.train.processes

@@ -7,7 +7,6 @@ computes on its own CUDA device (nccl) or shares the processors with the others 
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import torch.distributed as dist
 from torch import nn
 
 from vitpipe.errors import InputError
+from vitpipe.training.launch import end_with_launcher, launched
 
 GRACE = 3.0  # seconds in which the launcher stops a process that has nothing to tell
 
@@ -73,11 +73,6 @@ class Group:
             )
 
 
-def launched() -> bool:
-    """Whether torchrun started this process."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
-
-
 @contextmanager
 def join(processes: int, device: str) -> Iterator[Group]:
     """The group of processes that torchrun started, or that of this process alone.
@@ -92,7 +87,7 @@ def join(processes: int, device: str) -> Iterator[Group]:
         yield Group()
         return
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the launcher is the one that tells of it
-    threading.Thread(target=stop_without, args=(os.getppid(),), daemon=True).start()
+    end_with_launcher()
     store, rank, size = next(dist.rendezvous("env://"))
     try:
         if size != processes:
@@ -133,10 +128,3 @@ def first(store: dist.Store) -> bool:
         return store.add("failed", 1) == 1
     except RuntimeError:
         return True
-
-
-def stop_without(launcher: int) -> None:
-    """Ends this process when its launcher has ended: otherwise it would go on beside one that is started again."""
-    while os.getppid() == launcher:
-        time.sleep(0.5)
-    os._exit(1)

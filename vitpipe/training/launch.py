@@ -1,10 +1,12 @@
-"""Starting several processes on this machine."""
+"""Starting several processes on this machine, and ending with what started them."""
 
 import logging
 import os
 import signal
 import sys
 import tempfile
+import threading
+import time
 
 import torch
 from torch.distributed import run as torchrun
@@ -41,7 +43,25 @@ def launch(module: str, processes: int) -> None:
                 sys.exit(1)
             rank = max(codes, key=lambda rank: codes[rank] != -signal.SIGTERM)  # which is how the others were stopped
             name = signal.Signals(-codes[rank]).name
+            print(file=sys.stderr)  # below what is left of the progress bar
             raise InputError(
                 f"process {rank + 1} of {processes} was killed by {name} and the others were stopped (is there enough "
                 "memory?): started again, they go on from the last state"
             ) from None
+
+
+def launched() -> bool:
+    """Whether torchrun started this process."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def end_with_launcher() -> None:
+    """Ends this process when its launcher ends: otherwise it would go on beside one that is started again."""
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
