@@ -81,6 +81,23 @@ def begin(params):
         process.kill()
 
 
+@pytest.fixture
+def begin_two(begin):
+    """Starts process 0 and 1 of a group, each in a folder of its own, as two machines would without a shared one."""
+
+    def start(folders: list[Path], changes: list[dict[str, object]]) -> list[subprocess.Popen]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        common = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        return [
+            begin(folder, environment=common | {"RANK": str(rank)}, **changes[rank])
+            for rank, folder in enumerate(folders)
+        ]
+
+    return start
+
+
 def finish(process: subprocess.Popen) -> str:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
@@ -140,8 +157,8 @@ def test_two_processes_learn_what_one_does(folder, begin, settings, tmp_path, co
     assert sum(line.startswith("epoch 1/2") for line in lines(errors)) == 1
 
 
-def test_a_killed_process_stops_all_with_one_line_and_the_next_run_goes_on(folder, begin):
-    """SIGKILL of the process that writes, then of the one that started both."""
+def test_a_killed_process_stops_all_with_one_line_and_the_next_run_goes_on(folder, begin, begin_two):
+    """SIGKILL of the process that writes, then of the one that started both; the last run is in two folders."""
     whole, run = folder("whole"), folder("killed")
     finish(begin(whole, **LONG))
     process = begin(run, **LONG)
@@ -164,10 +181,13 @@ def test_a_killed_process_stops_all_with_one_line_and_the_next_run_goes_on(folde
     assert gone(pids)
     assert not (run / "models").exists()
 
-    errors = finish(begin(run, **LONG))
-    assert sum(line.startswith("going on from epoch") for line in lines(errors)) == 1
+    other = folder("other")
+    errors = [finish(process) for process in begin_two([run, other], [LONG, LONG])]
+    assert errors[0].startswith("going on from epoch")
+    assert errors[1] == ""
     for name in ("models/model.safetensors", "reports/curve.csv"):
         assert (run / name).read_bytes() == (whole / name).read_bytes()
+        assert not (other / name).exists()
     assert not list(run.glob(".resume/*"))
 
 
@@ -202,40 +222,16 @@ def test_another_number_than_torchrun_started_is_one_line(folder, begin):
     assert told == ["train: train.processes is 1, but torchrun started 2 (WORLD_SIZE): make them equal"]
 
 
-@pytest.fixture
-def begin_two(begin):
-    """Starts process 0 and 1 of a group, each in a folder of its own, as two machines would without a shared one."""
-
-    def start(folders: list[Path], changes: list[dict[str, object]]) -> list[subprocess.Popen]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        common = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        return [
-            begin(folder, environment=common | {"RANK": str(rank)}, **changes[rank])
-            for rank, folder in enumerate(folders)
-        ]
-
-    return start
-
-
-def test_two_folders_need_no_common_one(folder, begin, begin_two):
-    """The state lies where process 0 runs; process 1 goes on from it, too."""
-    one, *two = folder("one"), folder("0"), folder("1")
-    finish(begin(one, **LONG))
-    processes = begin_two(two, [LONG, LONG])
-    wait_for_state(processes[0], two[0])
+def test_a_machine_that_is_lost_is_one_line(folder, begin_two):
+    """Process 0 has no launcher that would stop it, and none tells it why."""
+    folders = [folder("0"), folder("1")]
+    processes = begin_two(folders, [LONG, LONG])
+    wait_for_state(processes[0], folders[0])
     processes[1].kill()
     _, errors = processes[0].communicate(timeout=30)
     assert processes[0].returncode == 1
     assert lines(errors)[-1].startswith("train: process 1 of 2 lost another one (")
     assert "Traceback" not in errors
-    errors = [finish(process) for process in begin_two(two, [LONG, LONG])]
-    assert errors[0].startswith("going on from epoch")
-    assert errors[1] == ""
-    for name in ("models/model.safetensors", "reports/curve.csv"):
-        assert (two[0] / name).read_bytes() == (one / name).read_bytes()
-        assert not (two[1] / name).exists()
 
 
 def test_other_settings_on_another_machine_are_one_line(folder, begin_two):

@@ -38,9 +38,7 @@ class Group:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model, so that its gradients are averaged over the processes; they must have equal weights."""
-        if self.size == 1:
-            return model
-        return nn.parallel.DistributedDataParallel(model)
+        return model if self.size == 1 else nn.parallel.DistributedDataParallel(model)
 
     def means(self, values: dict[str, float], count: int) -> dict[str, float]:
         """Means over the images of all processes, of means over the `count` images of each. The same in all."""
@@ -61,10 +59,9 @@ class Group:
         return values[0]
 
     def agree(self, run: str) -> None:
-        """Makes sure that all processes are about to do the same run, named by the hash of what decides its result.
+        """Raises InputError where this process is about to do another run than the main process.
 
-        Raises:
-            InputError: this process is about to do another one than the main process.
+        `run` names it by a hash of what decides its result.
         """
         if self.from_main(run) != run:
             raise InputError(
@@ -94,9 +91,6 @@ def join(processes: int, device: str) -> Iterator[Group]:
             raise InputError(
                 f"train.processes is {processes}, but torchrun started {size} (WORLD_SIZE): make them equal"
             )
-        if size == 1:
-            yield Group()
-            return
         if device == "cuda":
             use_own_device()
         dist.init_process_group("nccl" if device == "cuda" else "gloo", store=store, rank=rank, world_size=size)

@@ -42,11 +42,11 @@ class Training:
         group: Group = Group(),  # noqa: B008 - frozen
     ) -> None:
         self.task, self.settings, self.train, self.val, self.compute = task, settings, train, val, compute
-        self.group = group
+        self.group, self.own_val = group, part(len(val), group.rank, group.size)
         torch.manual_seed(settings.seed)
         self.model: nn.Module = task.build(settings, train.classes).to(compute.device)
-        self.learner = group.wrap(self.model)
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
+        self.learner = group.wrap(self.model)
         self.optimizer = optimizer(self.model, settings.train)
         self.epoch = 0
         self.batch = 0  # batches done in this epoch
@@ -87,7 +87,7 @@ class Training:
             InputError: the loss is not finite; the last state stays where it was.
         """
         main = self.group.main
-        state = self.group.from_main(resume.load() if main else None)  # on other machines there may be none, or another
+        state = self.group.from_main(resume.load() if main else None)  # other machines may have none, or another
         if state is not None:
             self.restore(state)
             if main:
@@ -149,9 +149,8 @@ class Training:
         row: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step}
         row["lr"] = learning_rate(self.step - 1, self.per_epoch, self.settings.train)
         row |= {f"train_{name}": total / self.per_epoch for name, total in self.sums.items()}
-        own = part(len(self.val), self.group.rank, self.group.size)
-        means = self.task.validate(self.averaged, self.val, self.compute, self.settings.train, own)
-        row |= self.group.means(means, own.stop - own.start)
+        means = self.task.validate(self.averaged, self.val, self.compute, self.settings.train, self.own_val)
+        row |= self.group.means(means, self.own_val.stop - self.own_val.start)
         for name in ("val_loss", self.task.BEST):
             self.finite(name, row[name])
         self.curve.append(row)
