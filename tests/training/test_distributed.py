@@ -1,6 +1,7 @@
 """Two processes on this machine train as one does, fail with one line and go on where they were killed."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -106,7 +107,8 @@ def finish(process: subprocess.Popen) -> str:
 
 def lines(errors: str) -> list[str]:
     """What was said, without the progress bar."""
-    return [line for line in errors.replace("\r", "\n").splitlines() if line.strip() and "batch/s" not in line]
+    told = re.sub(r"train: +\d+%\|[^\]]*\]", "\n", errors).replace("\r", "\n")
+    return [line.strip() for line in told.splitlines() if line.strip()]
 
 
 def workers(process: subprocess.Popen) -> list[int]:
