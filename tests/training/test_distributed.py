@@ -198,6 +198,7 @@ def test_interrupted_is_one_line(folder, begin):
     process = begin(run, **LONG)
     wait_for_state(process, run)
     pids = workers(process)
+    assert len(pids) == 2
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
