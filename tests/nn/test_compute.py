@@ -1,3 +1,7 @@
+import ctypes
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -62,3 +66,27 @@ def test_autocast_runs_products_in_that_type_and_leaves_weights_alone(dtype):
 
 def test_the_processor_answers():
     assert compute.cpu_multiplies_bfloat16() in (True, False)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs Linux's glibc")
+@pytest.mark.parametrize("kept", [True, False])
+def test_freed_memory_is_used_again(kept):
+    """In a process of its own: what is told to the allocator lasts."""
+    code = f"""
+import resource
+import torch
+from vitpipe.nn.compute import keep_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(16 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+if {kept}:
+    keep_memory()
+for _ in range(6):
+    faults()
+print(faults())
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (int(found.stdout) < 10) is kept

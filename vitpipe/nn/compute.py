@@ -1,5 +1,7 @@
 """Where and how precisely a model runs."""
 
+import ctypes
+import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -7,6 +9,8 @@ import torch
 
 from vitpipe.config import Train
 from vitpipe.errors import InputError
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # names of malloc.h
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ def choose(train: Train) -> Compute:
     if train.device == "cuda" and not cuda:
         raise InputError("train.device is 'cuda', but torch finds no CUDA device here: use auto or cpu")
     device = torch.device("cuda" if cuda and train.device != "cpu" else "cpu")
+    if device.type == "cpu":
+        keep_memory()
     if train.precision == "auto":
         fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_multiplies_bfloat16()
         return Compute(device, torch.bfloat16 if fast else torch.float32)
@@ -44,3 +50,15 @@ def cpu_multiplies_bfloat16() -> bool:
     """Whether the processor has AVX512-BF16 or AMX-BF16 instructions."""
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def keep_memory() -> None:
+    """Makes this process keep freed memory for its next tensors instead of handing it back to the system.
+
+    glibc maps every large block anew and gives it back when freed; filling the fresh pages costs more than what is
+    then computed in them. Only glibc on Linux is told so; elsewhere nothing happens. Changes no result.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
