@@ -1,0 +1,184 @@
+"""The networks that the super-sampler is compared with; all map LR (b, 3, s, s) to HR (b, 3, k*s, k*s) on [-1, 1].
+
+Legend of the shapes: b batch, s input side, k scale, w width (channels).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.original import Original
+from vitpipe.config import Settings
+from vitpipe.data.torchvision import import_torchvision
+from vitpipe.nn.supersampler import upsample
+from vitpipe.tasks import task
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One form of a network, and the images in a step that it is trained with.
+
+    Args:
+        build: makes it with fresh weights from torch's generator.
+        batch: None is that of the settings.
+    """
+
+    build: Callable[[Settings], nn.Module]
+    batch: int | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network in its variants, of which validation chooses one, and how it is trained.
+
+    Args:
+        title: its name in tables and figures.
+        variants: by a name that tells them apart.
+        lr: where the search for its learning rate begins; None is that of the settings.
+        loss: a value of `train.loss`; None is that of the settings.
+        channels_last: whether it is faster with its channels in the last place of memory.
+    """
+
+    title: str
+    variants: Mapping[str, Variant]
+    lr: float | None = None
+    loss: str | None = None
+    channels_last: bool = True
+
+
+class EDSR(nn.Module):
+    """EDSR-baseline (Lim et al. 2017, arXiv:1707.02921): residual blocks, then two steps of pixel-shuffle.
+
+    The published one with 64 channels, 16 blocks and scale 4 has 1,517,571 parameters; so has this. It expects images
+    with a mean near zero.
+    """
+
+    def __init__(self, *, width: int = 64, blocks: int = 16) -> None:
+        super().__init__()
+        self.head = convolution(3, width)
+        self.body = nn.Sequential(*(Block(width) for _ in range(blocks)), convolution(width, width))
+        steps = [layer for _ in range(2) for layer in (convolution(width, 4 * width), nn.PixelShuffle(2))]
+        self.tail = nn.Sequential(*steps, convolution(width, 3))
+
+    def forward(self, lr: Tensor) -> Tensor:
+        x = self.head(lr)  # b w s s
+        return self.tail(x + self.body(x))
+
+
+class SmallEDSR(nn.Module):
+    """EDSR made for a few minutes of training: it never leaves the input's resolution and learns what bicubic lacks.
+
+    One step of pixel-shuffle from the last convolution, which starts at zero, beside the bicubic enlargement.
+    """
+
+    def __init__(self, *, width: int, blocks: int, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        self.head = convolution(3, width)
+        self.body = nn.Sequential(*(Block(width) for _ in range(blocks)), convolution(width, width))
+        self.last = convolution(width, 3 * scale * scale)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        x = self.head(lr)  # b w s s
+        missing = F.pixel_shuffle(self.last(x + self.body(x)), self.scale)  # b 3 ks ks
+        return upsample(lr, self.scale, "bicubic") + missing
+
+
+class Block(nn.Module):
+    """EDSR's residual block: two 3x3 convolutions, ReLU between them, no normalisation."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(convolution(width, width), nn.ReLU(inplace=True), convolution(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+class Unit(nn.Module):
+    """A network for images on [0, 1] as one for images on [-1, 1]."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return 2 * self.network((lr + 1) / 2) - 1
+
+
+def convolution(channels: int, out: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, out, 3, padding=1)
+
+
+def swinir_light(settings: Settings) -> nn.Module:
+    """SwinIR-light (Liang et al. 2021, arXiv:2108.10257): 0.9 million parameters at scale 4; expects [0, 1].
+
+    Without stochastic depth, which is for trainings of days and costs quality in minutes.
+    """
+    import_torchvision()  # which spandrel imports
+    from spandrel.architectures.SwinIR import SwinIR
+
+    network = SwinIR(
+        img_size=settings.data.input_size,
+        window_size=8,
+        embed_dim=60,
+        depths=[6] * 4,
+        num_heads=[6] * 4,
+        mlp_ratio=2.0,
+        drop_path_rate=0.0,
+        upscale=settings.data.scale,
+        upsampler="pixelshuffledirect",
+    )
+    return Unit(network)
+
+
+def rcan(settings: Settings) -> nn.Module:
+    """RCAN (Zhang et al. 2018, arXiv:1807.02758): 10 groups of 20 blocks, 15.6 million parameters at scale 4.
+
+    Without its shift by DIV2K's mean: like EDSR it wants images around zero, and [-1, 1] is that already.
+    """
+    import_torchvision()
+    from spandrel.architectures.RCAN import RCAN
+
+    return RCAN(scale=settings.data.scale, norm=False)
+
+
+def original(strided: bool) -> Callable[[Settings], nn.Module]:
+    return lambda settings: Original(size=settings.data.input_size, patch=6, strided=strided)
+
+
+def small_edsr(width: int, blocks: int) -> Variant:
+    return Variant(lambda settings: SmallEDSR(width=width, blocks=blocks, scale=settings.data.scale))
+
+
+def ours(settings: Settings) -> nn.Module:
+    return task("supersample").build(settings)
+
+
+NETWORKS = {
+    "ours": Network("vitpipe", {"recipe": Variant(ours)}),
+    "edsr-small": Network(
+        "small EDSR",
+        {
+            f"{width} channels, {blocks} blocks": small_edsr(width, blocks)
+            for width, blocks in ((48, 6), (32, 8), (64, 4), (48, 10), (64, 8))
+        },
+        lr=2e-3,
+    ),
+    "edsr": Network("EDSR-baseline", {"published": Variant(lambda settings: EDSR())}, lr=5e-4, loss="l1"),
+    "swinir": Network(
+        "SwinIR-light",
+        {"batch 16": Variant(swinir_light, 16), "batch 4": Variant(swinir_light, 4)},
+        lr=1e-3,
+        loss="l1",
+        channels_last=False,
+    ),
+    "rcan": Network("RCAN", {"batch 16": Variant(rcan, 16), "batch 4": Variant(rcan, 4)}, lr=5e-4, loss="l1"),
+    "original": Network("original, mended", {"squares": Variant(original(False), 32)}, 2e-4, "mse", False),
+    "original-strided": Network("original", {"strided": Variant(original(True), 32)}, 2e-4, "mse", False),
+}
+"""By the name that the command line takes."""

@@ -1,0 +1,102 @@
+"""What the trainings of the quality section come to: content of the json, and its table in Markdown."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+Record = dict[str, Any]
+
+
+def entry(title: str, records: Sequence[Record], bicubic: Mapping[str, float], score: str = "test") -> dict[str, Any]:
+    """The scores of one network on all test images, a row for each seed, and their mean and spread.
+
+    Args:
+        bicubic: the scores of bicubic interpolation on the same images.
+        score: which of a record's scores are meant.
+    """
+    seeds = [
+        {name: record[name] for name in ("seed", "steps", "images", "seconds")}
+        | {"test": record[score], "gain": gain(record[score], bicubic)}
+        for record in records
+    ]
+    spread = {name: mean_and_sd([row["gain"][name] for row in seeds]) for name in ("psnr", "ssim", "mse_ratio")}
+    return {"title": title, "parameters": records[0]["parameters"], "gain": spread, "seeds": seeds}
+
+
+def gain(scores: Mapping[str, float], bicubic: Mapping[str, float]) -> dict[str, float]:
+    """What a network adds to bicubic: PSNR in dB, SSIM, and the quotient of the mean squared errors."""
+    difference = {name: round(scores[name] - bicubic[name], 6) for name in ("psnr", "ssim")}
+    return difference | {"mse_ratio": round(scores["mse"] / bicubic["mse"], 6)}
+
+
+def mean_and_sd(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean and standard deviation; of a single value the latter is None."""
+    return {"mean": round(fmean(values), 6), "sd": round(stdev(values), 6) if len(values) > 1 else None}
+
+
+def curve(records: Sequence[Record], bicubic: Mapping[str, float]) -> list[dict[str, float]]:
+    """Gain in test PSNR over bicubic against seconds of training: mean, least and most of the seeds.
+
+    Args:
+        bicubic: its scores on the images that curves are measured on.
+    """
+    rows = []
+    for points in zip(*(record["points"] for record in records), strict=False):  # a slow step may swallow a point
+        gains = [point["test"]["psnr"] - bicubic["psnr"] for point in points]
+        seconds = fmean(point["seconds"] for point in points)
+        row = {"seconds": seconds, "psnr": fmean(gains), "least": min(gains), "most": max(gains)}
+        rows.append({name: round(value, 4) for name, value in row.items()})
+    return rows
+
+
+def markdown(content: Mapping[str, Any]) -> str:
+    """The section's text and table."""
+    networks = content["networks"]
+    ranked = sorted(networks.values(), key=lambda one: -one["gain"]["psnr"]["mean"])
+    seeds = len(content["seeds"])
+    bicubic = content["bicubic"]
+    images = content["images"]
+    lines = [
+        f"Each network was trained for {content['minutes']:g} minutes with each of {seeds} "
+        f"{'seeds' if seeds > 1 else 'seed'} on the same {images['train']:,} images of {content['data']}, no person in "
+        f"two parts. Scores are means over {images['test']:,} test images, where bicubic has {bicubic['psnr']:.2f} dB "
+        f"and SSIM {bicubic['ssim']:.4f}. Variant and learning rate of each were chosen on validation images after "
+        f"trainings of {content['choice_minutes']:g} minutes.",
+        "",
+        "| network | gain in PSNR, dB | gain in SSIM | MSE / bicubic's | parameters | images seen | variant | rate |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [table_row(one) for one in ranked]
+    return "\n".join([*lines, "", *lead(networks)]) + "\n"
+
+
+def table_row(one: Mapping[str, Any]) -> str:
+    gains = one["gain"]
+    cells = [
+        one["title"],
+        with_sd(gains["psnr"], "+.3f", ".3f"),
+        with_sd(gains["ssim"], "+.4f", ".4f"),
+        with_sd(gains["mse_ratio"], ".3f", ".3f"),
+        f"{one['parameters']:,}",
+        f"{fmean(row['images'] for row in one['seeds']):,.0f}",
+        one["variant"],
+        f"{one['lr']:g}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def with_sd(value: Mapping[str, float | None], mean: str, sd: str) -> str:
+    text = f"{value['mean']:{mean}}".replace("-", "−")
+    return text if value["sd"] is None else f"{text} ± {value['sd']:{sd}}"
+
+
+def lead(networks: Mapping[str, Any]) -> list[str]:
+    """How far ours is before or behind the best other network, seed by seed; nothing where either is missing."""
+    others = {name: one for name, one in networks.items() if not name.startswith("ours")}
+    if "ours" not in networks or not others:
+        return []
+    peer = max(others.values(), key=lambda one: one["gain"]["psnr"]["mean"])
+    pairs = zip(networks["ours"]["seeds"], peer["seeds"], strict=True)
+    differences = [mine["gain"]["psnr"] - its["gain"]["psnr"] for mine, its in pairs]
+    text = ", ".join(f"{value:+.3f}" for value in differences).replace("-", "−")
+    return [f"Ours less the best other network, {peer['title']}, seed by seed: {text} dB."]

@@ -1,0 +1,195 @@
+"""One training that ends when its time is over, with the network scored on the way while the clock stands still."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from benchmarks.networks import Network, Variant
+from vitpipe.config import Settings, Train
+from vitpipe.data.batches import Batch, Packed, shuffled, spread, to_uint8, unit
+from vitpipe.metrics.image_quality import image_quality
+from vitpipe.nn.compute import Compute
+from vitpipe.progress import progress
+from vitpipe.tasks.supersample import loss
+from vitpipe.training.loop import optimizer
+from vitpipe.training.schedule import ema_decay, learning_rate
+
+TICKS = 10_000  # the schedule counts steps; here so many are the whole time
+CURVE_IMAGES = 96  # of validation and of test, at even distances, that a point of the curve is measured on
+SHOWN = ("psnr", "ssim", "mse")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is trained, and for how long.
+
+    Args:
+        lr: peak learning rate.
+        seconds: of training, without building the network and scoring it.
+        points: how often it is scored, at even distances in time, the end among them; a trial scored only once
+            is there to be chosen by validation and never sees test.
+    """
+
+    network: Network
+    variant: Variant
+    lr: float
+    seed: int
+    seconds: float
+    points: int
+
+
+class Stopwatch:
+    """Seconds since it began, without those in which it stood."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.start = clock()
+
+    def seconds(self) -> float:
+        return self.clock() - self.start
+
+    def pause(self, work: Callable[[], Any]) -> Any:
+        """The result of `work`, whose time does not count."""
+        stopped = self.clock()
+        result = work()
+        self.start += self.clock() - stopped
+        return result
+
+
+def train(
+    trial: Trial,
+    settings: Settings,
+    parts: dict[str, Packed],
+    compute: Compute,
+    title: str,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[dict[str, Any], nn.Module]:
+    """Trains, and returns what there is to know about it and the averaged weights.
+
+    A step that would probably end after the time is not begun, so slow networks do not get more of it.
+
+    Returns:
+        parameters, steps, images (seen), diverged, and `points`: seconds, images (seen), val and test scores.
+    """
+    setting = recipe(trial, settings)
+    torch.manual_seed(trial.seed)
+    model = laid_out(trial.variant.build(settings).to(compute.device), trial.network.channels_last)
+    averaged = copy.deepcopy(model).requires_grad_(False).eval()
+    descent = optimizer(model, setting)
+    weights: list[Tensor] = list(model.parameters())
+    means: list[Tensor] = list(averaged.parameters())
+    batches = endless(parts["train"], setting, trial.seed, compute)
+    record: dict[str, Any] = {"parameters": sum(p.numel() for p in weights), "steps": 0, "images": 0, "diverged": False}
+    points: list[dict[str, Any]] = []
+
+    def score() -> dict[str, Any]:
+        watched = ("val", "test") if trial.points > 1 else ("val",)
+        scores = {part: curve_scores(averaged, parts[part], settings, compute) for part in watched}
+        return {"seconds": round(now, 2), "images": record["images"]} | scores
+
+    model.train()
+    with progress(round(trial.seconds), title, "s") as bar:
+        watch = Stopwatch(clock)
+        now = duration = 0.0
+        while now + duration <= trial.seconds:
+            batch = next(batches)
+            for group in descent.param_groups:
+                group["lr"] = learning_rate(int(now / trial.seconds * TICKS), TICKS, setting)
+            value = step(model, batch, setting, descent, compute)
+            if not math.isfinite(value):
+                record["diverged"] = True
+                break
+            torch._foreach_lerp_(means, weights, 1 - ema_decay(record["steps"], setting.ema))
+            record["steps"] += 1
+            record["images"] += len(batch)
+            before, now = now, watch.seconds()
+            duration = now - before
+            bar.update(duration)
+            if len(points) + 1 < trial.points and now >= trial.seconds * (len(points) + 1) / trial.points:
+                points.append(watch.pause(score))
+    if not record["diverged"]:
+        points.append(score())
+    return record | {"seconds": round(now, 2), "points": points}, averaged
+
+
+def recipe(trial: Trial, settings: Settings) -> Train:
+    """The settings of the training, with what is the network's own."""
+    own: dict[str, Any] = {"epochs": 1, "lr": trial.lr, "schedule": "cosine"}
+    own["batch"] = trial.variant.batch or settings.train.batch
+    own["loss"] = trial.network.loss or settings.train.loss
+    return settings.train.model_copy(update=own)
+
+
+def endless(packed: Packed, setting: Train, seed: int, compute: Compute) -> Iterator[Batch]:
+    """Batches epoch after epoch, in an order that depends on the seed and the size of a batch alone."""
+    epoch = 0
+    while True:
+        yield from shuffled(packed, setting.batch, compute.device, seed=seed, epoch=epoch, flip=setting.flip)
+        epoch += 1
+
+
+def laid_out(model: nn.Module, channels_last: bool) -> nn.Module:
+    """The model with its weights, and the images it is given, in this order in memory."""
+    if channels_last:
+        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.register_forward_pre_hook(lambda _, images: (images[0].contiguous(),))  # packed images have channels last
+    return model
+
+
+def step(model: nn.Module, batch: Batch, setting: Train, descent: torch.optim.Optimizer, compute: Compute) -> float:
+    """One step down the gradient; the loss before it."""
+    with compute.autocast():
+        value, _ = loss(model, batch, setting)
+    descent.zero_grad()
+    value.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), setting.clip)
+    descent.step()
+    return float(value.detach())
+
+
+def curve_scores(
+    model: Callable[[Tensor], Tensor], packed: Packed, settings: Settings, compute: Compute
+) -> dict[str, float]:
+    """Mean scores on some images of a part, computed as precisely as in training."""
+    return means_of(scores(model, packed, spread(packed, CURVE_IMAGES), settings, compute, precise=False))
+
+
+@torch.inference_mode()
+def scores(
+    model: Callable[[Tensor], Tensor],
+    packed: Packed,
+    rows: np.ndarray,
+    settings: Settings,
+    compute: Compute,
+    *,
+    precise: bool,
+    mirrored: bool = False,
+) -> pd.DataFrame:
+    """The project's measures of each of these images, one row per image.
+
+    Args:
+        precise: in float32, as the evaluate stage has it, or as in training.
+        mirrored: averages the prediction with the mirrored one of the mirrored image.
+    """
+    found = []
+    for chunk in np.array_split(rows, math.ceil(len(rows) / 16)):
+        lr = unit(torch.from_numpy(packed.take("lr", chunk)).to(compute.device).permute(0, 3, 1, 2))
+        with torch.autocast(compute.device.type, enabled=False) if precise else compute.autocast():
+            output = model(lr).float()
+            if mirrored:
+                output = (output + model(lr.flip(-1)).float().flip(-1)) / 2
+        images = to_uint8(output).permute(0, 2, 3, 1).cpu().numpy()
+        found.append(pd.DataFrame(image_quality(images, packed.take("hr", chunk), settings.data.scale)))
+    return pd.concat(found, ignore_index=True)
+
+
+def means_of(table: pd.DataFrame) -> dict[str, float]:
+    return {name: round(float(table[name].mean()), 6) for name in SHOWN}
