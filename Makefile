@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := $(VENV)/.peers
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro test study lint format lock clean
+.PHONY: help setup repro test bench study lint format lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
@@ -27,6 +28,13 @@ repro: $(READY)  ## run the pipeline: train, score, draw; then open reports/inde
 test: $(READY)  ## run all tests
 	pytest
 
+bench: $(PEERS)  ## speed and quality beside the peers, hours; with CELEBA=folder on real faces; writes docs/benchmarks.md
+	python -m benchmarks $(if $(CELEBA),--root $(CELEBA))
+
+$(PEERS): $(READY) benchmarks/requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --requirement benchmarks/requirements.lock
+	@touch $@
+
 study: $(READY)  ## patch 3, 6 x heads 4, 8, 16, 32 x three seeds through DVC's queue; writes docs/study/faces.*
 	python -m studies.patch_and_heads queue
 	python -m studies.patch_and_heads gather faces
@@ -42,7 +50,8 @@ format: $(READY)  ## let ruff mend style
 
 lock: $(READY)  ## write the installed versions to requirements.lock
 	@{ echo "# Exact versions that vitpipe is tested with; written by \`make lock\`."; \
-	pip freeze --all --exclude-editable | sed "s/+cpu$$//" | grep -vE "^(nvidia-|triton|cuda-|pip==)"; } > requirements.lock
+	pip freeze --all --exclude-editable | sed "s/+cpu$$//" | grep -vE "^(nvidia-|triton|cuda-|pip==)" \
+	| grep -vxFf benchmarks/requirements.lock; } > requirements.lock
 
 clean:  ## remove .venv, scratch and what the stages wrote; the DVC cache and what git keeps stay
-	rm -rf $(VENV) .resume data/raw data/packed data/split.csv models reports/figures reports/heatmaps reports/index.html
+	rm -rf $(VENV) .resume .bench data/raw data/packed data/split.csv models reports/figures reports/heatmaps reports/index.html

@@ -1,0 +1,67 @@
+"""What the numbers were measured on."""
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("torch", "torchvision", "timm", "vit-pytorch", "spandrel")
+SIDE = 2048  # of the matrices whose product shows the peak
+TIMES = 20
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The processor's name as the system tells it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def facts() -> dict[str, Any]:
+    """Processor, cores, threads, versions, date, and the measured peaks in GFLOP/s."""
+    return {
+        "processor": processor(),
+        "cores": cores(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "packages": {name: found for name in PACKAGES if (found := installed(name))},
+        "peak": {name: round(peak(name)) for name in ("float32", "bfloat16")},
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def product(dtype: str) -> Callable[[], object]:
+    """A function that multiplies two matrices of `SIDE` rows, into memory that it has."""
+    kind = getattr(torch, dtype)
+    left, right, out = (torch.randn(SIDE, SIDE).to(kind) for _ in range(3))
+    return lambda: torch.mm(left, right, out=out)
+
+
+def peak(dtype: str) -> float:
+    """GFLOP/s of the fastest of some matrix products in this type, 2 operations for each multiply and add."""
+    multiply = product(dtype)
+    seconds = []
+    for _ in range(TIMES):
+        start = time.perf_counter()
+        multiply()
+        seconds.append(time.perf_counter() - start)
+    return 2 * SIDE**3 / min(seconds) / 1e9
