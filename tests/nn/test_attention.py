@@ -3,7 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitpipe.nn.attention import Attention
+from vitpipe.nn import attention
+from vitpipe.nn.attention import Attention, written_out
 
 
 def attend(layer: Attention, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -87,3 +88,34 @@ def test_bfloat16_on_a_cpu_equals_the_fused_kernel_in_value_and_gradient():
 def test_heads_that_do_not_divide():
     with pytest.raises(AssertionError, match="heads 3 must divide dim 16"):
         Attention(dim=16, heads=3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "expected"),
+    [
+        ((2, 4, 64, 32), torch.bfloat16, True),
+        ((2, 4, 64, 32), torch.float32, False),
+        ((2, 4, 64, 8), torch.float32, True),
+        ((1, 1, 1025, 32), torch.bfloat16, False),  # its weights would fill the memory
+    ],
+)
+def test_where_products_are_written_out(shape, dtype, expected):
+    assert written_out(torch.empty(shape, dtype=dtype)) is expected
+    assert not written_out(torch.empty(shape, dtype=dtype, device="meta"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_both_paths_give_the_same_output_and_gradients(monkeypatch, dtype):
+    torch.manual_seed(0)
+    layer, x = Attention(dim=64, heads=8), torch.randn(2, 20, 64)
+    results = []
+    for written in (True, False):
+        monkeypatch.setattr(attention, "written_out", lambda _, written=written: written)
+        layer.zero_grad()
+        with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32):
+            out = layer(x).float()
+        out.square().sum().backward()
+        results.append((out.detach(), layer.qkv.weight.grad.clone()))
+    tolerance = 1e-5 if dtype is torch.float32 else 2e-2
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance * float(other.abs().max()))

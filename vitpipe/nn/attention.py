@@ -8,6 +8,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+LONGEST = 1024
+"""Tokens above which the weights of all heads would fill the memory, where the fused kernel needs next to none."""
+
 
 class Attention(nn.Module):
     """Scaled dot-product self-attention, with an output projection unless that is left out.
@@ -15,8 +18,8 @@ class Attention(nn.Module):
     Without `projection` the heads' outputs are joined and not mixed; without `bias` queries, keys and values are
     purely linear. Maps (b, n, d) to (b, n, d). While `recorder` is a list, every call appends its attention
     weights (b, h, n, n) after the softmax, in float32, and computes its output from those very
-    weights; otherwise torch's fused kernel does the same sum without keeping them, except in bfloat16 on
-    a CPU, where that kernel's backward pass is slower than the products written out.
+    weights; otherwise torch's fused kernel does the same sum without keeping them, except where the products
+    written out are faster, see `written_out`.
     """
 
     def __init__(self, *, dim: int, heads: int, projection: bool = True, bias: bool = True) -> None:
@@ -34,8 +37,17 @@ class Attention(nn.Module):
             weights = torch.softmax((q @ k.mT).float() * self.scale, dim=-1)  # b h n n
             self.recorder.append(weights)
             out = weights.to(v.dtype) @ v  # b h n e
-        elif q.dtype is torch.bfloat16 and q.device.type == "cpu":
+        elif written_out(q):
             out = torch.softmax((q * self.scale) @ k.mT, dim=-1) @ v  # b h n e
         else:
             out = F.scaled_dot_product_attention(q, k, v)  # b h n e
         return self.project(rearrange(out, "b h n e -> b n (h e)"))
+
+
+def written_out(q: Tensor) -> bool:
+    """Whether softmax and products are faster than torch's fused kernel for queries (b, h, n, e).
+
+    On CPUs in bfloat16, where that kernel's backward pass is slow, and for heads that are narrower than its vectors.
+    """
+    tokens, width = q.shape[-2:]
+    return q.device.type == "cpu" and tokens <= LONGEST and (q.dtype is torch.bfloat16 or width <= 8)
