@@ -96,7 +96,7 @@ def train(
         return {"seconds": round(now, 2), "images": record["images"]} | scores
 
     model.train()
-    with progress(round(trial.seconds), title, "s") as bar:
+    with progress(round(trial.seconds), title, "second") as bar:
         watch = Stopwatch(clock)
         now = duration = 0.0
         while now + duration <= trial.seconds:
@@ -112,7 +112,7 @@ def train(
             record["images"] += len(batch)
             before, now = now, watch.seconds()
             duration = now - before
-            bar.update(duration)
+            bar.update(round(min(now, trial.seconds)) - bar.n)
             if len(points) + 1 < trial.points and now >= trial.seconds * (len(points) + 1) / trial.points:
                 points.append(watch.pause(score))
     if not record["diverged"]:

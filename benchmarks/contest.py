@@ -1,0 +1,173 @@
+"""The trainings that the quality section compares, each kept as soon as it is finished."""
+
+import ast
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import vitpipe
+from benchmarks.networks import NETWORKS
+from benchmarks.quality_summary import curve, entry
+from benchmarks.timed_training import CURVE_IMAGES, SHOWN, Trial, means_of, recipe, scores, train
+from vitpipe.config import Data, Settings
+from vitpipe.data.batches import Packed, spread
+from vitpipe.errors import InputError
+from vitpipe.files import write_json
+from vitpipe.metrics.image_quality import PROTOCOL
+from vitpipe.nn.compute import choose
+from vitpipe.nn.supersampler import upsample
+
+POINTS = 8  # of a curve
+CHOICE = 0.2  # share of the minutes that a training gets which only serves to choose
+SEEDS = 10  # at most; they are 0 to 9
+FARTHEST = 3  # how often a learning rate at the end of its grid makes the grid longer
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Variant and learning rate that validation chose, and what it had to choose from."""
+
+    variant: str
+    lr: float
+    tried: list[dict[str, Any]]
+
+
+class Contest:
+    """The trainings on one data set with one length; those in `scratch` are not done again."""
+
+    def __init__(self, settings: Settings, parts: dict[str, Packed], minutes: float, scratch: Path) -> None:
+        self.settings, self.parts, self.minutes, self.scratch = settings, parts, minutes, scratch
+        self.compute = choose(settings.train)
+
+    def choose(self, name: str) -> Choice:
+        """The network's variant at its first learning rate, then its learning rate, by PSNR on validation images.
+
+        Rates go by factors of two, and on beyond the one that is best until that is between two worse ones.
+        """
+        network = NETWORKS[name]
+        lr = network.lr or self.settings.train.lr
+        tried = {(variant, lr): self.tried(name, variant, lr) for variant in network.variants}
+        variant, _ = best(tried)
+        own = {lr: tried[variant, lr]}
+        for factor in (0.5, 2.0):
+            own[lr * factor] = self.tried(name, variant, lr * factor)
+        for _ in range(FARTHEST):
+            lr = best(own)
+            if lr not in (min(own), max(own)):
+                break
+            beyond = lr / 2 if lr == min(own) else lr * 2
+            own[beyond] = self.tried(name, variant, beyond)
+        tried |= {(variant, lr): score for lr, score in own.items()}
+        rows = [{"variant": key[0], "lr": key[1], "val_psnr": score} for key, score in sorted(tried.items())]
+        return Choice(variant, best(own), rows)
+
+    def tried(self, name: str, variant: str, lr: float) -> float | None:
+        """PSNR in dB on validation images after a short training; None where it diverged."""
+        network = NETWORKS[name]
+        trial = Trial(network, network.variants[variant], lr, 0, self.minutes * 60 * CHOICE, 1)
+        record = self.stored(name, variant, trial)
+        return None if record["diverged"] else record["points"][-1]["val"]["psnr"]
+
+    def final(self, name: str, choice: Choice, seed: int) -> dict[str, Any]:
+        """The whole training with one seed, scored on test on the way and at its end."""
+        record = self.stored(name, choice.variant, self.whole(name, choice, seed))
+        if record["diverged"]:
+            raise InputError(f"{name} diverged with seed {seed} and learning rate {choice.lr:g}: raise minutes")
+        return record
+
+    def whole(self, name: str, choice: Choice, seed: int) -> Trial:
+        network = NETWORKS[name]
+        return Trial(network, network.variants[choice.variant], choice.lr, seed, self.minutes * 60, POINTS)
+
+    def finished(self, name: str, choice: Choice) -> list[dict[str, Any]]:
+        """The records of all seeds that were trained."""
+        trials = [self.whole(name, choice, seed) for seed in range(SEEDS)]
+        paths = [self.path(name, choice.variant, trial) for trial in trials]
+        return [json.loads(path.read_text()) for path in paths if path.exists()]
+
+    def stored(self, name: str, variant: str, trial: Trial) -> dict[str, Any]:
+        """The record of the trial: from its file, or trained now and written there."""
+        path = self.path(name, variant, trial)
+        if path.exists():
+            return json.loads(path.read_text())
+        title = f"{trial.network.title}, {variant}, lr {trial.lr:g}, seed {trial.seed}"
+        record, model = train(trial, self.settings, self.parts, self.compute, title)
+        if trial.points > 1 and not record["diverged"]:
+            test = self.parts["test"]
+            rows = np.arange(len(test))
+            table = scores(model, test, rows, self.settings, self.compute, precise=True)
+            record["test"] = means_of(table)
+            if name == "ours":
+                mirrored = scores(model, test, rows, self.settings, self.compute, precise=True, mirrored=True)
+                record["test_mirrored"] = means_of(mirrored)
+        write_json(path, {"network": name, "variant": variant, "lr": trial.lr, "seed": trial.seed} | record)
+        return json.loads(path.read_text())
+
+    def path(self, name: str, variant: str, trial: Trial) -> Path:
+        """Named by what decides how the trial ends: the network, its training, the images and the machine."""
+        network = [name, variant, str(trial.variant.build(self.settings))]
+        if name == "ours":
+            network += [source_of_ours(), self.settings.model.model_dump_json()]
+        machine = [torch.__version__, str(torch.get_num_threads()), str(self.compute)]
+        setting = recipe(trial, self.settings).model_dump()
+        own = [trial.seed, trial.seconds, trial.points, trial.network.channels_last]
+        images = [self.parts[part].digest for part in ("train", "val", "test")]
+        return self.scratch / f"{name}-{digest(network, setting, own, images, machine)}.json"
+
+    def summary(self, data: Data, chosen: dict[str, Choice]) -> dict[str, Any]:
+        """The content of the section."""
+        test = self.parts["test"]
+        all_images = self.bicubic(np.arange(len(test)))
+        curve_images = self.bicubic(spread(test, CURVE_IMAGES))
+        networks: dict[str, Any] = {}
+        for name, choice in chosen.items():
+            network, found = NETWORKS[name], self.finished(name, choice)
+            setting = recipe(Trial(network, network.variants[choice.variant], choice.lr, 0, 0.0, 1), self.settings)
+            facts = {"variant": choice.variant, "lr": choice.lr, "batch": setting.batch, "loss": setting.loss}
+            networks[name] = entry(network.title, found, all_images) | facts
+            networks[name] |= {"curve": curve(found, curve_images), "tried": choice.tried}
+            if name == "ours":
+                title = f"{network.title}, mean with the mirrored prediction"
+                networks["ours-mirrored"] = entry(title, found, all_images, "test_mirrored") | facts
+        return {
+            "data": {"celeba": "CelebA", "faces": "the built-in faces"}[data.name],
+            "images": {part: len(packed) for part, packed in self.parts.items()},
+            "minutes": self.minutes,
+            "choice_minutes": self.minutes * CHOICE,
+            "curve_images": min(CURVE_IMAGES, len(test)),
+            "precision": str(self.compute.dtype).removeprefix("torch."),
+            "bicubic": all_images,
+            "networks": networks,
+            "protocol": [{name: PROTOCOL[name] for name in ("average", "pixels", *SHOWN)}],
+        }
+
+    def bicubic(self, rows: np.ndarray) -> dict[str, float]:
+        """What interpolation scores on these test images."""
+        enlarge = partial(upsample, scale=self.settings.data.scale, method="bicubic")
+        return means_of(scores(enlarge, self.parts["test"], rows, self.settings, self.compute, precise=True))
+
+
+def best(scores: dict[Any, float | None]) -> Any:
+    """The key of the highest score; None is lower than any."""
+    return max(scores, key=lambda key: -math.inf if scores[key] is None else scores[key])  # type: ignore[arg-type, return-value]
+
+
+def digest(*content: Any) -> str:
+    return hashlib.blake2b(json.dumps(content, default=str).encode(), digest_size=8).hexdigest()
+
+
+def source_of_ours() -> str:
+    """The code of our networks, without comments and docstrings."""
+    trees = [ast.parse(path.read_text()) for path in sorted((Path(vitpipe.__file__).parent / "nn").glob("*.py"))]
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return "".join(ast.dump(tree) for tree in trees)
