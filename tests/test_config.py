@@ -142,7 +142,7 @@ def test_unknown_recipe_is_told_with_the_known_ones():
         ({"model.width": 3}, "model.width is 3, but must be at least 4 for task.name supersample"),
         ({"train.patience": 0}, "train.patience is 0, but input should be greater than or equal to 1"),
         ({"train.momentum": 1.0}, "train.momentum is 1.0, but input should be less than 1"),
-        ({"train.optimizer": "adam"}, "train.optimizer is 'adam', but input should be 'adamw' or 'sgd'"),
+        ({"train.optimizer": "adam"}, "train.optimizer is 'adam', but input should be 'adamw', 'muon' or 'sgd'"),
         ({"train.schedule": "poly"}, "train.schedule is 'poly', but input should be 'cosine', 'step' or 'constant'"),
         ({"train.mix": "blend"}, "train.mix is 'blend', but input should be 'none', 'mixup', 'cutmix' or 'both'"),
         ({"train.crop": 2}, "train.crop is 2, but must be 0 for task.name supersample: only classification has it"),

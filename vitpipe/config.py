@@ -93,7 +93,7 @@ class Train(Section):
     patience: Annotated[Whole, Field(ge=1)] | None
     batch: Annotated[Whole, Field(ge=1)]
     processes: Annotated[Whole, Field(ge=1)]
-    optimizer: Literal["adamw", "sgd"]
+    optimizer: Literal["adamw", "muon", "sgd"]
     lr: Annotated[float, Field(gt=0, le=10)]
     momentum: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0, le=1)]

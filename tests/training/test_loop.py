@@ -145,7 +145,7 @@ def test_the_rate_of_every_step_is_that_of_the_schedule(packed, settings):
     for run.epoch in (0, 4, 5, 10):
         for batch in list(shuffled(run.train, 8, CPU.device, seed=0, epoch=0, flip=False))[:1]:
             run.learn(batch)
-            rates.append(run.optimizer.param_groups[0]["lr"])
+            rates.append(run.optimizers[0].param_groups[0]["lr"])
             run.batch = 0
     assert rates == pytest.approx([0.003, 0.003, 0.003 * 0.7, 0.003 * 0.49])
 

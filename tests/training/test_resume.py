@@ -105,7 +105,6 @@ CLASSIFY = {
     "data.scale": 1,
     "train.epochs": 12,
     "train.patience": 3,
-    "train.optimizer": "sgd",
     "train.lr": 0.05,
     "train.crop": 3,
     "train.randaugment": 2,
@@ -118,10 +117,10 @@ class Killed(BaseException):
     """As SIGKILL, nothing catches it."""
 
 
-@pytest.mark.parametrize("life", [1, 4, 7])
-def test_augmented_and_stopped_early_ends_bit_identical_too(labelled, settings, tmp_path, monkeypatch, life):
+@pytest.mark.parametrize(("life", "optimizer"), [(1, "sgd"), (4, "muon"), (7, "sgd")])
+def test_augmented_and_stopped_early_ends_bit_identical_too(labelled, settings, tmp_path, monkeypatch, life, optimizer):
     """In this process, which dies in every `life`-th batch before the state after it is saved."""
-    made = settings(**CLASSIFY)
+    made = settings(**CLASSIFY | {"train.optimizer": optimizer})
     parts = [Packed(labelled / part, "odd") for part in ("train", "val")]
 
     def start(name: str) -> None:

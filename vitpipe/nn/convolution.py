@@ -6,16 +6,17 @@ from torch import Tensor, nn
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside a skip, without normalisation (Lim et al. 2017, EDSR, arXiv:1707.02921)."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, activation: type[nn.Module]) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1)
+            nn.Conv2d(width, width, 3, padding=1), activation(), nn.Conv2d(width, width, 3, padding=1)
         )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)
 
 
-def stem(channels: int, width: int, blocks: int) -> nn.Sequential:
+def stem(channels: int, width: int, blocks: int, activation: type[nn.Module] = nn.GELU) -> nn.Sequential:
     """(b, channels, s, s) to (b, width, s, s): a 3x3 convolution and residual blocks, at full resolution."""
-    return nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), *(ResidualBlock(width) for _ in range(blocks)))
+    residual = (ResidualBlock(width, activation) for _ in range(blocks))
+    return nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), *residual)

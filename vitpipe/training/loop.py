@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vitpipe.config import Settings, Train
+from vitpipe.config import Settings
 from vitpipe.data.batches import Batch, Packed, batches_per_epoch, part, shuffled
 from vitpipe.errors import InputError
 from vitpipe.files import write_csv
@@ -23,6 +23,7 @@ from vitpipe.nn.compute import Compute
 from vitpipe.progress import progress
 from vitpipe.training.checkpoint import Resume, save_weights
 from vitpipe.training.distributed import Group
+from vitpipe.training.optimizers import optimizers
 from vitpipe.training.schedule import ema_decay, learning_rate
 
 SAVE_EVERY = 20.0  # seconds between saved states: what a killed run loses at most
@@ -30,7 +31,7 @@ SEED_STEP = 0x9E3779B1  # keeps the draws of neighbouring seeds apart in the 32 
 
 
 class Training:
-    """One run: model, averaged weights, optimiser, curve and the best epoch so far; the same in all of `group`."""
+    """One run: model, averaged weights, optimisers, curve and the best epoch so far; the same in all of `group`."""
 
     def __init__(
         self,
@@ -47,7 +48,7 @@ class Training:
         self.model: nn.Module = task.build(settings, train.classes).to(compute.device)
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.learner = group.wrap(self.model)
-        self.optimizer = optimizer(self.model, settings.train)
+        self.optimizers = optimizers(self.model, settings.train)
         self.epoch = 0
         self.batch = 0  # batches done in this epoch
         self.sums: dict[str, float] = {}
@@ -59,13 +60,16 @@ class Training:
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs to go on as if nothing had happened."""
         plain = {name: getattr(self, name) for name in ("epoch", "batch", "sums", "curve", "best")}
-        parts = {name: getattr(self, name).state_dict() for name in ("model", "averaged", "optimizer")}
-        return plain | parts
+        parts = {name: getattr(self, name).state_dict() for name in ("model", "averaged")}
+        return plain | parts | {"optimizers": [each.state_dict() for each in self.optimizers]}
 
     def restore(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             part = getattr(self, name)
-            if hasattr(part, "load_state_dict"):
+            if name == "optimizers":
+                for each, own in zip(part, value, strict=True):
+                    each.load_state_dict(own)
+            elif hasattr(part, "load_state_dict"):
                 part.load_state_dict(value)
             else:
                 setattr(self, name, value)
@@ -123,18 +127,20 @@ class Training:
         """One step down the gradient."""
         setting = self.settings.train
         torch.manual_seed((self.settings.seed * SEED_STEP + self.step) % 2**32)  # of what augmentation draws
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.per_epoch, setting)
+        for each in self.optimizers:
+            for group in each.param_groups:
+                group["lr"] = learning_rate(self.step, self.per_epoch, setting)
         with self.compute.autocast():
             loss, shown = self.task.loss(self.learner, batch, setting)
         own = {"loss": float(loss.detach())} | {name: float(mean) for name, mean in shown.items()}
         means = self.group.means(own, len(batch.own))
         self.finite("the loss", means["loss"])
-        self.optimizer.zero_grad()
+        self.model.zero_grad()
         # averaged gradients are those of the whole batch where each process counts by its number of images
         (loss * (len(batch.own) * self.group.size / len(batch))).backward()
         self.finite("the gradient", float(nn.utils.clip_grad_norm_(self.model.parameters(), setting.clip)))
-        self.optimizer.step()
+        for each in self.optimizers:
+            each.step()
         weight = 1 - ema_decay(self.step, setting.ema)
         torch._foreach_lerp_(list(self.averaged.parameters()), list(self.model.parameters()), weight)
         for name, mean in means.items():
@@ -173,15 +179,6 @@ class Training:
         row = self.curve[-1]
         shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if "_" in name)
         return f"epoch {row['epoch']}/{self.settings.train.epochs}: {shown}"
-
-
-def optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer:
-    """AdamW (arXiv:1711.05101) or SGD with momentum over all weights, as `train.optimizer` says."""
-    if train.optimizer == "sgd":
-        return torch.optim.SGD(
-            model.parameters(), lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay, fused=True
-        )
-    return torch.optim.AdamW(model.parameters(), lr=train.lr, weight_decay=train.weight_decay, fused=True)
 
 
 def train(

@@ -1,0 +1,76 @@
+import pytest
+import torch
+from torch import nn
+
+from vitpipe.nn.convolution import ResidualBlock
+from vitpipe.tasks import supersample
+from vitpipe.training.optimizers import Muon, optimizers, orthogonalised
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 72), (96, 16)])
+def test_singular_values_come_near_one_and_directions_stay(shape):
+    torch.manual_seed(0)
+    matrix = torch.randn(shape)
+    made = orthogonalised(matrix)
+    values = torch.linalg.svdvals(made)
+    assert made.shape == shape
+    assert values.max() < 1.25
+    assert values.median() > 0.65
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    turned = u.T @ made @ v.T
+    torch.testing.assert_close(turned, turned.diag().diag(), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(32, 128), (32, 32, 3, 3)])
+def test_a_step_is_about_as_long_as_adamws(shape):
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(shape))
+    before = weight.detach().clone()
+    weight.grad = torch.randn(shape) * 1e-3
+    Muon([weight], lr=0.01).step()
+    length = (weight.detach() - before).square().mean().sqrt()
+    assert 0.2 * 0.01 * 0.6 < length < 0.2 * 0.01 * 1.2
+
+
+def test_momentum_and_decay():
+    torch.manual_seed(0)
+    weight, first, second = nn.Parameter(torch.ones(4, 4)), torch.randn(4, 4), torch.randn(4, 4)
+    muon = Muon([weight], lr=0.1, momentum=0.5, weight_decay=0.2)
+    expected = torch.ones(4, 4)
+    momentum = torch.zeros(4, 4)
+    for gradient in (first, second):
+        weight.grad = gradient.clone()
+        muon.step()
+        momentum = 0.5 * momentum + 0.5 * gradient
+        expected = expected * (1 - 0.1 * 0.2) - 0.1 * 0.2 * 2 * orthogonalised(0.5 * gradient + 0.5 * momentum)
+    torch.testing.assert_close(weight.detach(), expected)
+
+
+def test_a_weight_without_gradient_stays():
+    weight = nn.Parameter(torch.ones(4, 4))
+    Muon([weight], lr=0.1, weight_decay=0.5).step()
+    assert (weight == 1).all()
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
+def test_every_weight_has_one_optimizer(settings, name):
+    made = settings(**{"train.optimizer": name})
+    model = supersample.build(made)
+    found = [id(w) for each in optimizers(model, made.train) for group in each.param_groups for w in group["params"]]
+    assert sorted(found) == sorted(id(weight) for weight in model.parameters())
+
+
+def test_muon_has_what_is_inside_residual_blocks_and_no_vector(settings):
+    made = settings(**{"train.optimizer": "muon"})
+    model = supersample.build(made)
+    muon, adamw = optimizers(model, made.train)
+    inside = {id(weight) for weight in muon.param_groups[0]["params"]}
+    names = {name for name, weight in model.named_parameters() if id(weight) in inside}
+    assert isinstance(muon, Muon)
+    assert isinstance(adamw, torch.optim.AdamW)
+    assert "encoder.blocks.0.attention.qkv.weight" in names
+    assert "encoder.blocks.1.mlp.2.weight" in names
+    assert {"stem.1.layers.0.weight", "tail.0.layers.2.weight"} <= names
+    assert not names & {"stem.0.weight", "last.weight", "encoder.embed.weight", "encoder.position", "readout.weight"}
+    assert all("norm" not in name and "bias" not in name for name in names)
+    assert isinstance(model.tail[0], ResidualBlock)
