@@ -113,7 +113,7 @@ class Contest:
 
     def path(self, name: str, variant: str, trial: Trial) -> Path:
         """Named by what decides how the trial ends: the network, its training, the images and the machine."""
-        network = [name, variant, str(trial.variant.build(self.settings))]
+        network = [str(trial.variant.build(self.settings))]
         if name == "ours":
             network += [source_of_ours(), self.settings.model.model_dump_json()]
         machine = [torch.__version__, str(torch.get_num_threads()), str(self.compute)]

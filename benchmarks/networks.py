@@ -5,6 +5,8 @@ Legend of the shapes: b batch, s input side, k scale, w width (channels).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,21 +14,25 @@ from torch import Tensor, nn
 from benchmarks.original import Original
 from vitpipe.config import Settings
 from vitpipe.data.torchvision import import_torchvision
+from vitpipe.errors import InputError
+from vitpipe.nn.convolution import ResidualBlock
 from vitpipe.nn.supersampler import upsample
 from vitpipe.tasks import task
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One form of a network, and the images in a step that it is trained with.
+    """One form of a network, and what of its training differs from the settings.
 
     Args:
         build: makes it with fresh weights from torch's generator.
-        batch: None is that of the settings.
+        batch: images in a step; None is that of the settings.
+        optimizer: a value of `train.optimizer`; None is that of the settings.
     """
 
     build: Callable[[Settings], nn.Module]
     batch: int | None = None
+    optimizer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class EDSR(nn.Module):
     def __init__(self, *, width: int = 64, blocks: int = 16) -> None:
         super().__init__()
         self.head = convolution(3, width)
-        self.body = nn.Sequential(*(Block(width) for _ in range(blocks)), convolution(width, width))
+        self.body = nn.Sequential(*(ResidualBlock(width, nn.ReLU) for _ in range(blocks)), convolution(width, width))
         steps = [layer for _ in range(2) for layer in (convolution(width, 4 * width), nn.PixelShuffle(2))]
         self.tail = nn.Sequential(*steps, convolution(width, 3))
 
@@ -77,7 +83,7 @@ class SmallEDSR(nn.Module):
         super().__init__()
         self.scale = scale
         self.head = convolution(3, width)
-        self.body = nn.Sequential(*(Block(width) for _ in range(blocks)), convolution(width, width))
+        self.body = nn.Sequential(*(ResidualBlock(width, nn.ReLU) for _ in range(blocks)), convolution(width, width))
         self.last = convolution(width, 3 * scale * scale)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
@@ -86,17 +92,6 @@ class SmallEDSR(nn.Module):
         x = self.head(lr)  # b w s s
         missing = F.pixel_shuffle(self.last(x + self.body(x)), self.scale)  # b 3 ks ks
         return upsample(lr, self.scale, "bicubic") + missing
-
-
-class Block(nn.Module):
-    """EDSR's residual block: two 3x3 convolutions, ReLU between them, no normalisation."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(convolution(width, width), nn.ReLU(inplace=True), convolution(width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
 
 
 class Unit(nn.Module):
@@ -114,15 +109,24 @@ def convolution(channels: int, out: int) -> nn.Conv2d:
     return nn.Conv2d(channels, out, 3, padding=1)
 
 
+def architecture(name: str) -> type[nn.Module]:
+    """A network's class in spandrel.
+
+    Raises:
+        InputError: spandrel is not installed.
+    """
+    if find_spec("spandrel") is None:
+        raise InputError(f"{name} needs spandrel: pip install -e '.[bench]'")
+    import_torchvision()  # which spandrel imports
+    return getattr(import_module(f"spandrel.architectures.{name}"), name)
+
+
 def swinir_light(settings: Settings) -> nn.Module:
     """SwinIR-light (Liang et al. 2021, arXiv:2108.10257): 0.9 million parameters at scale 4; expects [0, 1].
 
     Without stochastic depth, which is for trainings of days and costs quality in minutes.
     """
-    import_torchvision()  # which spandrel imports
-    from spandrel.architectures.SwinIR import SwinIR
-
-    network = SwinIR(
+    network = architecture("SwinIR")(
         img_size=settings.data.input_size,
         window_size=8,
         embed_dim=60,
@@ -136,49 +140,57 @@ def swinir_light(settings: Settings) -> nn.Module:
     return Unit(network)
 
 
+def edsr(settings: Settings) -> nn.Module:
+    assert settings.data.scale == 4, "EDSR is built for scale 4"
+    return EDSR()
+
+
 def rcan(settings: Settings) -> nn.Module:
     """RCAN (Zhang et al. 2018, arXiv:1807.02758): 10 groups of 20 blocks, 15.6 million parameters at scale 4.
 
     Without its shift by DIV2K's mean: like EDSR it wants images around zero, and [-1, 1] is that already.
     """
-    import_torchvision()
-    from spandrel.architectures.RCAN import RCAN
-
-    return RCAN(scale=settings.data.scale, norm=False)
+    return architecture("RCAN")(scale=settings.data.scale, norm=False)
 
 
 def original(strided: bool) -> Callable[[Settings], nn.Module]:
     return lambda settings: Original(size=settings.data.input_size, patch=6, strided=strided)
 
 
-def small_edsr(width: int, blocks: int) -> Variant:
-    return Variant(lambda settings: SmallEDSR(width=width, blocks=blocks, scale=settings.data.scale))
+def small_edsr(width: int, blocks: int, optimizer: str | None = None) -> Variant:
+    def build(settings: Settings) -> nn.Module:
+        return SmallEDSR(width=width, blocks=blocks, scale=settings.data.scale)
+
+    return Variant(build, optimizer=optimizer)
 
 
 def ours(settings: Settings) -> nn.Module:
     return task("supersample").build(settings)
 
 
+SIZES = ((48, 6), (32, 8), (64, 4), (48, 10), (64, 8))  # of the small EDSR: channels and blocks
+ADAM = "adamw"  # the published trainings had Adam, which this is without weight decay
+
 NETWORKS = {
     "ours": Network("vitpipe", {"recipe": Variant(ours)}),
     "edsr-small": Network(
         "small EDSR",
-        {
-            f"{width} channels, {blocks} blocks": small_edsr(width, blocks)
-            for width, blocks in ((48, 6), (32, 8), (64, 4), (48, 10), (64, 8))
-        },
+        {f"{width} channels, {blocks} blocks": small_edsr(width, blocks) for width, blocks in SIZES}
+        | {"48 channels, 6 blocks, Adam": small_edsr(48, 6, ADAM)},
         lr=2e-3,
     ),
-    "edsr": Network("EDSR-baseline", {"published": Variant(lambda settings: EDSR())}, lr=5e-4, loss="l1"),
+    "edsr": Network(
+        "EDSR-baseline", {"our optimiser": Variant(edsr), "Adam": Variant(edsr, optimizer=ADAM)}, lr=5e-4, loss="l1"
+    ),
     "swinir": Network(
         "SwinIR-light",
-        {"batch 16": Variant(swinir_light, 16), "batch 4": Variant(swinir_light, 4)},
+        {f"{batch} a step": Variant(swinir_light, batch, ADAM) for batch in (16, 4)},
         lr=1e-3,
         loss="l1",
         channels_last=False,
     ),
-    "rcan": Network("RCAN", {"batch 16": Variant(rcan, 16), "batch 4": Variant(rcan, 4)}, lr=5e-4, loss="l1"),
-    "original": Network("original, mended", {"squares": Variant(original(False), 32)}, 2e-4, "mse", False),
-    "original-strided": Network("original", {"strided": Variant(original(True), 32)}, 2e-4, "mse", False),
+    "rcan": Network("RCAN", {f"{batch} a step": Variant(rcan, batch, ADAM) for batch in (16, 4)}, lr=5e-4, loss="l1"),
+    "original": Network("original, mended", {"squares": Variant(original(False), 32, ADAM)}, 2e-4, "mse", False),
+    "original-strided": Network("original", {"strided": Variant(original(True), 32, ADAM)}, 2e-4, "mse", False),
 }
 """By the name that the command line takes."""

@@ -23,7 +23,7 @@ class Original(nn.Module):
     and two transposed convolutions enlarge those, the input enlarged by bicubic interpolation beside them.
 
     Where the 41 million parameters are, at s = 48: seven linear layers from 2304 to 2304 have 37.2 million, the
-    heads' queries, keys and values 3.5 million, the first layer 0.25 million; all convolutions have 0.13 million.
+    heads' queries, keys and values 3.5 million, the first layer 0.25 million; all convolutions have 0.06 million.
 
     Args:
         size: side s of the input in pixels.

@@ -63,6 +63,6 @@ def labels(axes: Axes, final: Mapping[str, tuple[str, float, str]]) -> None:
         heights[i] = max(heights[i], heights[i + 1] + LINE) if i + 1 < len(heights) else heights[i] + lift
     for name, height in zip(order, heights, strict=True):
         title, value, colour = final[name]
-        text = f"{value:+.2f}".replace("-", "−") + f"  {title}" + " (below)" * (value < low)
+        text = f"{value:+.2f}".replace("-", "−") + f"  {title}" + (" (below)" if value < low else "")
         weight = "bold" if name == "ours" else "normal"
         axes.text(1.015, height, text, color=colour, weight=weight, va="center", transform=axes.transAxes)

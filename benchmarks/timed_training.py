@@ -19,11 +19,12 @@ from vitpipe.metrics.image_quality import image_quality
 from vitpipe.nn.compute import Compute
 from vitpipe.progress import progress
 from vitpipe.tasks.supersample import loss
-from vitpipe.training.loop import optimizer
+from vitpipe.training.optimizers import optimizers
 from vitpipe.training.schedule import ema_decay, learning_rate
 
 TICKS = 10_000  # the schedule counts steps; here so many are the whole time
 CURVE_IMAGES = 96  # of validation and of test, at even distances, that a point of the curve is measured on
+Descent = list[torch.optim.Optimizer]
 SHOWN = ("psnr", "ssim", "mse")
 
 
@@ -83,7 +84,7 @@ def train(
     torch.manual_seed(trial.seed)
     model = laid_out(trial.variant.build(settings).to(compute.device), trial.network.channels_last)
     averaged = copy.deepcopy(model).requires_grad_(False).eval()
-    descent = optimizer(model, setting)
+    descent = optimizers(model, setting)
     weights: list[Tensor] = list(model.parameters())
     means: list[Tensor] = list(averaged.parameters())
     batches = endless(parts["train"], setting, trial.seed, compute)
@@ -101,7 +102,7 @@ def train(
         now = duration = 0.0
         while now + duration <= trial.seconds:
             batch = next(batches)
-            for group in descent.param_groups:
+            for group in (group for each in descent for group in each.param_groups):
                 group["lr"] = learning_rate(int(now / trial.seconds * TICKS), TICKS, setting)
             value = step(model, batch, setting, descent, compute)
             if not math.isfinite(value):
@@ -124,6 +125,7 @@ def recipe(trial: Trial, settings: Settings) -> Train:
     """The settings of the training, with what is the network's own."""
     own: dict[str, Any] = {"epochs": 1, "lr": trial.lr, "schedule": "cosine"}
     own["batch"] = trial.variant.batch or settings.train.batch
+    own["optimizer"] = trial.variant.optimizer or settings.train.optimizer
     own["loss"] = trial.network.loss or settings.train.loss
     return settings.train.model_copy(update=own)
 
@@ -144,14 +146,17 @@ def laid_out(model: nn.Module, channels_last: bool) -> nn.Module:
     return model
 
 
-def step(model: nn.Module, batch: Batch, setting: Train, descent: torch.optim.Optimizer, compute: Compute) -> float:
+def step(
+    model: nn.Module, batch: Batch, setting: Train, descent: list[torch.optim.Optimizer], compute: Compute
+) -> float:
     """One step down the gradient; the loss before it."""
     with compute.autocast():
         value, _ = loss(model, batch, setting)
-    descent.zero_grad()
+    model.zero_grad()
     value.backward()
     nn.utils.clip_grad_norm_(model.parameters(), setting.clip)
-    descent.step()
+    for each in descent:
+        each.step()
     return float(value.detach())
 
 

@@ -1,0 +1,288 @@
+"""Equal time for all, validation chooses, nothing is trained twice."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks import contest, quality
+from benchmarks.contest import Choice, Contest
+from benchmarks.networks import Network, SmallEDSR, Variant
+from benchmarks.timed_training import Trial, scores, train
+from vitpipe.config import Settings
+from vitpipe.data.batches import Packed
+from vitpipe.errors import InputError
+from vitpipe.nn.compute import Compute
+from vitpipe.nn.supersampler import upsample
+
+CPU = Compute(torch.device("cpu"), torch.float32)
+TINY = Variant(lambda settings: SmallEDSR(width=4, blocks=1, scale=settings.data.scale))
+
+
+@pytest.fixture
+def parts(packed: Path) -> dict[str, Packed]:
+    return {part: Packed(packed / part) for part in ("train", "val", "test")}
+
+
+class Clock:
+    """A time that passes only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Slow(nn.Module):
+    """Takes 3 seconds a training step and 100 to be scored."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = [clock]
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def __deepcopy__(self, memo: dict) -> "Slow":
+        return Slow(self.clock[0])
+
+    def forward(self, lr: Tensor) -> Tensor:
+        self.clock[0].now += 3 if self.training else 100
+        return upsample(lr, 2, "bicubic") + self.weight
+
+
+def slow(clock: Clock, seconds: float, points: int) -> Trial:
+    variant = Variant(lambda settings: Slow(clock))
+    return Trial(Network("slow", {"it": variant}, channels_last=False), variant, 1e-3, 0, seconds, points)
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(9, 3), (10, 3), (11.9, 3), (12, 4)])
+def test_no_step_ends_after_the_time(
+    seconds: float, steps: int, settings: Callable[..., Settings], parts: dict[str, Packed]
+) -> None:
+    clock = Clock()
+    record, _ = train(slow(clock, seconds, 1), settings(), parts, CPU, "slow", clock)
+    assert (record["steps"], record["images"], record["seconds"]) == (steps, 8 * steps, 3 * steps)
+
+
+def test_scoring_takes_no_time_from_training(settings: Callable[..., Settings], parts: dict[str, Packed]) -> None:
+    clock = Clock()
+    record, _ = train(slow(clock, 30, 3), settings(), parts, CPU, "slow", clock)
+    assert record["steps"] == 10
+    assert [point["seconds"] for point in record["points"]] == [12, 21, 30]
+    assert all(set(point) == {"seconds", "images", "val", "test"} for point in record["points"])
+
+
+def test_what_only_serves_to_choose_never_sees_test(
+    settings: Callable[..., Settings], parts: dict[str, Packed]
+) -> None:
+    clock = Clock()
+    del parts["test"]
+    record, _ = train(slow(clock, 9, 1), settings(), parts, CPU, "slow", clock)
+    assert set(record["points"][0]) == {"seconds", "images", "val"}
+
+
+def test_learning_rate_follows_the_time(
+    settings: Callable[..., Settings], parts: dict[str, Packed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    step = torch.optim.AdamW.step
+    monkeypatch.setattr(
+        torch.optim.AdamW, "step", lambda self: (seen.append(self.param_groups[0]["lr"]), step(self))[1]
+    )
+    clock = Clock()
+    train(slow(clock, 300, 1), settings(), parts, CPU, "slow", clock)
+    assert len(seen) == 100
+    assert max(seen) == seen[5] == pytest.approx(1e-3, rel=1e-2), "after a warm-up of 5 % of the time"
+    assert seen[50] == pytest.approx(0.5e-3, rel=0.1)
+    assert seen[-1] < 1e-5
+
+
+def test_training_helps(settings: Callable[..., Settings], parts: dict[str, Packed]) -> None:
+    trial = Trial(Network("tiny", {"it": TINY}), TINY, 5e-3, 0, 1.5, 2)
+    record, _ = train(trial, settings(), parts, CPU, "tiny")
+    test = parts["test"]
+    bicubic = scores(lambda lr: upsample(lr, 2, "bicubic"), test, np.arange(len(test)), settings(), CPU, precise=True)
+    assert record["points"][-1]["test"]["psnr"] > bicubic["psnr"].mean() + 0.1
+
+
+def test_a_loss_that_is_not_finite_ends_it(settings: Callable[..., Settings], parts: dict[str, Packed]) -> None:
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.tensor(float("nan")))
+
+        def forward(self, lr: Tensor) -> Tensor:
+            return upsample(lr, 2, "bicubic") + self.weight
+
+    variant = Variant(lambda settings: Broken())
+    record, _ = train(Trial(Network("broken", {"it": variant}), variant, 1e-3, 0, 60, 1), settings(), parts, CPU, "x")
+    assert record["diverged"]
+    assert record["points"] == []
+
+
+def test_mirrored_scores_are_those_of_both_predictions_averaged(
+    settings: Callable[..., Settings], parts: dict[str, Packed]
+) -> None:
+    ramp = torch.linspace(-0.3, 0.3, 24)  # the same error mirrored is its opposite
+
+    def model(lr: Tensor) -> Tensor:
+        return upsample(lr, 2, "bicubic") + ramp
+
+    rows = np.arange(len(parts["test"]))
+    plain, mirrored = (
+        scores(model, parts["test"], rows, settings(), CPU, precise=True, mirrored=both) for both in (False, True)
+    )
+    bicubic = scores(lambda lr: upsample(lr, 2, "bicubic"), parts["test"], rows, settings(), CPU, precise=True)
+    assert plain["mse"].mean() > bicubic["mse"].mean() + 0.01
+    assert mirrored["mse"].mean() == pytest.approx(bicubic["mse"].mean(), abs=1e-4)
+
+
+class Trainer:
+    """Stands for the training: scores follow from the learning rate, on test the other way round."""
+
+    def __init__(self, best: float) -> None:
+        self.best, self.trials = best, []
+
+    def __call__(self, trial: Trial, *rest: Any) -> tuple[dict[str, Any], nn.Module]:
+        self.trials.append(trial)
+        distance = abs(np.log2(trial.lr / self.best))
+        score = {"ssim": 0.5, "mse": 0.01}
+        point = {"seconds": 1.0, "images": 8, "val": {"psnr": 30 - distance} | score}
+        point["test"] = {"psnr": 30 + distance} | score
+        record = {"parameters": 1, "steps": 1, "images": 8, "seconds": 1.0, "diverged": trial.lr > 0.03}
+        return record | {"points": [] if record["diverged"] else [point]}, nn.Identity()
+
+
+@pytest.fixture
+def trainer(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Trainer]:
+    def make(best: float) -> Trainer:
+        made = Trainer(best)
+        monkeypatch.setattr(contest, "train", made)
+        monkeypatch.setattr(contest, "NETWORKS", {"tiny": Network("tiny", {"a": TINY, "b": TINY}, lr=4e-3)})
+        monkeypatch.setattr(contest, "scores", lambda *rest, **more: None)
+        monkeypatch.setattr(contest, "means_of", lambda table: {"psnr": 30.0, "ssim": 0.5, "mse": 0.01})
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("best", "tried"),
+    [
+        (4e-3, [2e-3, 4e-3, 8e-3]),
+        (1e-3, [5e-4, 1e-3, 2e-3, 4e-3, 8e-3]),
+        (16e-3, [2e-3, 4e-3, 8e-3, 16e-3, 32e-3]),  # the last one diverges
+    ],
+)
+def test_validation_alone_chooses_the_learning_rate(
+    best: float,
+    tried: list[float],
+    trainer: Callable[[float], Trainer],
+    settings: Callable[..., Settings],
+    parts: dict[str, Packed],
+    tmp_path: Path,
+) -> None:
+    made = trainer(best)
+    choice = Contest(settings(), parts, 10.0, tmp_path).choose("tiny")
+    assert choice.lr == best
+    assert [row["lr"] for row in choice.tried if row["variant"] == choice.variant] == tried
+    assert {trial.points for trial in made.trials} == {1}
+    assert {trial.seconds for trial in made.trials} == {120.0}
+
+
+def test_the_better_variant_is_chosen(
+    trainer: Callable[[float], Trainer],
+    settings: Callable[..., Settings],
+    parts: dict[str, Packed],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trainer(4e-3)
+    values = {"a": 29.0, "b": 29.5}
+    monkeypatch.setattr(Contest, "tried", lambda self, name, variant, lr: values[variant] - abs(np.log2(lr / 4e-3)))
+    choice = Contest(settings(), parts, 10.0, tmp_path).choose("tiny")
+    assert (choice.variant, choice.lr) == ("b", 4e-3)
+
+
+def test_finished_trainings_are_not_done_again(
+    trainer: Callable[[float], Trainer], settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path
+) -> None:
+    made = trainer(4e-3)
+    choice = Choice("a", 4e-3, [])
+    first = Contest(settings(), parts, 10.0, tmp_path)
+    record = first.final("tiny", choice, 0)
+    again = Contest(settings(), parts, 10.0, tmp_path)
+    assert again.final("tiny", choice, 0) == record
+    assert len(made.trials) == 1
+    again.final("tiny", choice, 1)
+    assert [row["seed"] for row in again.finished("tiny", choice)] == [0, 1]
+    Contest(settings(), parts, 5.0, tmp_path).final("tiny", choice, 0)
+    Contest(settings(**{"train.ema": 0.5}), parts, 10.0, tmp_path).final("tiny", choice, 0)
+    assert len(made.trials) == 4, "another length or another recipe is another training"
+
+
+def test_a_diverged_whole_training_is_told(
+    trainer: Callable[[float], Trainer], settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path
+) -> None:
+    trainer(4e-3)
+    with pytest.raises(InputError, match="tiny diverged with seed 0"):
+        Contest(settings(), parts, 10.0, tmp_path).final("tiny", Choice("a", 0.05, []), 0)
+
+
+def test_whole_section_on_tiny_networks(
+    settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = {"ours": Network("vitpipe", {"recipe": TINY}), "other": Network("other", {"it": TINY}, lr=1e-3)}
+    for module in (contest, quality):
+        monkeypatch.setattr(module, "NETWORKS", networks)
+    monkeypatch.setattr(contest, "FARTHEST", 0)
+    monkeypatch.setattr(quality, "check", lambda *rest: None)
+    monkeypatch.setattr(quality, "prepare", lambda *rest: parts)
+    content = quality.run(
+        settings(),
+        quick=False,
+        root=None,
+        minutes=0.004,
+        seeds=(0, 1),
+        networks=tuple(networks),
+        scratch=tmp_path / "s",
+    )
+    content = json.loads(json.dumps(content, allow_nan=False))
+    assert list(content["networks"]) == ["ours", "ours-mirrored", "other"]
+    ours = content["networks"]["ours"]
+    assert [row["seed"] for row in ours["seeds"]] == [0, 1]
+    for row in ours["seeds"]:
+        assert row["gain"]["psnr"] == pytest.approx(row["test"]["psnr"] - content["bicubic"]["psnr"], abs=1e-5)
+        assert row["gain"]["mse_ratio"] == pytest.approx(row["test"]["mse"] / content["bicubic"]["mse"], abs=1e-4)
+    values = [row["gain"]["psnr"] for row in ours["seeds"]]
+    assert ours["gain"]["psnr"] == pytest.approx({"mean": np.mean(values), "sd": np.std(values, ddof=1)}, abs=1e-5)
+    assert all(point["least"] <= point["psnr"] <= point["most"] for point in ours["curve"])
+    text = quality.markdown(content)
+    assert "| vitpipe |" in text
+    assert "Ours less the best other network, other, seed by seed:" in text
+    figure = quality.figures(content)["quality"]
+    assert {text.get_text().split("  ")[-1] for text in figure.axes[0].texts} >= {"vitpipe", "other"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "networks", "seeds", "message"),
+    [
+        ({}, ("edsr",), (0,), "needs task.name supersample, data.size 192 and data.scale 4"),
+        ({"data.size": 192, "data.scale": 4}, ("esdr",), (0,), "no network is called esdr: there are ours"),
+        ({"data.size": 192, "data.scale": 4}, ("edsr",), (10,), "seeds must be some of 0 to 9, not 10"),
+    ],
+)
+def test_wrong_wishes_are_told(
+    changes: dict[str, Any],
+    networks: tuple[str, ...],
+    seeds: tuple[int, ...],
+    message: str,
+    settings: Callable[..., Settings],
+) -> None:
+    with pytest.raises(InputError, match=message):
+        quality.run(settings(**changes), quick=False, root=None, networks=networks, seeds=seeds)
