@@ -1,0 +1,201 @@
+"""What the document says on encoder speed, and its chart, from the content of that section."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from studies.tables import table
+from vitpipe.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, Sheet, styled
+
+PEERS = ("timm", "torchvision", "vit-pytorch")
+COLOURS = {"ours": BLUE, "timm": ORANGE, "torchvision": GREEN, "vit-pytorch": "#CC79A7"}
+TITLES = {"training": "Training step", "forward": "Forward pass"}
+KINDS, DTYPES = ("training", "forward"), ("bfloat16", "float32")
+INTRO = """What is timed is the stack of transformer blocks and the last layer norm on random tokens, without patches,
+positions and heads: `vitpipe.nn.encoder.Encoder` (its `blocks` and `norm`), `timm.models.vision_transformer.Block`
+and `torchvision.models.vision_transformer.EncoderBlock`, each with a layer norm after the last, and
+`vit_pytorch.vit.Transformer`. A training step is a forward pass, the backward pass of a random gradient of the output
+and a step of fused AdamW; the forward pass alone runs in inference mode. bfloat16 means torch's autocast. Every
+encoder has a process of its own that takes turns with the others, in an order that goes around, for {rounds} rounds
+after one that warms up; a turn takes as many steps as begin within 0.3 s. Numbers are medians over the rounds, in
+brackets the quartiles; a ratio is the median of the ratios within each round.
+
+vitpipe has the allocator keep freed memory (`vitpipe.nn.compute.keep_memory`). Ours runs so; each peer both as it comes
+and so, and the faster of the two is compared."""
+SHARE = """Share of the peak: operations of the matrix products, n (8 + 4 m) d² + 4 n² d for each block and image with n
+tokens of width d and an MLP of m d (three times as many in training), over seconds, over what the fastest product of
+two 2048 x 2048 matrices of the same type reached in the same rounds."""
+ALLOCATOR = "Images a second of the peers as they come, and with freed memory kept:"
+PATHS = """Ours has two paths, torch's fused kernel, and softmax and products written out. It takes one by device, type
+and shape (`vitpipe.nn.attention.written_out`). Images a second of each, the faster in bold; `*` marks what the rule
+takes."""
+MEMORY = """Peak memory of a training step in MB: the process's resident memory above what it was with libraries and
+threads ready and no model made yet. Peers as they come."""
+
+
+def markdown(content: dict[str, Any]) -> str:
+    """Text and tables; the shortest answer first."""
+    rows, shapes = pd.DataFrame(content["rows"]), content["shapes"]
+    parts = [summary(rows), "![Encoder speed relative to the fastest peer](benchmarks/encoders.png)"]
+    parts += [INTRO.format(rounds=content["rounds"]), sizes(shapes)]
+    for kind in KINDS:
+        for dtype in DTYPES:
+            parts += [f"**{TITLES[kind]}, {dtype}**, images a second", speeds(rows, kind, dtype)]
+    parts += [SHARE, ALLOCATOR, allocator(rows), PATHS, paths(rows), MEMORY, memory(rows)]
+    return "\n\n".join(parts)
+
+
+def faster(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of each encoder at each shape, kind and type the allocator with which it was faster, plainly indexed."""
+    known = rows[rows.encoder.isin(["ours", *PEERS])].copy()
+    known["over"] = [ratio["median"] for ratio in known.ratio]
+    known["speed"] = [images["median"] for images in known.images]
+    best = known.sort_values("over").drop_duplicates(["shape", "kind", "dtype", "encoder"])
+    return best.set_index(["shape", "kind", "dtype", "encoder"]).sort_index()
+
+
+def summary(rows: pd.DataFrame) -> str:
+    """The lowest ratios, which decide."""
+    over = faster(rows).over.drop("ours", level="encoder")
+    training = over.xs("training", level="kind")
+    worst = training.groupby(level=["shape", "dtype"]).min()
+    lower = training.xs("bfloat16", level="dtype")
+    lower = lower[lower.index.get_level_values("encoder") != "vit-pytorch"]
+    forward = over.xs("forward", level="kind").groupby(level=["shape", "dtype"]).min()
+    (shape, dtype), (slowest, peer), (where, how) = worst.idxmin(), lower.idxmin(), forward.idxmin()
+    return (
+        f"A training step of ours is {worst.min():.2f} times as fast as the fastest peer's where it does worst "
+        f"({shape}, {dtype}) and {worst.max():.2f} times where it does best. In bfloat16 it is at least "
+        f"{lower.min():.2f} times as fast as timm's and torchvision's ({slowest}, {peer}). The forward pass is at "
+        f"least {forward.min():.2f} times as fast as the fastest peer's ({where}, {how})."
+    )
+
+
+def sizes(shapes: dict[str, Any]) -> str:
+    lines = []
+    for name, shape in shapes.items():
+        counts = shape["parameters"]
+        other = [f"{peer} {counts[peer]:,}" for peer in PEERS if counts[peer] != counts["ours"]]
+        whole = f"{counts['ours']:,}" + (f" ({', '.join(other)})" if other else "")
+        facts = [f"{shape[key]:g}" for key in ("tokens", "dim", "depth", "heads", "mlp", "batch")]
+        lines.append([name, *facts, number(shape["flops"] / 1e9), whole])
+    heads = ["shape", "tokens", "dim", "depth", "heads", "MLP ratio", "batch", "GFLOP an image, forward", "weights"]
+    return "\n".join(table(heads, lines))
+
+
+def speeds(rows: pd.DataFrame, kind: str, dtype: str) -> str:
+    """Images a second with quartiles, what ours is times each peer, and the share of the peak."""
+    found = faster(rows)
+    lines = []
+    for shape in rows["shape"].unique():
+        own = found.loc[(shape, kind, dtype)]
+        cells = [spread(own.images[name]) for name in ("ours", *PEERS)]
+        over = [f"{own.over[peer]:.2f}" for peer in PEERS]
+        fastest = f"{min(own.over[peer] for peer in PEERS):.2f}"
+        lines.append([shape, *cells, *over, f"**{fastest}**", f"{own.share['ours']:.0%}"])
+    heads = ["shape", "ours", *PEERS, *(f"ours / {peer}" for peer in PEERS), "ours / fastest peer", "ours of the peak"]
+    return "\n".join(table(heads, lines))
+
+
+def allocator(rows: pd.DataFrame) -> str:
+    lines = []
+    for (shape, kind, dtype), group in rows.groupby(["shape", "kind", "dtype"], sort=False):
+        speed = {(row.encoder, row.kept): number(row.images["median"]) for row in group.itertuples()}
+        cells = [speed[peer, kept] for peer in PEERS for kept in (False, True)]
+        lines.append([str(shape), str(kind), str(dtype), *cells])
+    heads = ["shape", "step", "type", *(f"{peer}{kept}" for peer in PEERS for kept in ("", ", kept"))]
+    return "\n".join(table(heads, lines))
+
+
+def paths(rows: pd.DataFrame) -> str:
+    """Both attention paths of ours."""
+    lines = []
+    for shape, group in rows.groupby("shape", sort=False):
+        cells = []
+        for kind in KINDS:
+            for dtype in DTYPES:
+                own = group[(group.kind == kind) & (group.dtype == dtype)].set_index("encoder")
+                speed = {name: own.images[name]["median"] for name in ("fused", "written")}
+                fast, taken = max(speed, key=lambda name: speed[name]), own.path["ours"]
+                cells += [
+                    ("**{}**" if name == fast else "{}").format(number(value)) + ("\\*" if name == taken else "")
+                    for name, value in speed.items()
+                ]
+        lines.append([str(shape), *cells])
+    heads = [f"{kind}, {dtype}: {path}" for kind in KINDS for dtype in DTYPES for path in ("fused", "written")]
+    return "\n".join(table(["shape", *heads], lines))
+
+
+def memory(rows: pd.DataFrame) -> str:
+    lines = []
+    training = rows[(rows.kind == "training") & ((rows.encoder == "ours") | ~rows.kept)]
+    for shape, group in training.groupby("shape", sort=False):
+        used = group.set_index(["dtype", "encoder"]).memory
+        lines.append([str(shape), *(f"{used[dtype, name]:,.0f}" for dtype in DTYPES for name in ("ours", *PEERS))])
+    heads = ["shape", *(f"{dtype}: {name}" for dtype in DTYPES for name in ("ours", *PEERS))]
+    return "\n".join(table(heads, lines))
+
+
+def number(value: float) -> str:
+    """Three digits that count, without an exponent."""
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
+
+
+def spread(found: dict[str, float]) -> str:
+    return f"{number(found['median'])} ({number(found['q1'])}–{number(found['q3'])})"
+
+
+def figures(content: dict[str, Any]) -> dict[str, Figure]:
+    return {"encoders": chart(content)}
+
+
+@styled
+def chart(content: dict[str, Any]) -> Figure:
+    """Four panels, training and forward in both types: speed relative to the fastest peer at every shape."""
+    rows, shapes = pd.DataFrame(content["rows"]), content["shapes"]
+    found = faster(rows)
+    sheet = Sheet(1320, 960)
+    note = "Images a second over those of the fastest peer (dashed). Above our bars: share of the measured peak."
+    sheet.title(76, 14, "Encoder speed beside timm, torchvision and vit-pytorch", note)
+    for i, kind in enumerate(KINDS):
+        for j, dtype in enumerate(DTYPES):
+            axes = sheet.axes(76 + j * 630, 134 + i * 410, 590, 300, f"{kind} {dtype}")
+            axes.set_title(f"{TITLES[kind]}, {dtype}", weight="bold")
+            bars(axes, found.xs((kind, dtype), level=("kind", "dtype")), list(shapes))
+            axes.set_ylabel("× fastest peer" if j == 0 else "")
+            labels = [
+                "·".join(f"{shapes[name][key]}" for key in ("tokens", "dim", "depth", "heads")) for name in shapes
+            ]
+            axes.set_xticks(range(len(labels)), labels, size=9.5)
+    sheet.text(76, 936, "Tokens · width · depth · heads. " + "; ".join(names(shapes)) + ".", size=9.5, color=MUTED)
+    handles, titles = sheet.figure.axes[0].get_legend_handles_labels()
+    corner = (1 - 24 / sheet.width, 1 - 76 / sheet.height)
+    sheet.figure.legend(handles, titles, loc="center right", bbox_to_anchor=corner, ncol=4, frameon=False)
+    return sheet.figure
+
+
+def names(shapes: dict[str, Any]) -> list[str]:
+    """Which of the shapes are those of a model."""
+    return [f"{shape['tokens']}·{shape['dim']}·{shape['depth']}: {name}" for name, shape in shapes.items()][-3:]
+
+
+def bars(axes: Axes, found: pd.DataFrame, shapes: list[str]) -> None:
+    width = 0.2
+    for k, (name, colour) in enumerate(COLOURS.items()):
+        heights = []
+        for shape in shapes:
+            over = found.over[shape]
+            heights.append(min(over[peer] for peer in PEERS) / over[name])
+        places = np.arange(len(shapes)) + (k - 1.5) * width
+        axes.bar(places, heights, width * 0.92, color=colour, label=name)
+        if name == "ours":
+            for place, height, shape in zip(places, heights, shapes, strict=True):
+                share = f"{found.share[shape, name]:.0%}"
+                axes.text(place, height, share, ha="center", va="bottom", size=9, color=INK)
+    axes.axhline(1, color=MUTED, linestyle="--", linewidth=1)
+    axes.grid(False, axis="x")
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.06)

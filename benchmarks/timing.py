@@ -1,0 +1,144 @@
+"""Fair times: each competitor in its own process, taking turns, with the median and the quartiles of all rounds."""
+
+import multiprocessing
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.machine import cores, product
+from vitpipe.nn.compute import keep_memory
+
+TURN = 0.3  # seconds that a turn takes at least, so that the clock and a single interruption matter little
+PRELOADED = ("benchmarks.peers", "benchmarks.growth")  # imported once, not by every process anew
+BYTES = 1 if sys.platform == "darwin" else 1024  # in the unit of ru_maxrss
+
+Step = Callable[[], object]
+
+
+def quartiles(values: Sequence[float]) -> dict[str, float]:
+    """Median, first and third quartile, to five significant digits."""
+    found = np.quantile(values, (0.5, 0.25, 0.75))
+    return {name: float(f"{value:.5g}") for name, value in zip(("median", "q1", "q3"), found, strict=True)}
+
+
+def in_turns(turns: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """What each competitor's turn returns in each round; who begins goes around, one further each round.
+
+    A first round, which warms up, does not count.
+    """
+    names = list(turns)
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for i in range(rounds + 1):
+        first = i % len(names)
+        for name in names[first:] + names[:first]:
+            seconds = turns[name]()
+            if i > 0:
+                found[name].append(seconds)
+    return found
+
+
+def seconds_per_step(step: Step, least: float = TURN, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Mean seconds of a step over as many as begin within `least` seconds, at least one."""
+    start, count = clock(), 0
+    while True:
+        step()
+        count += 1
+        passed = clock() - start
+        if passed >= least:
+            return passed / count
+
+
+class Worker:
+    """A process of its own for one competitor, which waits between its turns.
+
+    Args:
+        make: returns the step to time; a function of a module, as it is sent by name.
+        arguments: what it is called with.
+        keep: whether the process keeps freed memory, as vitpipe sets its own.
+        least: seconds that a turn takes at least.
+    """
+
+    def __init__(
+        self, make: Callable[..., Step], arguments: tuple[Any, ...], *, keep: bool, least: float = TURN
+    ) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(PRELOADED))
+        self.connection, other = context.Pipe()
+        self.process = context.Process(target=serve, args=(other, make, arguments, keep, least), daemon=True)
+        self.process.start()
+        other.close()
+
+    def turn(self) -> float:
+        """Seconds of a step in a turn that is taken now."""
+        return self.ask("turn")
+
+    def memory(self) -> int:
+        """Bytes by which the process's resident memory was ever larger than before it made the step."""
+        return int(self.ask("memory"))
+
+    def ask(self, what: str) -> float:
+        try:
+            self.connection.send(what)
+            return self.connection.recv()
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise RuntimeError("a process that was timed has ended: its own message stands above") from None
+
+    def close(self) -> None:
+        self.connection.close()
+        self.process.join()
+
+
+@contextmanager
+def workers(wanted: dict[str, tuple[Callable[..., Step], tuple[Any, ...], bool]], least: float) -> Iterator[dict]:
+    """Workers by name for (make, arguments, keep); they end with the block."""
+    found: dict[str, Worker] = {}
+    try:
+        for name, (make, arguments, keep) in wanted.items():
+            found[name] = Worker(make, arguments, keep=keep, least=least)
+        yield found
+    finally:
+        for worker in found.values():
+            worker.close()
+
+
+def serve(
+    connection: Connection, make: Callable[..., Step], arguments: tuple[Any, ...], keep: bool, least: float
+) -> None:
+    """What a worker's process does until its connection is closed."""
+    if keep:
+        keep_memory()
+    torch.set_num_threads(cores())
+    for dtype in (torch.float32, torch.bfloat16):  # loads what every competitor needs: threads, kernels
+        torch.mm(torch.ones(256, 256, dtype=dtype), torch.ones(256, 256, dtype=dtype))
+    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step = make(*arguments)
+    while True:
+        try:
+            wanted = connection.recv()
+        except (EOFError, ConnectionResetError, KeyboardInterrupt):
+            return
+        if wanted == "turn":
+            connection.send(seconds_per_step(step, least))
+        else:
+            connection.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) * BYTES)
+
+
+def measure(
+    wanted: dict[str, tuple[Callable[..., Step], tuple[Any, ...], bool]], rounds: int, least: float = TURN
+) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """Seconds of a step of each competitor in each round, and each one's peak memory in bytes."""
+    with workers(wanted, least) as running:
+        seconds = in_turns({name: worker.turn for name, worker in running.items()}, rounds)
+        return seconds, {name: worker.memory() for name, worker in running.items()}
+
+
+def product_of(dtype: str) -> Step:
+    """The competitor that shows the machine's peak, see `benchmarks.machine.product`."""
+    return product(dtype)
