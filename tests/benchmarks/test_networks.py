@@ -46,8 +46,8 @@ def test_enlarges_four_times_and_learns(name: str, settings: Callable[..., Setti
 def test_gradients_reach_every_weight(name: str, settings: Callable[..., Settings]) -> None:
     needs_spandrel()
     torch.manual_seed(0)
-    model = NETWORKS[name].variants["4 a step"].build(settings(**SIZES | {"data.size": 48}))
-    model(torch.rand(1, 3, 12, 12) * 2 - 1).square().mean().backward()
+    model = NETWORKS[name].variants["4 a step"].build(settings(**SIZES | {"data.size": 64, "model.patch": 4}))
+    model(torch.rand(1, 3, 16, 16) * 2 - 1).square().mean().backward()
     still = [key for key, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert not [key for key in still if "conv_du" not in key]  # some of RCAN's narrow gates begin closed by their ReLU
 
