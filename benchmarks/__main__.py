@@ -44,7 +44,7 @@ def bench(sections: list[str], root: Path | None, quick: bool) -> None:
     import torch
 
     from benchmarks.document import write
-    from benchmarks.machine import cores, facts
+    from benchmarks.machine import SIDE, SMALL, cores, facts
     from benchmarks.store import load, put
 
     torch.set_num_threads(cores())
@@ -52,7 +52,7 @@ def bench(sections: list[str], root: Path | None, quick: bool) -> None:
     results = folder / "reports" / "benchmarks.json"
     for name in (name for name in SECTIONS if name in sections):
         print(f"benchmarks: {name}", file=sys.stderr)
-        machine, start = facts(), time.monotonic()
+        machine, start = facts(SMALL if quick else SIDE), time.monotonic()
         found = import_module(f"benchmarks.{name}").run(settings, quick=quick, root=root)
         command = f"python -m benchmarks {name}" + (" --root FOLDER" if root else "") + (" --quick" if quick else "")
         seconds = round(time.monotonic() - start)

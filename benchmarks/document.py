@@ -41,9 +41,14 @@ def origin(section: dict[str, Any]) -> str:
     peaks = " and ".join(f"{value:,} GFLOP/s in {name}" for name, value in machine["peak"].items())
     return (
         f"`{section['command']}`, {duration(section['seconds'])} on {machine['date']}. {machine['processor']}, "
-        f"{machine['cores']} cores, {machine['threads']} threads; Python {machine['python']}, {packages}. "
+        f"{counted(machine['cores'], 'core')}, {counted(machine['threads'], 'thread')}; Python {machine['python']}, "
+        f"{packages}. "
         f"Fastest product of two large matrices: {peaks}."
     )
+
+
+def counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def duration(seconds: float) -> str:

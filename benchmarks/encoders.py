@@ -6,9 +6,9 @@ from typing import Any
 import yaml
 
 from benchmarks.encoders_document import figures, markdown
-from benchmarks.machine import SIDE
+from benchmarks.machine import SIDE, product
 from benchmarks.peers import ENCODERS, PEERS, Shape, make, parameters, path
-from benchmarks.timing import TURN, measure, product_of, quartiles
+from benchmarks.timing import TURN, measure, quartiles
 from vitpipe.config import Model, Settings
 from vitpipe.progress import progress
 
@@ -27,13 +27,13 @@ def shapes(settings: Settings) -> dict[str, Shape]:
     cifar = Model.model_validate(content[0]["model"] | content[1]["model"])
     data = content[0]["data"] | content[1]["data"]
     return {
-        "8×8 patches": Shape(64, 256, 4, 8),
-        "8×8 patches, class token": Shape(65, 192, 6, 6),
-        "16×16 patches": Shape(256, 256, 6, 16),
-        "16×16 patches, narrow heads": Shape(256, 128, 4, 16),
+        "64 tokens": Shape(64, 256, 4, 8),
+        "65 tokens": Shape(65, 192, 6, 6),
+        "256 tokens": Shape(256, 256, 6, 16),
+        "narrow heads": Shape(256, 128, 4, 16),
         "super-sampler": shape_of(settings.model, settings.data.input_size),
-        "CIFAR-10 recipe": shape_of(cifar, data["size"] // data["scale"]),
-        "ViT-S at 224 px": Shape(197, 384, 12, 6, batch=8),
+        "CIFAR-10": shape_of(cifar, data["size"] // data["scale"]),
+        "ViT-S": Shape(197, 384, 12, 6, batch=8),
     }
 
 
@@ -75,7 +75,7 @@ def compare(shape: Shape, kind: str, dtype: str, rounds: int, least: float) -> t
     """Rows of all encoders at one shape, and the peak in GFLOP/s. The matrix product takes turns with them."""
     entries = [(name, kept) for name in ENCODERS for kept in (False, True) if kept or name in PEERS]
     wanted: dict[str, Any] = {f"{name} {kept}": (make, (name, shape, kind, dtype), kept) for name, kept in entries}
-    seconds, memory = measure(wanted | {"peak": (product_of, (dtype,), True)}, rounds, least)
+    seconds, memory = measure(wanted | {"peak": (product, (dtype,), True)}, rounds, least)
     peak = 2 * SIDE**3 / min(seconds["peak"]) / 1e9
     flops = shape.flops * (3 if kind == "training" else 1) * shape.batch
     rows = []

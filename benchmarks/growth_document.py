@@ -24,7 +24,8 @@ others are those of params.yaml: {model}. Every model has a process of its own; 
 Numbers are medians of {rounds} rounds, in brackets the quartiles. Memory is the process's peak above what it was
 before the model was made. A slope is that of the line through all points of a log-log plot: 1 grows in proportion, 2
 with the square; in brackets that of the last two points alone, where what does not grow counts least."""
-WIDTH, HEIGHT = 200, 250  # pixels of a panel
+SLOPE: dict[str, Any] = {"color": MUTED, "bbox": {"color": "white", "pad": 1}}
+LEFT, WIDTH, HEIGHT = 92, 200, 250  # pixels of a panel
 
 
 def markdown(content: dict[str, Any]) -> str:
@@ -69,19 +70,17 @@ def figures(content: dict[str, Any]) -> dict[str, Figure]:
 def chart(content: dict[str, Any]) -> Figure:
     """A column for each setting: milliseconds of a step above, peak memory below, both axes logarithmic."""
     axes_of = content["axes"]
-    sheet = Sheet(72 + len(axes_of) * (WIDTH + 50), 2 * (HEIGHT + 70) + 100)
-    note = (
-        f"Super-sampler, batch of {content['batch']}, {content['dtype']}. Slope through all points (last two points)."
-    )
-    sheet.title(72, 14, "What a training step costs", note)
+    sheet = Sheet(LEFT + len(axes_of) * (WIDTH + 50), 2 * (HEIGHT + 70) + 116)
+    model = f"Super-sampler, batch of {content['batch']}, {content['dtype']}"
+    sheet.title(LEFT, 14, "What a training step costs", f"{model}. Slope: through all points (the last two points).")
     times = {key: [point["milliseconds"]["median"] for point in points] for key, points in axes_of.items()}
     memories = {key: [point["memory"] for point in points] for key, points in axes_of.items()}
     rows = (("milliseconds a step", times, BLUE), ("peak memory, MB", memories, ORANGE))
     for i, (label, values, colour) in enumerate(rows):
         everywhere = [value for own in values.values() for value in own]
-        limits = (min(everywhere) / 1.25, max(everywhere) * 1.35)
+        limits = (min(everywhere) / 1.25, max(everywhere) * 1.6)
         for j, (key, points) in enumerate(axes_of.items()):
-            axes = sheet.axes(72 + j * (WIDTH + 50), 112 + i * (HEIGHT + 70), WIDTH, HEIGHT, f"{label} {key}")
+            axes = sheet.axes(LEFT + j * (WIDTH + 50), 112 + i * (HEIGHT + 70), WIDTH, HEIGHT, f"{label} {key}")
             x = along(key, points)
             axes.loglog(x, values[key], "o-", color=colour, markersize=5)
             if i == 0:
@@ -91,7 +90,7 @@ def chart(content: dict[str, Any]) -> Figure:
             axes.set_ylim(limits)
             axes.set_ylabel(label if j == 0 else "")
             axes.set_xlabel(AXES[key][1] if i == 1 else "")
-            axes.text(0.05, 0.97, f"slope {slopes(x, values[key])}", transform=axes.transAxes, va="top", color=MUTED)
+            axes.text(0.05, 0.97, f"slope {slopes(x, values[key])}", va="top", **SLOPE | {"transform": axes.transAxes})
             ticks(axes, key, points, x)
     return sheet.figure
 

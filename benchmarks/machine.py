@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 PACKAGES = ("torch", "torchvision", "timm", "vit-pytorch", "spandrel")
-SIDE = 2048  # of the matrices whose product shows the peak
+SIDE, SMALL = 2048, 256  # of the matrices whose product shows the peak; of those that show that it works
 TIMES = 20
 
 
@@ -29,15 +29,15 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def facts() -> dict[str, Any]:
-    """Processor, cores, threads, versions, date, and the measured peaks in GFLOP/s."""
+def facts(side: int = SIDE) -> dict[str, Any]:
+    """Processor, cores, threads, versions, date, and the peaks in GFLOP/s of products of this side."""
     return {
         "processor": processor(),
         "cores": cores(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := installed(name))},
-        "peak": {name: round(peak(name)) for name in ("float32", "bfloat16")},
+        "peak": {name: round(peak(name, side)) for name in ("float32", "bfloat16")},
         "date": datetime.now(UTC).date().isoformat(),
     }
 
@@ -49,19 +49,19 @@ def installed(package: str) -> str | None:
         return None
 
 
-def product(dtype: str) -> Callable[[], object]:
-    """A function that multiplies two matrices of `SIDE` rows, into memory that it has."""
+def product(dtype: str, side: int = SIDE) -> Callable[[], object]:
+    """A function that multiplies two square matrices, into memory that it has."""
     kind = getattr(torch, dtype)
-    left, right, out = (torch.randn(SIDE, SIDE).to(kind) for _ in range(3))
+    left, right, out = (torch.randn(side, side).to(kind) for _ in range(3))
     return lambda: torch.mm(left, right, out=out)
 
 
-def peak(dtype: str) -> float:
+def peak(dtype: str, side: int) -> float:
     """GFLOP/s of the fastest of some matrix products in this type, 2 operations for each multiply and add."""
-    multiply = product(dtype)
+    multiply = product(dtype, side)
     seconds = []
     for _ in range(TIMES):
         start = time.perf_counter()
         multiply()
         seconds.append(time.perf_counter() - start)
-    return 2 * SIDE**3 / min(seconds) / 1e9
+    return 2 * side**3 / min(seconds) / 1e9

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.machine import cores, product
+from benchmarks.machine import cores
 from vitpipe.nn.compute import keep_memory
 
 TURN = 0.3  # seconds that a turn takes at least, so that the clock and a single interruption matter little
-PRELOADED = ("benchmarks.peers", "benchmarks.growth")  # imported once, not by every process anew
 BYTES = 1 if sys.platform == "darwin" else 1024  # in the unit of ru_maxrss
+
+PRELOADED = ("benchmarks.peers", "benchmarks.growth")  # imported once, not by every process anew
 
 Step = Callable[[], object]
 
@@ -137,8 +138,3 @@ def measure(
     with workers(wanted, least) as running:
         seconds = in_turns({name: worker.turn for name, worker in running.items()}, rounds)
         return seconds, {name: worker.memory() for name, worker in running.items()}
-
-
-def product_of(dtype: str) -> Step:
-    """The competitor that shows the machine's peak, see `benchmarks.machine.product`."""
-    return product(dtype)

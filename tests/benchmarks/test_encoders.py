@@ -1,0 +1,101 @@
+"""The encoders that are compared compute the same thing at the same size."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vitpipe.config import Settings, load_settings
+
+if any(find_spec(package) is None for package in ("timm", "vit_pytorch")):
+    pytest.skip("the extra `bench` is not installed; make bench does that", allow_module_level=True)
+
+from benchmarks import encoders, peers
+from benchmarks.peers import ENCODERS, PEERS, Shape
+from vitpipe.nn import attention
+
+TINY = Shape(9, 16, 2, 4, mlp=3, batch=2)
+
+
+def counted_flops(model: torch.nn.Module, tokens: torch.Tensor) -> int:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        model(tokens)
+    return counter.get_total_flops()
+
+
+def test_flops_by_hand() -> None:
+    # a block of 2 tokens of width 4, MLP 8: queries, keys, values and projection are 4 products of 2x4 by 4x4, the MLP
+    # has 2 of 2x4 by 4x8; all heads together take 2x4 by 4x2 and 2x2 by 2x4
+    multiplied = 4 * (2 * 4 * 4) + 2 * (2 * 4 * 8) + 2 * (2 * 4 * 2)
+    assert Shape(2, 4, 1, 2, mlp=2).flops == 2 * multiplied
+    assert Shape(2, 4, 5, 1, mlp=2).flops == 5 * 2 * multiplied
+
+
+def test_flops_as_torch_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "written_out", lambda q: True)
+    assert counted_flops(peers.ours(TINY), torch.randn(1, 9, 16)) == TINY.flops
+
+
+def test_peers_have_our_size() -> None:
+    own = peers.parameters("ours", TINY)
+    block = 16 * 48 + 48 + 16 * 16 + 16 + 2 * 16 * 48 + 48 + 16 + 4 * 16
+    assert own == 2 * block + 2 * 16
+    missing = {"timm": 0, "torchvision": 0, "vit-pytorch": 2 * 48}  # no bias of queries, keys and values
+    assert {peer: own - peers.parameters(peer, TINY) for peer in PEERS} == missing
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_peers_compute_what_ours_computes(name: str) -> None:
+    """With equal weights, found by their order: sizes, and that each is a pre-norm encoder with a last norm."""
+    torch.manual_seed(0)
+    own, other = peers.ours(TINY), ENCODERS[name](TINY)
+    weights = dict(own.named_parameters())
+    if name == "vit-pytorch":  # has no bias of queries, keys and values, and its last norm comes first
+        weights = {key: weight for key, weight in weights.items() if not key.endswith("qkv.bias")}
+        weights = {key: weights[key] for key in sorted(weights, key=lambda key: not key.startswith("2."))}
+    with torch.no_grad():
+        for module in own.modules():
+            if isinstance(module, attention.Attention):
+                module.qkv.bias.zero_()
+        for mine, theirs in zip(weights.values(), other.parameters(), strict=True):
+            theirs.copy_(mine)
+    tokens = torch.randn(2, 9, 16)
+    torch.testing.assert_close(other.eval()(tokens), own(tokens), atol=2e-4, rtol=2e-4)
+
+
+@pytest.mark.parametrize("kind", encoders.KINDS)
+@pytest.mark.parametrize("name", ENCODERS)
+def test_steps(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "written_out", attention.written_out)  # restored afterwards
+    step = peers.make(name, TINY, kind, "bfloat16")
+    first, second = step(), step()
+    assert first.shape == (2, 9, 16)
+    assert torch.equal(first, second) == (kind == "forward"), "training changes the weights"
+
+
+def test_shapes_are_those_of_the_models() -> None:
+    settings = load_settings()
+    found = encoders.shapes(settings)
+    model, side = settings.model, settings.data.input_size
+    assert found["super-sampler"] == Shape((side // model.patch) ** 2, model.dim, model.depth, model.heads, model.mlp)
+    assert found["CIFAR-10"] == Shape(64, 128, 4, 4, 2.0)
+    assert found["ViT-S"].flops == pytest.approx(9.2e9, rel=0.03)  # 4.6 GMACs, DeiT-S
+
+
+def test_quick_run_and_what_is_written_of_it(settings: Callable[..., Settings], monkeypatch: Any) -> None:
+    monkeypatch.setattr(encoders, "KINDS", ("training",))
+    monkeypatch.setattr(encoders, "DTYPES", ("float32",))
+    found = encoders.run(settings(), quick=True, root=Path())
+    assert len(found["rows"]) == 3 + 2 * len(PEERS)
+    for row in found["rows"]:
+        assert row["images"]["q1"] <= row["images"]["median"] <= row["images"]["q3"]
+        assert 0 < row["share"] < 1
+        assert row["memory"] > 0
+    own = next(row for row in found["rows"] if row["encoder"] == "ours")
+    assert own["ratio"] == {"median": 1.0, "q1": 1.0, "q3": 1.0}
+    assert own["path"] == "fused"
