@@ -99,3 +99,25 @@ def test_quick_run_and_what_is_written_of_it(settings: Callable[..., Settings], 
     own = next(row for row in found["rows"] if row["encoder"] == "ours")
     assert own["ratio"] == {"median": 1.0, "q1": 1.0, "q3": 1.0}
     assert own["path"] == "fused"
+
+
+def test_rows_from_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours takes a second, the peers two and in the last round three; the fastest matrix product half a second."""
+
+    def measure(wanted: dict[str, Any], rounds: int, least: float) -> tuple[dict[str, list[float]], dict[str, int]]:
+        seconds = {name: [1.0, 1.0, 1.0] if name.startswith("ours") else [2.0, 2.0, 3.0] for name in wanted}
+        return seconds | {"peak": [0.5, 1.0, 1.0]}, dict.fromkeys(wanted, 5_000_000)
+
+    monkeypatch.setattr(encoders, "measure", measure)
+    rows, peak = encoders.compare(TINY, "training", "bfloat16", rounds=3, least=0)
+    assert peak == pytest.approx(4 * encoders.SIDE**3 / 1e9)
+    found = {(row["encoder"], row["kept"]): row for row in rows}
+    assert set(found) == {(name, True) for name in ENCODERS} | {(name, False) for name in PEERS}
+    assert found["timm", False]["ratio"] == {"median": 2.0, "q1": 2.0, "q3": 2.5}, "ours is twice as fast, or more"
+    assert found["timm", False]["images"]["median"] == 1.0
+    assert found["ours", True]["images"]["median"] == 2.0
+    assert found["ours", True]["memory"] == 5.0
+    big = encoders.compare(Shape(256, 256, 6, 16), "training", "bfloat16", rounds=3, least=0)[0]
+    forward = encoders.compare(Shape(256, 256, 6, 16), "forward", "bfloat16", rounds=3, least=0)[0]
+    assert big[0]["share"] == pytest.approx(3 * Shape(256, 256, 6, 16).flops * 32 / 1e9 / peak, abs=1e-4)
+    assert forward[0]["share"] == pytest.approx(big[0]["share"] / 3, abs=1e-4)
