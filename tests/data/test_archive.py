@@ -1,15 +1,12 @@
 import io
 import os
-import time
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from vitpipe.data.archive import ZipImages, is_visible, list_files, open_zip, pack, resolve_root
-from vitpipe.data.images import UnreadableImage
+from vitpipe.data.archive import is_visible, list_files, open_zip, pack, resolve_root
 from vitpipe.errors import InputError
 
 
@@ -24,29 +21,6 @@ def make_zip(path: Path, members: dict[str, bytes], compression: int = zipfile.Z
         for name, content in members.items():
             archive.writestr(name, content)
     return path
-
-
-def test_pictures_are_read_by_id_from_many_threads(tmp_path):
-    path = make_zip(tmp_path / "a.zip", {f"deep/{i}.png": picture(i) for i in range(256)})
-    images = ZipImages(open_zip(path), {str(i): f"deep/{i}.png" for i in range(256)})
-    wanted = [i * 37 % 256 for i in range(3000)]
-    with ThreadPoolExecutor(8) as pool:
-        shades = list(pool.map(lambda i: images.read(str(i)).getpixel((3, 3))[0], wanted))
-    assert shades == wanted
-
-
-def test_unknown_id_is_an_error(tmp_path):
-    with pytest.raises(KeyError):
-        ZipImages(open_zip(make_zip(tmp_path / "a.zip", {"a.png": picture(1)}))).read("b.png")
-
-
-def test_damaged_member_is_unreadable(tmp_path):
-    path = make_zip(tmp_path / "a.zip", {"a.png": picture(1) + b"MARK" * 20, "b.png": picture(2)}, zipfile.ZIP_STORED)
-    path.write_bytes(path.read_bytes().replace(b"MARKMARK", b"MARKmark"))
-    images = ZipImages(open_zip(path))
-    with pytest.raises(UnreadableImage, match="damaged in the zip"):
-        images.read("a.png")
-    assert images.read("b.png").getpixel((0, 0)) == (2, 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -121,22 +95,6 @@ def test_packing_leaves_out_what_cannot_be_opened(tmp_path):
     assert pack(files, tmp_path / "a.zip") == {"dangling.png": "cannot be read (No such file or directory)"}
     with open_zip(tmp_path / "a.zip") as archive:
         assert archive.namelist() == ["a.png"]
-
-
-def test_large_archives_open_quickly(tmp_path):
-    """As many members as CelebA has: the directory is read once, and reading does not search it."""
-    path = make_zip(
-        tmp_path / "a.zip", dict.fromkeys((f"{i:06d}.png" for i in range(200_000)), b""), zipfile.ZIP_STORED
-    )
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("real.png", picture(9))
-    started = time.perf_counter()
-    images = ZipImages(open_zip(path))
-    opened = time.perf_counter()
-    for _ in range(500):
-        images.read("real.png")
-    assert opened - started < 30
-    assert time.perf_counter() - opened < 5
 
 
 def test_files_are_listed_sorted_with_posix_names(tmp_path):

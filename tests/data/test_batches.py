@@ -1,4 +1,7 @@
+import io
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -141,9 +144,34 @@ def test_to_uint8_clips_and_rounds_to_the_nearest_level():
     assert to_uint8(values.bfloat16())[:2].tolist() == [0, 255]
 
 
-def test_files_are_opened_read_only(train):
-    with pytest.raises(ValueError, match="read-only"):
-        train.shards["hr"][0][0] = 0
+def test_files_are_opened_read_only(packed):
+    """Those of DVC's cache may not be written to."""
+    for path in (packed / "train").iterdir():
+        path.chmod(0o444)
+    shard = Packed(packed / "train").shards["hr"][0]
+    assert shard.file.mode == "rb"
+    with pytest.raises(io.UnsupportedOperation):
+        shard.file.write(b"x")
+
+
+def test_what_is_cut_off_is_told(packed, train):
+    path = packed / "train" / "hr-000.npy"
+    shard = train.shards["hr"][0]
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 1)
+    assert train.take("hr", np.array([38])).any()
+    with pytest.raises(OSError, match=r"hr-000\.npy is cut off"):
+        train.take("hr", np.array([39]))
+    assert shard.shape == (40, 24, 24, 3)
+
+
+def test_the_number_of_images_and_their_labels_need_no_other_annotation(labelled, monkeypatch):
+    read, columns = pd.read_csv, []
+    monkeypatch.setattr(
+        pd, "read_csv", lambda *a, **options: columns.append(options.get("usecols")) or read(*a, **options)
+    )
+    assert (len(labelled), len(labelled.labels)) == (40, 40)
+    assert columns == [["id", "odd"]]
 
 
 def test_missing_part_says_what_to_run(tmp_path):

@@ -97,6 +97,26 @@ def test_shards_read_as_one(tmp_path, settings, shapes, table, packed, monkeypat
     np.testing.assert_array_equal(whole, sharded)
 
 
+@pytest.mark.parametrize("piece", [1, 7, 60, 1000])
+def test_the_file_of_the_split_stage_gives_the_same_bytes_as_its_table(
+    tmp_path, settings, shapes, table, monkeypatch, piece
+):
+    """However it is cut: with gaps in landmarks and labels, names that need quotes, and all parts in each piece."""
+    monkeypatch.setattr(packing, "PIECE", piece)
+    table.index = [f'a "{name}", é' for name in table.index]
+    table["part"] = [PARTS[i % 3] for i in range(60)]
+    table.iloc[::7, 2:12] = np.nan
+    table["label"] = table["odd"].map({0: "NA", 1: "007"}).where(table.index != table.index[45])
+    table.to_csv(tmp_path / "split.csv", index_label="id")
+    made = {"whole": table, "pieces": tmp_path / "split.csv"}
+    for name, given in made.items():
+        pack(given, shapes, settings().data, tmp_path / name)
+    files = [path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.*")]
+    assert len(files) == 10
+    for file in files:
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "pieces" / file).read_bytes(), file
+
+
 def test_manifest_names_the_content(tmp_path, packed, settings, shapes, table):
     manifest = json.loads((packed / "manifest.json").read_text())
     assert {part: manifest[part]["images"] for part in PARTS} == {"train": 40, "val": 8, "test": 12}

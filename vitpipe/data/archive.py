@@ -1,4 +1,4 @@
-"""Pictures kept in one zip instead of 200,000 loose files; and where `data.root` points."""
+"""Zips, which keep 200,000 pictures in one file; and where `data.root` points."""
 
 import lzma
 import os
@@ -8,9 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-from PIL import Image
-
-from vitpipe.data.images import UnreadableImage, decode
 from vitpipe.errors import InputError
 from vitpipe.files import atomic_file
 from vitpipe.progress import progress
@@ -21,38 +18,6 @@ LARGEST_MEMBER = 2**30
 UNREADABLE = (BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError)
 """What reading a file or zip member raises when it is damaged, encrypted (RuntimeError), compressed in
 a way that Python can't undo (NotImplementedError, a RuntimeError), gone or not ours to read."""
-
-
-class ZipImages:
-    """Pictures in a zip by sample id, safe to share between threads.
-
-    Args:
-        archive: the zip, open.
-        members: zip member by sample id; None takes the member names as ids.
-    """
-
-    def __init__(self, archive: ZipFile, members: Mapping[str, str] | None = None) -> None:
-        self.zip = archive
-        self.members = members
-
-    def read(self, sample: str) -> Image.Image:
-        """The picture as RGB, upright.
-
-        Raises:
-            UnreadableImage: see `vitpipe.data.images.decode`; also when the bytes fail their CRC.
-            KeyError: there is no such sample.
-        """
-        return decode(self.content(sample))
-
-    def content(self, sample: str) -> bytes:
-        """The bytes of the image file, CRC checked. Raises as `read` does."""
-        info = self.zip.getinfo(sample if self.members is None else self.members[sample])
-        if info.file_size > LARGEST_MEMBER:
-            raise UnreadableImage(f"claims to be {info.file_size} bytes long")
-        try:
-            return self.zip.read(info)
-        except UNREADABLE as error:
-            raise UnreadableImage(f"is damaged in the zip: {error}") from None
 
 
 def open_zip(path: Path) -> ZipFile:

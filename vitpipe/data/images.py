@@ -34,7 +34,7 @@ def decode(content: bytes) -> Image.Image:
     try:
         image: Image.Image = Image.open(io.BytesIO(content))
         image.load()
-        image = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
         if image.mode == "RGB" and "transparency" not in image.info:
             return image
         if image.mode in WIDE_MODES:

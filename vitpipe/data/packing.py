@@ -9,7 +9,7 @@ Layout of a packed part, written here and read by `vitpipe.data.batches`:
 
 import hashlib
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,13 +30,22 @@ from vitpipe.progress import progress
 
 SHARD = 8192
 """Images in one file: 0.9 GB of HR at 192x192, so that neither a file nor a copy of it gets unwieldy."""
+PIECE = 1024
+"""Rows of the table that are in memory at once."""
 
 
-def pack(table: pd.DataFrame, images: Images, data: Data, folder: Path) -> dict[str, int]:
-    """Packs every part of `table` (from `vitpipe.data.split`) into `folder`/{train,val,test}.
+def pack(table: pd.DataFrame | Path, images: Images, data: Data, folder: Path) -> dict[str, int]:
+    """Packs every part of `table` into `folder`/{train,val,test}.
 
     Pictures that can't be decoded are listed in `folder`/rejects.csv. `folder`/manifest.json holds the
     number of images, those of each class and a digest of each part: what there is, without reading it all.
+
+    Args:
+        table: what `vitpipe.data.split` gave, or the csv file of it, which is read piece by piece, so that memory
+            does not grow with the number of images.
+        images: the pictures.
+        data: their sizes.
+        folder: what is filled.
 
     Returns:
         Images packed per part, and under "rejected" how many were not.
@@ -55,34 +64,46 @@ def pack(table: pd.DataFrame, images: Images, data: Data, folder: Path) -> dict[
 
     rejects: dict[str, str] = {}  # reason by sample id
     manifest: dict[str, dict[str, Any]] = {}
-    with progress(len(table), "downsample", "image") as bar:
+    total = sum(len(rows) for rows in pieces(table))
+    with progress(total, "downsample", "image") as bar:
         for part in PARTS:
-            rows = table[table["part"] == part]
             writer = PartWriter(folder / part)
-            kept, sizes = [], []
-            for sample, made in in_order(read, rows.index):
-                bar.update()
-                if isinstance(made, UnreadableImage):
-                    rejects[sample] = str(made)
-                    continue
-                arrays, size = made
-                writer.add(arrays)
-                kept.append(sample)
-                sizes.append(size)
-            if not kept:
+            for rows in pieces(table):
+                rows = rows[rows["part"] == part]
+                kept, sizes = [], []
+                for sample, made in in_order(read, rows.index):
+                    bar.update()
+                    if isinstance(made, UnreadableImage):
+                        rejects[sample] = str(made)
+                        continue
+                    arrays, size = made
+                    writer.add(arrays)
+                    kept.append(sample)
+                    sizes.append(size)
+                if kept:
+                    annotation = rows.loc[kept].drop(columns=["part", "identity"], errors="ignore")
+                    move_landmarks(annotation, np.array(sizes), data)
+                    writer.annotate(annotation)
+            if not writer.images:
                 raise InputError(f"no readable picture is left in part {part}: data/raw holds too few")
-            annotation = rows.loc[kept].drop(columns=["part", "identity"], errors="ignore")
-            move_landmarks(annotation, np.array(sizes), data)
-            manifest[part] = {
-                "images": len(kept),
-                "blake2b": writer.close(annotation),
-                "labels": label_counts(annotation.drop(columns=list(COLUMNS), errors="ignore")),
-            }
-    check_rejects(rejects, len(table), "data/raw")
+            manifest[part] = writer.close()
+    check_rejects(rejects, total, "data/raw")
     if rejects:
         write_csv(folder / "rejects.csv", [{"id": sample, "reason": reason} for sample, reason in rejects.items()])
     write_json(folder / "manifest.json", manifest)
     return {part: entry["images"] for part, entry in manifest.items()} | {"rejected": len(rejects)}
+
+
+def pieces(table: pd.DataFrame | Path) -> Iterator[pd.DataFrame]:
+    """The rows of the table, in order; those of a file at most `PIECE` at a time."""
+    if isinstance(table, pd.DataFrame):
+        yield table
+        return
+    kinds = {"id": str, "identity": str, "label": str}
+    with pd.read_csv(
+        table, index_col="id", dtype=kinds, na_values=[""], keep_default_na=False, chunksize=PIECE
+    ) as reader:
+        yield from reader
 
 
 def targets(image: Image.Image, data: Data) -> dict[str, np.ndarray]:
@@ -133,6 +154,7 @@ class PartWriter:
         self.images = 0
         self.digest = hashlib.blake2b(digest_size=16)
         self.shards: dict[str, ArrayFile] = {}
+        self.labels: dict[str, Counter[str]] = {}
         folder.mkdir(parents=True)
 
     def add(self, arrays: dict[str, np.ndarray]) -> None:
@@ -145,14 +167,26 @@ class PartWriter:
             self.digest.update(image.data)
         self.images += 1
 
-    def close(self, annotation: pd.DataFrame) -> str:
-        """Finishes the files and writes samples.csv; returns the digest of images and annotation."""
+    @property
+    def table(self) -> Path:
+        return self.folder / "samples.csv"
+
+    def annotate(self, annotation: pd.DataFrame) -> None:
+        """Appends to samples.csv the rows of the images added since the last call."""
+        with self.table.open("a", newline="") as file:
+            annotation.to_csv(file, index_label="id", header=file.tell() == 0)
+        for name, found in label_counts(annotation.drop(columns=list(COLUMNS), errors="ignore")).items():
+            self.labels.setdefault(name, Counter()).update(found)
+
+    def close(self) -> dict[str, Any]:
+        """Finishes the files; returns number of images, digest of images and annotation, images of each class."""
         for shard in self.shards.values():
             shard.close()
-        text = annotation.to_csv(index_label="id")
-        (self.folder / "samples.csv").write_text(text)
-        self.digest.update(text.encode())
-        return self.digest.hexdigest()
+        with self.table.open("rb") as file:
+            while block := file.read(1 << 20):
+                self.digest.update(block)
+        labels = {name: dict(sorted(found.items())) for name, found in self.labels.items()}
+        return {"images": self.images, "blake2b": self.digest.hexdigest(), "labels": labels}
 
 
 class ArrayFile:

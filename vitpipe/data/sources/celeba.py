@@ -19,7 +19,6 @@ import pandas as pd
 from vitpipe.config import Data
 from vitpipe.data.archive import (
     UNREADABLE,
-    ZipImages,
     is_visible,
     list_files,
     open_zip,
@@ -29,6 +28,7 @@ from vitpipe.data.archive import (
 )
 from vitpipe.data.images import check_rejects
 from vitpipe.data.sources import LANDMARKS
+from vitpipe.data.zip_images import ZipImages
 from vitpipe.errors import InputError
 from vitpipe.files import write_csv
 
@@ -78,16 +78,20 @@ def samples(raw: Path) -> pd.DataFrame:
 
 def open_images(raw: Path) -> ZipImages:
     """The pictures by file name."""
-    archive = open_zip(raw / ARCHIVE)
-    return ZipImages(archive, members(archive))
+    return ZipImages(raw / ARCHIVE, sample_of)
+
+
+def sample_of(member: str) -> str | None:
+    """The sample id of a zip member: its file name, wherever in the zip it lies; None where it is no such picture."""
+    name = member.rpartition("/")[2]
+    return name if SAMPLE.fullmatch(name) and is_visible(member) else None
 
 
 def members(archive: ZipFile) -> dict[str, str]:
-    """Zip member by sample id, its file name, wherever in the zip it lies."""
+    """Zip member by sample id."""
     found: dict[str, str] = {}
     for member in archive.namelist():
-        sample = member.rpartition("/")[2]
-        if SAMPLE.fullmatch(sample) and is_visible(member):
+        if (sample := sample_of(member)) is not None:
             if sample in found:
                 raise InputError(f"{archive.filename} holds {sample} twice, as {found[sample]} and {member}: keep one")
             found[sample] = member

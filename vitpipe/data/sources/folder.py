@@ -17,7 +17,6 @@ import pandas as pd
 from vitpipe.config import Data
 from vitpipe.data.archive import (
     UNREADABLE,
-    ZipImages,
     is_picture,
     is_visible,
     list_files,
@@ -27,6 +26,7 @@ from vitpipe.data.archive import (
     why_unreadable,
 )
 from vitpipe.data.images import UnreadableImage, check_rejects, dimensions, require_size
+from vitpipe.data.zip_images import ZipImages
 from vitpipe.errors import InputError
 from vitpipe.files import write_csv
 from vitpipe.progress import progress
@@ -107,7 +107,7 @@ def differ(names: list[str | None]) -> bool:
 
 def open_images(raw: Path) -> ZipImages:
     """The pictures by path below the folder."""
-    return ZipImages(open_zip(raw / ARCHIVE))
+    return ZipImages(raw / ARCHIVE)
 
 
 def choose(names: Iterable[str], root: Path) -> list[str]:
