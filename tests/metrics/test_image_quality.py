@@ -8,7 +8,7 @@ from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from vitpipe.errors import InputError
-from vitpipe.metrics.image_quality import PROTOCOL, PSNR_CAP, image_quality
+from vitpipe.metrics.image_quality import PROTOCOL, PSNR_CAP, WINDOW, blur, image_quality, window_means
 
 SCALE = 4
 
@@ -39,6 +39,14 @@ def test_agrees_with_scikit_image(pair):
         assert values["psnr_y"][i] == pytest.approx(peak_signal_noise_ratio(y_luma, x_luma, data_range=255), abs=1e-4)
         assert values["ssim"][i] == pytest.approx(reference_ssim(x, y, channel_axis=-1), abs=1e-4)
         assert values["ssim_y"][i] == pytest.approx(reference_ssim(x_luma, y_luma), abs=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(11, 11), (12, 42), (43, 74), (75, 200)])
+def test_means_over_windows_do_not_depend_on_the_parts_they_are_computed_in(shape):
+    image = np.random.default_rng(0).uniform(0, 255, (2, 3, *shape)).astype(np.float32)
+    whole = window_means(shape[0]).astype(float) @ image @ window_means(shape[1]).astype(float).T
+    assert blur(image).shape == (2, 3, shape[0] - WINDOW + 1, shape[1] - WINDOW + 1)
+    np.testing.assert_allclose(blur(image), whole, rtol=1e-5)
 
 
 def test_values_by_hand():
