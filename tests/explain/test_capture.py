@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from vitpipe.errors import InputError
-from vitpipe.explain.capture import record_attention
+from vitpipe.explain.capture import encode, record_attention
 from vitpipe.nn.attention import Attention
 from vitpipe.nn.classifier import Classifier
 from vitpipe.nn.supersampler import SuperSampler
@@ -111,3 +111,16 @@ def test_looking_changes_nothing_that_a_classifier_says(classifier):
     with record_attention(classifier):
         torch.testing.assert_close(classifier(images), before, rtol=1e-5, atol=1e-5)
     assert recorders(classifier) == [None, None, None]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_encoder_alone_attends_as_in_the_whole_classifier(channels):
+    shape = {"size": 12, "patch": 3, "dim": 16, "depth": 2, "heads": 2, "mlp": 2.0, "position": "none"}
+    net = Classifier(classes=3, channels=channels, readout="token", width=8, blocks=1, **shape).eval()
+    images = torch.randn(2, 3, 12, 12)
+    with record_attention(net) as whole:
+        logits = net(images)
+    with record_attention(net) as part:
+        tokens = encode(net, images)
+    assert torch.equal(part.weights, whole.weights)
+    assert torch.equal(net.head(tokens[:, 0]), logits)

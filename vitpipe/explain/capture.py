@@ -76,8 +76,15 @@ def watch(model: nn.Module, images: np.ndarray, device: torch.device, budget: in
     per_image = sum(layer.heads for layer in model.modules() if isinstance(layer, Attention)) * tokens**2
     for part in torch.from_numpy(images).split(max(1, budget // max(1, per_image))):
         with torch.inference_mode(), evaluating(model), record_attention(model) as record:
-            model(unit(part.to(device).permute(0, 3, 1, 2)))
+            encode(model, unit(part.to(device).permute(0, 3, 1, 2)))
         yield record.weights
+
+
+def encode(model: Any, images: Tensor) -> Tensor:
+    """What the encoder makes of images (b, 3, s, s) on [-1, 1]: a pass without what comes after it."""
+    if getattr(model, "channels", 3) == 1:  # a classifier that sees grey
+        images = images.mean(1, keepdim=True)
+    return encoder_of(model)(model.stem(images))
 
 
 def encoder_of(model: nn.Module) -> Any:

@@ -53,14 +53,13 @@ def embedding_filters(model: nn.Module) -> Tensor:
     first = next((layer for layer in stem.modules() if isinstance(layer, nn.Conv2d)), None)
     channels = first.in_channels if first else encoder.embed.in_features // patch**2
 
-    def embedding(image: Tensor) -> Tensor:
-        features = stem(image[None])[..., margin : margin + patch, margin : margin + patch]
-        return encoder.embed(patchify(features, patch))[0, 0]  # d
-
-    device = encoder.embed.weight.device
-    grey = torch.zeros(channels, patch + 2 * margin, patch + 2 * margin, device=device)
-    with evaluating(model), torch.autocast(device.type, enabled=False):
-        return torch.func.jacrev(embedding)(grey).detach()
+    weight, side = encoder.embed.weight, patch + 2 * margin
+    # one grey image for each dimension: the gradient of its own dimension alone reaches its pixels
+    grey = torch.zeros(len(weight), channels, side, side, device=weight.device, requires_grad=True)
+    with evaluating(model), torch.enable_grad(), torch.autocast(weight.device.type, enabled=False):
+        features = stem(grey)[..., margin : margin + patch, margin : margin + patch]
+        embedded = encoder.embed(patchify(features, patch))[:, 0]  # d d
+        return torch.autograd.grad(embedded.diagonal().sum(), grey)[0]
 
 
 def reach(model: nn.Module) -> int:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Values = NDArray[np.floating]
 RESAMPLES, LEVEL = 2000, 0.95
@@ -84,7 +84,7 @@ def rank_correlation(first: Values, second: Values, fixed: NDArray[np.bool_]) ->
     """
     found = np.zeros(len(first))
     for row, (one, other, out) in enumerate(zip(first, second, fixed, strict=True)):
-        ranks = [rankdata(part.ravel()[~out]) for part in (one, other)]
+        ranks = [pd.Series(part.ravel()[~out]).rank().to_numpy() for part in (one, other)]
         deviations = [rank - rank.mean() for rank in ranks]
         size = np.sqrt(np.prod([(deviation**2).sum() for deviation in deviations]))
         found[row] = deviations[0] @ deviations[1] / size if size else 0.0

@@ -60,16 +60,16 @@ def inside(landmarks: Tensor, points: Tensor) -> Tensor:
     framed = axes.isfinite().all(-1).all(-1) & nose.isfinite().all(-1)
     framed &= torch.linalg.det(axes).abs() > FLATTEST * axes.norm(dim=1).prod(-1)
     inverse = torch.linalg.inv(torch.where(framed[:, None, None], axes, torch.eye(2).to(axes)))
-    local = (points - origin[:, None]) @ inverse.mT  # b p 2
-    tip = ((nose - origin)[:, None] @ inverse.mT)[:, 0]  # b 2
+    across, down = (inverse @ (points - origin[:, None]).mT).unbind(1)  # b p, in the face's frame
+    tip = (inverse @ (nose - origin)[:, :, None])[:, :, 0]  # b 2
 
-    def ellipse(centre: Tensor, semi: tuple[float, float]) -> Tensor:
-        return ((local - centre) / torch.tensor(semi).to(local)).square().sum(-1) <= 1  # b p
+    def ellipse(x: Tensor | float, y: Tensor | float, semi: tuple[float, float]) -> Tensor:
+        return ((across - x) / semi[0]).square_().add_(((down - y) / semi[1]).square_()) <= 1  # b p
 
-    eyes = ellipse(local.new_tensor([-0.5, 0]), EYE) | ellipse(local.new_tensor([0.5, 0]), EYE)
-    mouth = ellipse(local.new_tensor([0, 1]), MOUTH) & ~eyes
-    snout = ellipse(NOSE_UP * tip[:, None], NOSE) & ~eyes & ~mouth
-    face = ellipse(local.new_tensor([0, FACE_CENTRE]), FACE)
+    eyes = ellipse(-0.5, 0, EYE) | ellipse(0.5, 0, EYE)
+    mouth = ellipse(0, 1, MOUTH) & ~eyes
+    snout = ellipse(NOSE_UP * tip[:, :1], NOSE_UP * tip[:, 1:], NOSE) & ~eyes & ~mouth
+    face = ellipse(0, FACE_CENTRE, FACE)
     background = ~(face | eyes | mouth | snout)
     found = torch.stack([eyes, snout, mouth, background], 1).float()
     return found.masked_fill(~framed[:, None, None], torch.nan)
