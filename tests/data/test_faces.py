@@ -11,10 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 from vitpipe.config import Data
 from vitpipe.data.rendering import person, picture
+from vitpipe.data.rendering.canvas import HEIGHT, WIDTH, Canvas, ramp
 from vitpipe.data.rendering.picture import Picture, render
 from vitpipe.data.sources import LANDMARKS, faces
 from vitpipe.errors import InputError
@@ -308,3 +309,21 @@ def test_rendering_is_fast_enough():
     for index in range(40):
         render(5, index)
     assert 40 / (time.process_time() - started) > 20
+
+
+@pytest.mark.parametrize("blur", [0, 0.7, 2])
+@pytest.mark.parametrize(("x", "y"), [(80, 90), (-9, 60), (WIDTH - 4, HEIGHT - 3), (300, 50)])
+def test_painting_about_the_polygon_is_painting_everywhere(x, y, blur):
+    """Only the polygon's surroundings are worked on: to the pixel what the whole mask and all tones give."""
+    polygon = [(x, y), (x + 31.3, y + 4.6), (x + 12.9, y + 27.5)]
+    tones = np.random.default_rng(0).uniform(-0.1, 1.1, (HEIGHT, WIDTH)).astype(np.float32)
+    palette = ramp((10, 20, 30), (120, 80, 60), (250, 240, 230))
+    canvas = Canvas(Image.new("RGB", (2 * WIDTH, 2 * HEIGHT), (40, 90, 140)))
+    whole = canvas.image.copy()
+    canvas.paint(polygon, tones, palette, blur, 0.9)
+    mask = Image.new("L", whole.size)
+    ImageDraw.Draw(mask).polygon([2 * v for point in polygon for v in point], round(255 * 0.9))
+    shades = Image.fromarray((tones * 255).clip(0, 255).astype(np.uint8)).resize(whole.size, Image.Resampling.NEAREST)
+    shades.putpalette(palette)
+    whole.paste(shades.convert("RGB"), (0, 0), mask.filter(ImageFilter.GaussianBlur(2 * blur)) if blur else mask)
+    np.testing.assert_array_equal(np.asarray(canvas.image), np.asarray(whole))

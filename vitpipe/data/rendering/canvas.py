@@ -5,6 +5,7 @@ All points are float pixels of the final 178x218 picture, (x, y) from its upper 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -49,8 +50,12 @@ def moved(points: ArrayLike, x: float = 0, y: float = 0) -> Points:
 
 def mix(a: Iterable[float], b: Iterable[float], share: float) -> Colour:
     """The colour `share` of the way from `a` to `b`."""
-    red, green, blue = (min(255, max(0, round(p + (q - p) * share))) for p, q in zip(a, b, strict=True))
-    return red, green, blue
+    (red, green, blue), (other_red, other_green, other_blue) = a, b
+    return (
+        min(255, max(0, round(red + (other_red - red) * share))),
+        min(255, max(0, round(green + (other_green - green) * share))),
+        min(255, max(0, round(blue + (other_blue - blue) * share))),
+    )
 
 
 def ramp(dark: ArrayLike, middle: ArrayLike, light: ArrayLike) -> bytes:
@@ -88,22 +93,35 @@ class Canvas:
         self.pen.ellipse(self.place([(x - rx, y - ry), (x + rx, y + ry)]), (*colour, round(255 * alpha)))
 
     def paint(self, points: ArrayLike, tones: Tones, palette: bytes, blur: float = 0, alpha: float = 1) -> None:
-        """Fills the polygon with `tones` through `palette` (see `ramp`); `blur` (pixels) softens its edge."""
+        """Fills the polygon with `tones` through `palette` (see `ramp`); `blur` (pixels) softens its edge.
+
+        For a canvas of the whole picture, `scale` times as large.
+        """
         mask = Image.new("L", self.image.size)
         ImageDraw.Draw(mask).polygon(self.place(points), round(255 * alpha))
+        box = mask.getbbox()
+        if not box:
+            return
+        # only what lies about the polygon is worked on, whole pixels of the picture; no blur reaches further
+        scale, reach = int(self.scale), math.ceil(4 * blur * self.scale) + 4 if blur else 0
+        left, upper = (max(0, v - reach) // scale for v in box[:2])
+        right = min(WIDTH, (box[2] + reach - 1) // scale + 1)
+        lower = min(HEIGHT, (box[3] + reach - 1) // scale + 1)
+        mask = mask.crop((left * scale, upper * scale, right * scale, lower * scale))
         if blur:
             mask = mask.filter(ImageFilter.GaussianBlur(blur * self.scale))
-        box = mask.getbbox()
-        if box:
-            shades = Image.fromarray((tones * 255).clip(0, 255).astype(np.uint8))
-            shades = shades.resize(self.image.size, Image.Resampling.NEAREST).crop(box)
-            shades.putpalette(palette)
-            self.image.paste(shades.convert("RGB"), box[:2], mask.crop(box))
+        shades = Image.fromarray((tones[upper:lower, left:right] * 255).clip(0, 255).astype(np.uint8))
+        shades = shades.resize(mask.size, Image.Resampling.NEAREST)
+        shades.putpalette(palette)
+        self.image.paste(shades.convert("RGB"), (left * scale, upper * scale), mask)
 
     def blend(self, colour: Colour, mask: Tones) -> None:
         """Lays `colour` over the whole with the opacity `mask` (218, 178) in [0, 1]."""
         opacity = Image.fromarray((mask * 255).clip(0, 255).astype(np.uint8))
-        self.image.paste(colour, (0, 0), opacity.resize(self.image.size, Image.Resampling.NEAREST))
+        opacity = opacity.resize(self.image.size, Image.Resampling.NEAREST)
+        box = opacity.getbbox()  # most of a mask is empty
+        if box:
+            self.image.paste(colour, box, opacity.crop(box))
 
     @contextmanager
     def zoom(self, x: float, y: float, rx: float, ry: float, factor: int = 4) -> Iterator[Canvas]:
