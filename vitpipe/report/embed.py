@@ -5,6 +5,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,11 @@ def figures(folder: Path, stage: str) -> list[dict[str, str]]:
     captions = load_json(folder / "captions.json", stage)
     if bare := {path.name for path in folder.glob("*.png")} - set(captions):
         raise InputError(f"{folder / min(bare)} has no caption in {folder / 'captions.json'}: run {stage} again")
-    return [{"file": name, "source": figure(folder / name, stage)} | text for name, text in captions.items()]
+    with ThreadPoolExecutor() as pool:  # encoders leave Python's lock to others
+        sources = pool.map(lambda name: figure(folder / name, stage), captions)
+        return [
+            {"file": name, "source": source} | captions[name] for name, source in zip(captions, sources, strict=True)
+        ]
 
 
 def figure(path: Path, stage: str) -> str:
@@ -45,7 +50,7 @@ def picture(image: Image.Image) -> str:
     """An RGB image as a data URI: WebP without loss, which takes two thirds of PNG's bytes, PNG if it is too large."""
     kind = "webp" if max(image.size) <= WEBP_SIDE else "png"
     buffer = io.BytesIO()
-    image.save(buffer, kind, **({"lossless": True, "quality": 50, "method": 2} if kind == "webp" else {}))
+    image.save(buffer, kind, **({"lossless": True, "quality": 20, "method": 2} if kind == "webp" else {}))
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
@@ -78,9 +83,15 @@ def explorer(path: Path) -> tuple[dict[str, Any], list[str]]:
         "error": float(found["error"]),
         "values": found["values"].tolist(),
         "classes": arrays["classes"].tolist() if outcome is CLASSIFIED else [],
-        "samples": [sample(found, row) for row in range(len(codes))],
     }
-    return facts, [base64.b64encode(zlib.compress(image.tobytes(), 9)).decode() for image in codes]
+    with ThreadPoolExecutor() as pool:
+        facts["samples"] = list(pool.map(lambda row: sample(found, row), range(len(codes))))
+        return facts, list(pool.map(deflated, codes))
+
+
+def deflated(codes: np.ndarray) -> str:
+    """Codes compressed, in base64."""
+    return base64.b64encode(zlib.compress(codes.tobytes(), 6)).decode()
 
 
 def sample(arrays: Mapping[str, np.ndarray], row: int) -> dict[str, Any]:
