@@ -1,6 +1,7 @@
 """Which optimiser changes which weights, and Muon, which torch has for matrices but not for convolutions."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ def optimizers(model: nn.Module, train: Train) -> list[torch.optim.Optimizer]:
     all other weights.
     """
     weights = list(model.parameters())
-    own: dict[str, float] = {"lr": train.lr, "weight_decay": train.weight_decay}
+    own: dict[str, Any] = {"lr": train.lr, "weight_decay": train.weight_decay}
     if train.optimizer == "sgd":
         return [torch.optim.SGD(weights, momentum=train.momentum, fused=True, **own)]
     if train.optimizer == "adamw":
