@@ -45,7 +45,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
     st.dictionaries(NAMES, st.binary(max_size=300), max_size=8),
     st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]),
     st.binary(max_size=40),
-    st.binary(max_size=40),
+    st.binary(max_size=40).filter(lambda comment: b"PK" not in comment),  # a second end of the zip fools Python's, too
     st.booleans(),
 )
 def test_content_is_what_pythons_own_reader_gives(tmp_path_factory, members, compression, before, comment, streamed):

@@ -63,8 +63,9 @@ class Packed:
     def labels(self) -> np.ndarray:
         """The class index of every image, int64 (n,)."""
         assert self.target is not None, "labels need a target"
-        column = self.read(usecols=["id", self.target])  # all other columns are 40 times as much
-        return indices(column, self.target, self.classes)
+        known = "samples" in vars(self)  # else one column is read: CelebA has 50, which training needs not
+        table = self.samples if known else self.read(usecols=["id", self.target])
+        return indices(table, self.target, self.classes)
 
     @cached_property
     def shards(self) -> dict[str, list["Shard"]]:
@@ -73,7 +74,7 @@ class Packed:
         return found | {"lr": found["lr"] or found["hr"]}
 
     def __len__(self) -> int:
-        return self.manifest[self.folder.name]["images"]
+        return sum(shard.shape[0] for shard in self.shards["hr"])
 
     def take(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Images `name` (lr or hr) of the given rows, (len(rows), height, width, 3) uint8."""

@@ -30,7 +30,7 @@ from vitpipe.progress import progress
 
 SHARD = 8192
 """Images in one file: 0.9 GB of HR at 192x192, so that neither a file nor a copy of it gets unwieldy."""
-PIECE = 1024
+PIECE = 4096
 """Rows of the table that are in memory at once."""
 
 

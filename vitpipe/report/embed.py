@@ -50,7 +50,7 @@ def picture(image: Image.Image) -> str:
     """An RGB image as a data URI: WebP without loss, which takes two thirds of PNG's bytes, PNG if it is too large."""
     kind = "webp" if max(image.size) <= WEBP_SIDE else "png"
     buffer = io.BytesIO()
-    image.save(buffer, kind, **({"lossless": True, "quality": 20, "method": 2} if kind == "webp" else {}))
+    image.save(buffer, kind, **({"lossless": True, "quality": 50, "method": 2} if kind == "webp" else {}))
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
