@@ -5,7 +5,9 @@ The column `label` holds the class of each image. Any other column is an attribu
 """
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,10 +26,18 @@ def named(table: pd.DataFrame, column: str) -> pd.Series:
     return values.map({1: column, -1: f"not {column}"}).fillna("")
 
 
-def label_counts(labels: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Images of each class, by label column: what the manifest of a packed part keeps."""
-    counts = {str(name): named(labels, name).value_counts().sort_index() for name in labels}
-    return {name: {str(of): int(n) for of, n in found.items()} for name, found in counts.items()}
+def label_counts(values: Mapping[str, Mapping[Any, int]]) -> dict[str, dict[str, int]]:
+    """Images of each class, by label column: what the manifest of a packed part keeps.
+
+    Args:
+        values: by label column, how often each value occurs.
+    """
+    counts: dict[str, Counter[str]] = {name: Counter() for name in values}
+    for name, found in values.items():
+        names = named(pd.DataFrame({name: list(found)}, dtype=object), name)
+        for of, count in zip(names, found.values(), strict=True):
+            counts[name][of] += count
+    return {name: dict(sorted(found.items())) for name, found in counts.items()}
 
 
 def classes(counts: Mapping[str, Counts], target: str) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from vitpipe.progress import progress
 
 SHARD = 8192
 """Images in one file: 0.9 GB of HR at 192x192, so that neither a file nor a copy of it gets unwieldy."""
-PIECE = 4096
+PIECE = 1024
 """Rows of the table that are in memory at once."""
 
 
@@ -154,7 +154,7 @@ class PartWriter:
         self.images = 0
         self.digest = hashlib.blake2b(digest_size=16)
         self.shards: dict[str, ArrayFile] = {}
-        self.labels: dict[str, Counter[str]] = {}
+        self.labels: dict[str, Counter[Any]] = {}  # how often each value occurs, by column
         folder.mkdir(parents=True)
 
     def add(self, arrays: dict[str, np.ndarray]) -> None:
@@ -175,8 +175,8 @@ class PartWriter:
         """Appends to samples.csv the rows of the images added since the last call."""
         with self.table.open("a", newline="") as file:
             annotation.to_csv(file, index_label="id", header=file.tell() == 0)
-        for name, found in label_counts(annotation.drop(columns=list(COLUMNS), errors="ignore")).items():
-            self.labels.setdefault(name, Counter()).update(found)
+        for name in [name for name in annotation if name not in COLUMNS]:
+            self.labels.setdefault(name, Counter()).update(annotation[name].tolist())
 
     def close(self) -> dict[str, Any]:
         """Finishes the files; returns number of images, digest of images and annotation, images of each class."""
@@ -185,8 +185,7 @@ class PartWriter:
         with self.table.open("rb") as file:
             while block := file.read(1 << 20):
                 self.digest.update(block)
-        labels = {name: dict(sorted(found.items())) for name, found in self.labels.items()}
-        return {"images": self.images, "blake2b": self.digest.hexdigest(), "labels": labels}
+        return {"images": self.images, "blake2b": self.digest.hexdigest(), "labels": label_counts(self.labels)}
 
 
 class ArrayFile:

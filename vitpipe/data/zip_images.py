@@ -91,6 +91,14 @@ def key(sample: str) -> int:
     return int.from_bytes(hashlib.blake2b(sample.encode(errors="surrogateescape"), digest_size=8).digest(), "little")
 
 
+def member_names(path: Path) -> Iterator[str]:
+    """The names in a zip, in the order of its directory. Raises as `ZipImages` does."""
+    with path.open("rb") as file:
+        start, size, _ = find_directory(file, path)
+        for _, name in entries(file, start, size, path):
+            yield name
+
+
 def find_directory(file: io.BufferedReader, path: Path) -> tuple[int, int, int]:
     """Where the directory of a zip starts, its size, and by how much the positions in it are off, all in bytes.
 

@@ -28,7 +28,7 @@ from vitpipe.data.archive import (
 )
 from vitpipe.data.images import check_rejects
 from vitpipe.data.sources import LANDMARKS
-from vitpipe.data.zip_images import ZipImages
+from vitpipe.data.zip_images import ZipImages, member_names
 from vitpipe.errors import InputError
 from vitpipe.files import write_csv
 
@@ -66,8 +66,8 @@ def samples(raw: Path) -> pd.DataFrame:
     0 for attributes. The landmarks (float, pixels in the 178x218 image) are always there, since the
     images are aligned: `landmarks` says whether they are `annotated` or the `mean` of others.
     """
-    with open_zip(raw / ARCHIVE) as archive:
-        table = pd.DataFrame(index=pd.Index(sorted(members(archive)), name="id"))
+    found = {sample for member in member_names(raw / ARCHIVE) if (sample := sample_of(member)) is not None}
+    table = pd.DataFrame(index=pd.Index(sorted(found), name="id"))
     for name, rows in annotations(raw).items():
         rows = rows.reindex(table.index, fill_value=0) if name == ATTRIBUTES else rows.reindex(table.index)
         table = table.join(rows)

@@ -26,7 +26,7 @@ from vitpipe.data.archive import (
     why_unreadable,
 )
 from vitpipe.data.images import UnreadableImage, check_rejects, dimensions, require_size
-from vitpipe.data.zip_images import ZipImages
+from vitpipe.data.zip_images import ZipImages, member_names
 from vitpipe.errors import InputError
 from vitpipe.files import write_csv
 from vitpipe.progress import progress
@@ -70,8 +70,7 @@ def samples(raw: Path) -> pd.DataFrame:
 
     Columns `official` and `label`: see `folder_labels`.
     """
-    with open_zip(raw / ARCHIVE) as archive:
-        names = {name for name in archive.namelist() if is_picture(name, ENDINGS) and is_text(name)}
+    names = {name for name in member_names(raw / ARCHIVE) if is_picture(name, ENDINGS) and is_text(name)}
     if (raw / REJECTS).exists():
         names -= set(pd.read_csv(raw / REJECTS, dtype=str)["id"])
     return folder_labels(sorted(names))
