@@ -88,7 +88,11 @@ def flatness(rows: list[dict[str, Any]]) -> str:
     """How much more memory the most images take than the fewest, of equal size."""
     few, many = rows[0], max((row for row in rows if row["size"] == rows[0]["size"]), key=lambda row: row["images"])
     changes = ", ".join(f"{name} {many[name] / few[name] - 1:+.0%}" for name in COLOURS)
-    return f"From {few['images']:,} to {many['images']:,} images at {few['size']} px: {changes}."
+    row = 1000 * (many["split"] - few["split"]) / (many["images"] - few["images"])
+    return (
+        f"From {few['images']:,} to {many['images']:,} images at {few['size']} px: {changes}. `split` reads no picture, "
+        f"but holds the whole annotation, {row:.2g} kB an image."
+    )
 
 
 def figures(content: dict[str, Any]) -> dict[str, Figure]:
