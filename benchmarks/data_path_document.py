@@ -90,8 +90,8 @@ def flatness(rows: list[dict[str, Any]]) -> str:
     changes = ", ".join(f"{name} {many[name] / few[name] - 1:+.0%}" for name in COLOURS)
     row = 1000 * (many["split"] - few["split"]) / (many["images"] - few["images"])
     return (
-        f"From {few['images']:,} to {many['images']:,} images at {few['size']} px: {changes}. `split` reads no picture, "
-        f"but holds the whole annotation, {row:.2g} kB an image."
+        f"From {few['images']:,} to {many['images']:,} images at {few['size']} px: {changes}. `split` reads no "
+        f"picture, but holds the whole annotation, {row:.2g} kB an image."
     )
 
 

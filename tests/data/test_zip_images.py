@@ -53,13 +53,12 @@ def test_content_is_what_pythons_own_reader_gives(tmp_path_factory, members, com
     buffer = io.BytesIO()
     if streamed:
         buffer.seekable = lambda: False
-    buffer.write(before)
     with zipfile.ZipFile(buffer, "w", compression) as archive:
         archive.comment = comment
         for name, content in members.items():
             archive.writestr(name, content)
     path = tmp_path_factory.mktemp("zip") / "a.zip"
-    path.write_bytes(buffer.getvalue())
+    path.write_bytes(before + buffer.getvalue())
     images = ZipImages(path)
     with zipfile.ZipFile(path) as archive:
         assert len(images.keys) == len(archive.namelist())
