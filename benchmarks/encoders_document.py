@@ -171,7 +171,7 @@ def chart(content: dict[str, Any]) -> Figure:
             bars(axes, found.xs((kind, dtype), level=("kind", "dtype")), list(shapes))
             axes.set_ylabel("× fastest peer" if j == 0 else "")
             labels = [f"{name}\n{s['tokens']}·{s['dim']}\n{s['depth']}·{s['heads']}" for name, s in shapes.items()]
-            axes.set_xticks(range(len(labels)), labels, size=8)
+            axes.set_xticks(range(len(labels)), labels, size=7)
     handles, titles = sheet.figure.axes[0].get_legend_handles_labels()
     corner = (1 - 24 / sheet.width, 1 - 76 / sheet.height)
     sheet.figure.legend(handles, titles, loc="center right", bbox_to_anchor=corner, ncol=4, frameon=False)
