@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 import vitpipe
+from benchmarks.machine import processor
 from benchmarks.networks import NETWORKS
 from benchmarks.quality_summary import curve, entry
 from benchmarks.timed_training import CURVE_IMAGES, SHOWN, Trial, means_of, recipe, scores, train
@@ -41,10 +42,10 @@ class Choice:
 
 
 class Contest:
-    """The trainings on one data set with one length; those in `scratch` are not done again."""
+    """The trainings on one data set with one length; those in `records` are not done again."""
 
-    def __init__(self, settings: Settings, parts: dict[str, Packed], minutes: float, scratch: Path) -> None:
-        self.settings, self.parts, self.minutes, self.scratch = settings, parts, minutes, scratch
+    def __init__(self, settings: Settings, parts: dict[str, Packed], minutes: float, records: Path) -> None:
+        self.settings, self.parts, self.minutes, self.records = settings, parts, minutes, records
         self.compute = choose(settings.train)
 
     def choose(self, name: str) -> Choice:
@@ -115,12 +116,14 @@ class Contest:
         """Named by what decides how the trial ends: the network, its training, the images and the machine."""
         network = [str(trial.variant.build(self.settings))]
         if name == "ours":
-            network += [source_of_ours(), self.settings.model.model_dump_json()]
-        machine = [torch.__version__, str(torch.get_num_threads()), str(self.compute)]
+            network += [source("nn"), self.settings.model.model_dump_json()]
+        machine = [processor(), torch.__version__, str(torch.get_num_threads()), str(self.compute)]
         setting = recipe(trial, self.settings).model_dump()
+        if setting["optimizer"] == "muon":
+            setting["source"] = source("training/optimizers.py")
         own = [trial.seed, trial.seconds, trial.points, trial.network.channels_last]
         images = [self.parts[part].digest for part in ("train", "val", "test")]
-        return self.scratch / f"{name}-{digest(network, setting, own, images, machine)}.json"
+        return self.records / f"{name}-{digest(network, setting, own, images, machine)}.json"
 
     def summary(self, data: Data, chosen: dict[str, Choice]) -> dict[str, Any]:
         """The content of the section."""
@@ -164,9 +167,10 @@ def digest(*content: Any) -> str:
     return hashlib.blake2b(json.dumps(content, default=str).encode(), digest_size=8).hexdigest()
 
 
-def source_of_ours() -> str:
-    """The code of our networks, without comments and docstrings."""
-    trees = [ast.parse(path.read_text()) for path in sorted((Path(vitpipe.__file__).parent / "nn").glob("*.py"))]
+def source(place: str) -> str:
+    """The code of a module or folder of vitpipe, without comments and docstrings."""
+    path = Path(vitpipe.__file__).parent / place
+    trees = [ast.parse(file.read_text()) for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
     for node in (node for tree in trees for node in ast.walk(tree)):
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]

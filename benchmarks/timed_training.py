@@ -84,7 +84,7 @@ def train(
     torch.manual_seed(trial.seed)
     model = laid_out(trial.variant.build(settings).to(compute.device), trial.network.channels_last)
     averaged = copy.deepcopy(model).requires_grad_(False).eval()
-    descent = optimizers(model, setting)
+    descent = optimizers(model, setting, compute.dtype)
     weights: list[Tensor] = list(model.parameters())
     means: list[Tensor] = list(averaged.parameters())
     batches = endless(parts["train"], setting, trial.seed, compute)

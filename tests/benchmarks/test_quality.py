@@ -251,7 +251,9 @@ def test_whole_section_on_tiny_networks(
         seeds=(0, 1),
         networks=tuple(networks),
         scratch=tmp_path / "s",
+        records=tmp_path / "r",
     )
+    assert len(list((tmp_path / "r").glob("*.json"))) >= 4
     content = json.loads(json.dumps(content, allow_nan=False))
     assert list(content["networks"]) == ["ours", "ours-mirrored", "other"]
     ours = content["networks"]["ours"]

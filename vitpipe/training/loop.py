@@ -48,7 +48,7 @@ class Training:
         self.model: nn.Module = task.build(settings, train.classes).to(compute.device)
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.learner = group.wrap(self.model)
-        self.optimizers = optimizers(self.model, settings.train)
+        self.optimizers = optimizers(self.model, settings.train, compute.dtype)
         self.epoch = 0
         self.batch = 0  # batches done in this epoch
         self.sums: dict[str, float] = {}

@@ -1,5 +1,6 @@
 """Which optimiser changes which weights, and Muon, which torch has for matrices but not for convolutions."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -7,18 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from vitpipe.config import Train
-from vitpipe.nn.convolution import ResidualBlock
-from vitpipe.nn.encoder import Block
 
 STEPS = 5
 COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the Newton-Schulz iteration that Jordan et al. give
 
 
-def optimizers(model: nn.Module, train: Train) -> list[torch.optim.Optimizer]:
+def optimizers(model: nn.Module, train: Train, dtype: torch.dtype = torch.float32) -> list[torch.optim.Optimizer]:
     """What `train.optimizer` says, over all weights: AdamW (arXiv:1711.05101), SGD with momentum, or Muon.
 
-    Muon is for the matrices and kernels inside residual blocks, of convolutions and of the transformer; AdamW then has
-    all other weights.
+    Muon is for the matrices and kernels of all linear layers and convolutions but the first, which sees pixels, and
+    the last, which makes pixels or scores; AdamW then has all other weights.
+
+    Args:
+        dtype: of Muon's products.
     """
     weights = list(model.parameters())
     own: dict[str, Any] = {"lr": train.lr, "weight_decay": train.weight_decay}
@@ -26,10 +28,11 @@ def optimizers(model: nn.Module, train: Train) -> list[torch.optim.Optimizer]:
         return [torch.optim.SGD(weights, momentum=train.momentum, fused=True, **own)]
     if train.optimizer == "adamw":
         return [torch.optim.AdamW(weights, fused=True, **own)]
-    blocks = [module for module in model.modules() if isinstance(module, Block | ResidualBlock)]
-    inside = [weight for block in blocks for weight in block.parameters() if weight.ndim > 1]
-    found = {id(weight) for weight in inside}
-    return [Muon(inside, **own), torch.optim.AdamW([w for w in weights if id(w) not in found], fused=True, **own)]
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    hidden = [layer.weight for layer in layers[1:-1]]
+    found = {id(weight) for weight in hidden}
+    others = [weight for weight in weights if id(weight) not in found]
+    return [Muon(hidden, dtype=dtype, **own), torch.optim.AdamW(others, fused=True, **own)]
 
 
 class Muon(torch.optim.Optimizer):
@@ -42,40 +45,59 @@ class Muon(torch.optim.Optimizer):
         lr: learning rate. The root mean square of an update is about 0.2 times that, as AdamW's is.
         momentum: share of the last momentum in the next, with Nesterov's look ahead.
         weight_decay: decoupled, as AdamW's.
+        dtype: of the products that make updates orthogonal.
     """
 
     def __init__(
-        self, weights: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+        self,
+        weights: Iterable[Tensor],
+        *,
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(weights, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Changes every weight that has a gradient."""
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum"] = torch.zeros_like(weight)
-                state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
-                update = orthogonalised(weight.grad.lerp(state["momentum"], group["momentum"]).flatten(1))
-                length = 0.2 * max(update.shape) ** 0.5
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.add_(update.view_as(weight), alpha=-group["lr"] * length)
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if not weights:
+                continue
+            gradients = [weight.grad for weight in weights]
+            for weight in weights:
+                if not self.state[weight]:
+                    self.state[weight]["momentum"] = torch.zeros_like(weight)
+            momenta = [self.state[weight]["momentum"] for weight in weights]
+            torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+            ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
+            alike = defaultdict(list)  # places of the weights of one shape
+            for place, weight in enumerate(weights):
+                alike[weight.shape].append(place)
+            for shape, places in alike.items():
+                updates = orthogonalised(torch.stack([ahead[place].flatten(1) for place in places]), self.dtype)
+                length = 0.2 * max(updates.shape[1:]) ** 0.5
+                same = [weights[place] for place in places]
+                torch._foreach_mul_(same, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(same, list(updates.view(-1, *shape)), alpha=-group["lr"] * length)
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """The matrix (m, n) with all its singular values brought near 1, between about 0.7 and 1.2.
+def orthogonalised(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Matrices (k, m, n) with all their singular values brought near 1, between about 0.7 and 1.2; float32.
 
     An odd polynomial applied five times (Newton-Schulz) to the matrix of norm 1, without a decomposition.
+
+    Args:
+        dtype: of the products; what bfloat16 rounds off is far less than what the five steps leave.
     """
     a, b, c = COEFFICIENTS
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.mT if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype)
     for _ in range(STEPS):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).float()
