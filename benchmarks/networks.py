@@ -164,15 +164,19 @@ def small_edsr(width: int, blocks: int, optimizer: str | None = None) -> Variant
     return Variant(build, optimizer=optimizer)
 
 
-def ours(settings: Settings) -> nn.Module:
-    return task("supersample").build(settings)
+def ours(patch: int) -> Variant:
+    def build(settings: Settings) -> nn.Module:
+        model = settings.model.model_copy(update={"patch": patch})
+        return task("supersample").build(settings.model_copy(update={"model": model}))
+
+    return Variant(build)
 
 
-SIZES = ((48, 6), (32, 8), (64, 4), (48, 10), (64, 8))  # of the small EDSR: channels and blocks
+SIZES = ((48, 6), (32, 8), (32, 12))  # of the small EDSR: channels and blocks
 ADAM = "adamw"  # the published trainings had Adam, which this is without weight decay
 
 NETWORKS = {
-    "ours": Network("vitpipe", {"recipe": Variant(ours)}),
+    "ours": Network("vitpipe", {f"patch {patch}": ours(patch) for patch in (3, 6)}),
     "edsr-small": Network(
         "small EDSR",
         {f"{width} channels, {blocks} blocks": small_edsr(width, blocks) for width, blocks in SIZES}

@@ -40,6 +40,7 @@ PARAMS: dict[str, Any] = {
         "skip": "bicubic",
         "width": 8,
         "blocks": 1,
+        "expansion": 1,
     },
     "train": {
         "epochs": 2,

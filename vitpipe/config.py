@@ -84,6 +84,7 @@ class Model(Section):
     skip: Literal["nearest", "bicubic"]
     width: Annotated[Whole, Field(ge=0)]
     blocks: Annotated[Whole, Field(ge=0, le=32)]
+    expansion: Annotated[Whole, Field(ge=1, le=16)]
 
 
 class Train(Section):

@@ -22,15 +22,25 @@ class Classifier(nn.Module):
         width: channels of a convolution stem at full resolution (as Xiao et al. 2021, arXiv:2106.14881, found
             to help); 0 = patches of bare pixels.
         blocks: residual convolution blocks in that stem.
+        expansion: channels between the two convolutions of such a block over `width`.
         encoder: what `Encoder` takes besides.
     """
 
     def __init__(
-        self, *, classes: int, channels: int, readout: str, width: int, blocks: int, dim: int, **encoder: Any
+        self,
+        *,
+        classes: int,
+        channels: int,
+        readout: str,
+        width: int,
+        blocks: int,
+        dim: int,
+        expansion: int = 1,
+        **encoder: Any,
     ) -> None:
         super().__init__()
         self.channels, self.readout = channels, readout
-        self.stem = stem(channels, width, blocks) if width else nn.Identity()
+        self.stem = stem(channels, width, blocks, expansion) if width else nn.Identity()
         self.encoder = Encoder(channels=width or channels, dim=dim, token=readout == "token", **encoder)
         self.head = nn.Linear(dim, classes)
 

@@ -32,14 +32,15 @@ class SuperSampler(nn.Module):
         width: int,
         blocks: int,
         dim: int,
+        expansion: int = 1,
         **encoder: Any,
     ) -> None:
         super().__init__()
         self.scale, self.skip = scale, skip
-        self.stem = stem(3, width, blocks, nn.ReLU)
+        self.stem = stem(3, width, blocks, expansion, nn.ReLU)
         self.encoder = Encoder(size=size, patch=patch, channels=width, dim=dim, **encoder)
         self.readout = nn.Linear(dim, width * patch * patch)
-        self.tail = nn.Sequential(*(ResidualBlock(width, nn.ReLU) for _ in range(blocks)))
+        self.tail = nn.Sequential(*(ResidualBlock(width, nn.ReLU, expansion) for _ in range(blocks)))
         self.last = nn.Conv2d(width, 3 * scale * scale, 3, padding=1)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
