@@ -96,8 +96,8 @@ def extent(patch: int, reach: int, shown: int) -> str:
     """What a tile shows."""
     if not reach:
         return f"A tile is a patch of {patch}×{patch} pixels."
-    text = f"Gradients at a mid-grey image, since convolutions come first: they see {reach} pixels around the patch of "
-    rest = f"; {shown} of them are drawn, the others stay below 5 % of the scale." if shown < reach else "."
+    text = f"Gradients at mid-grey, since convolutions come first: they see {reach} pixels around the patch of "
+    rest = f"; {shown} are drawn, the others stay below 5 % of the scale." if shown < reach else "."
     return f"{text}{patch}×{patch} (frame){rest}"
 
 
