@@ -62,7 +62,7 @@ def test_rings_too_faint_to_see_are_left_out_and_that_is_said():
     arrays["trained"][5, 4, 1] = 1.0  # one pixel of the middle ring is seen
     figure = filters(arrays)
     assert {axes.images[0].get_array().shape for axes in figure.axes if axes.images} == {(7, 7, 3)}
-    assert "2 of them are drawn" in texts(figure)
+    assert "2 are drawn" in texts(figure)
     box = tiles(figure)[0].patches[0].get_bbox()
     assert (box.x0, box.y0, box.x1, box.y1) == (1.5, 1.5, 4.5, 4.5)
     np.testing.assert_allclose(np.asarray(tiles(figure)[5].images[0].get_array())[3, 0] > 0.5, True)
