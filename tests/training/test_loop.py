@@ -46,6 +46,13 @@ def training(packed, settings, **changes) -> Training:
     return Training(supersample, settings(**changes), Packed(packed / "train"), Packed(packed / "val"), CPU)
 
 
+def test_muon_multiplies_in_the_type_that_the_model_does(packed, settings):
+    made = settings(**{"train.optimizer": "muon"})
+    parts = Packed(packed / "train"), Packed(packed / "val")
+    for dtype in (torch.float32, torch.bfloat16):
+        assert Training(supersample, made, *parts, Compute(torch.device("cpu"), dtype)).optimizers[0].dtype is dtype
+
+
 def test_learns_more_than_bicubic_knows(trained):
     changes = {"train.epochs": 50, "train.lr": 0.01, "train.ema": 0.9, "train.loss": "mse"}
     curve = pd.read_csv(trained("a", **changes) / "curve.csv")
