@@ -4,7 +4,7 @@ import ast
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,10 @@ class Contest:
 
     def whole(self, name: str, choice: Choice, seed: int) -> Trial:
         network = NETWORKS[name]
-        return Trial(network, network.variants[choice.variant], choice.lr, seed, self.minutes * 60, POINTS)
+        variant = network.variants[choice.variant]
+        if network.batch:
+            variant = replace(variant, batch=network.batch)
+        return Trial(network, variant, choice.lr, seed, self.minutes * 60, POINTS)
 
     def finished(self, name: str, choice: Choice) -> list[dict[str, Any]]:
         """The records of all seeds that were trained."""
@@ -133,7 +136,7 @@ class Contest:
         networks: dict[str, Any] = {}
         for name, choice in chosen.items():
             network, found = NETWORKS[name], self.finished(name, choice)
-            setting = recipe(Trial(network, network.variants[choice.variant], choice.lr, 0, 0.0, 1), self.settings)
+            setting = recipe(self.whole(name, choice, 0), self.settings)
             facts = {"variant": choice.variant, "lr": choice.lr, "batch": setting.batch, "loss": setting.loss}
             networks[name] = entry(network.title, found, all_images) | facts
             networks[name] |= {"curve": curve(found, curve_images), "tried": choice.tried}

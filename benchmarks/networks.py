@@ -45,6 +45,8 @@ class Network:
         lr: where the search for its learning rate begins; None is that of the settings.
         loss: a value of `train.loss`; None is that of the settings.
         channels_last: whether it is faster with its channels in the last place of memory.
+        batch: images in a step of the whole training, if not those of the short ones that choose: longer trainings
+            gain from larger batches.
     """
 
     title: str
@@ -52,6 +54,7 @@ class Network:
     lr: float | None = None
     loss: str | None = None
     channels_last: bool = True
+    batch: int | None = None
 
 
 class EDSR(nn.Module):
@@ -173,15 +176,17 @@ def ours(patch: int) -> Variant:
 
 
 SIZES = ((48, 6), (32, 8), (32, 12))  # of the small EDSR: channels and blocks
+WHOLE_BATCH = 12  # in ten minutes better than 8 on validation for ours (0.02 dB) and the small EDSR (0.04)
 ADAM = "adamw"  # the published trainings had Adam, which this is without weight decay
 
 NETWORKS = {
-    "ours": Network("vitpipe", {f"patch {patch}": ours(patch) for patch in (3, 6)}),
+    "ours": Network("vitpipe", {f"patch {patch}": ours(patch) for patch in (3, 6)}, batch=WHOLE_BATCH),
     "edsr-small": Network(
         "small EDSR",
         {f"{width} channels, {blocks} blocks": small_edsr(width, blocks) for width, blocks in SIZES}
         | {"48 channels, 6 blocks, Adam": small_edsr(48, 6, ADAM)},
         lr=2e-3,
+        batch=WHOLE_BATCH,
     ),
     "edsr": Network(
         "EDSR-baseline", {"our optimiser": Variant(edsr), "Adam": Variant(edsr, optimizer=ADAM)}, lr=5e-4, loss="l1"
