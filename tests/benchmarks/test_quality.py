@@ -226,6 +226,20 @@ def test_finished_trainings_are_not_done_again(
     assert len(made.trials) == 4, "another length or another recipe is another training"
 
 
+def test_whole_trainings_may_have_a_batch_of_their_own(
+    trainer: Callable[[float], Trainer],
+    settings: Callable[..., Settings],
+    parts: dict[str, Packed],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    made = trainer(4e-3)
+    monkeypatch.setattr(contest, "NETWORKS", {"tiny": Network("tiny", {"a": TINY}, lr=4e-3, batch=12)})
+    tried = Contest(settings(), parts, 10.0, tmp_path)
+    tried.final("tiny", tried.choose("tiny"), 0)
+    assert [(trial.seconds, trial.variant.batch) for trial in made.trials] == [(120.0, None)] * 3 + [(600.0, 12)]
+
+
 def test_a_diverged_whole_training_is_told(
     trainer: Callable[[float], Trainer], settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path
 ) -> None:
