@@ -163,7 +163,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Trainer]:
     def make(best: float) -> Trainer:
         made = Trainer(best)
         monkeypatch.setattr(contest, "train", made)
-        monkeypatch.setattr(contest, "NETWORKS", {"tiny": Network("tiny", {"a": TINY, "b": TINY}, lr=4e-3)})
+        monkeypatch.setattr(contest, "NETWORKS", {"tiny": Network("tiny", {"a": TINY, "b": TINY}, lr=4e-3, batch=12)})
         monkeypatch.setattr(contest, "scores", lambda *rest, **more: None)
         monkeypatch.setattr(contest, "means_of", lambda table: {"psnr": 30.0, "ssim": 0.5, "mse": 0.01})
         return made
@@ -192,7 +192,7 @@ def test_validation_alone_chooses_the_learning_rate(
     assert choice.lr == best
     assert [row["lr"] for row in choice.tried if row["variant"] == choice.variant] == tried
     assert {trial.points for trial in made.trials} == {1}
-    assert {trial.seconds for trial in made.trials} == {120.0}
+    assert {(trial.seconds, trial.variant.batch) for trial in made.trials} == {(120.0, None)}
 
 
 def test_the_better_variant_is_chosen(
@@ -224,20 +224,7 @@ def test_finished_trainings_are_not_done_again(
     Contest(settings(), parts, 5.0, tmp_path).final("tiny", choice, 0)
     Contest(settings(**{"train.ema": 0.5}), parts, 10.0, tmp_path).final("tiny", choice, 0)
     assert len(made.trials) == 4, "another length or another recipe is another training"
-
-
-def test_whole_trainings_may_have_a_batch_of_their_own(
-    trainer: Callable[[float], Trainer],
-    settings: Callable[..., Settings],
-    parts: dict[str, Packed],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    made = trainer(4e-3)
-    monkeypatch.setattr(contest, "NETWORKS", {"tiny": Network("tiny", {"a": TINY}, lr=4e-3, batch=12)})
-    tried = Contest(settings(), parts, 10.0, tmp_path)
-    tried.final("tiny", tried.choose("tiny"), 0)
-    assert [(trial.seconds, trial.variant.batch) for trial in made.trials] == [(120.0, None)] * 3 + [(600.0, 12)]
+    assert {trial.variant.batch for trial in made.trials} == {12}, "whole trainings may have a batch of their own"
 
 
 def test_a_diverged_whole_training_is_told(
