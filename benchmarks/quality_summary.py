@@ -59,7 +59,7 @@ def markdown(content: Mapping[str, Any]) -> str:
         f"bicubic has {bicubic['psnr']:.2f} dB and SSIM {bicubic['ssim']:.4f}; ± is the standard deviation between "
         f"seeds. Variant and learning rate of each were chosen on validation images after trainings of "
         f"{content['choice_minutes']:g} minutes. Trainings that earlier commands had stored in reports/benchmarks "
-        "count, other seeds among them; the minutes named above are of this command alone.",
+        "count, other seeds among them; the duration behind the command is without theirs.",
         "",
         "| network | gain in PSNR, dB | gain in SSIM | MSE / bicubic's | seeds | parameters | images seen | variant "
         "| batch | learning rate |",
