@@ -238,7 +238,7 @@ def test_a_diverged_whole_training_is_told(
 def test_whole_section_on_tiny_networks(
     settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    networks = {"ours": Network("vitpipe", {"recipe": TINY}), "other": Network("other", {"it": TINY}, lr=1e-3)}
+    networks = {"ours": Network("vitpipe", {"recipe": TINY}, batch=6), "other": Network("other", {"it": TINY}, lr=1e-3)}
     for module in (contest, quality):
         monkeypatch.setattr(module, "NETWORKS", networks)
     monkeypatch.setattr(contest, "FARTHEST", 0)
@@ -259,6 +259,8 @@ def test_whole_section_on_tiny_networks(
     assert list(content["networks"]) == ["ours", "ours-mirrored", "other"]
     ours = content["networks"]["ours"]
     assert [row["seed"] for row in ours["seeds"]] == [0, 1]
+    assert ours["batch"] == 6, "that of the whole trainings"
+    assert all(row["images"] == 6 * row["steps"] for row in ours["seeds"])
     for row in ours["seeds"]:
         assert row["gain"]["psnr"] == pytest.approx(row["test"]["psnr"] - content["bicubic"]["psnr"], abs=1e-5)
         assert row["gain"]["mse_ratio"] == pytest.approx(row["test"]["mse"] / content["bicubic"]["mse"], abs=1e-4)
