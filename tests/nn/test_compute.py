@@ -71,7 +71,11 @@ def test_the_processor_answers():
 @pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs Linux's glibc")
 @pytest.mark.parametrize("kept", [True, False])
 def test_freed_memory_is_used_again(kept):
-    """In a process of its own: what is told to the allocator lasts."""
+    """In a process of its own: what is told to the allocator lasts.
+
+    Now and then a block is taken anew although it is kept, as glibc before 2.38 passes over a free one that only just
+    fits: eight of 100 at most were seen. So the middle one of many counts.
+    """
     code = f"""
 import resource
 import torch
@@ -84,9 +88,7 @@ def faults():
 
 if {kept}:
     keep_memory()
-for _ in range(6):
-    faults()
-print(faults())
+print(sorted(faults() for _ in range(41))[20])
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (int(found.stdout) < 10) is kept
