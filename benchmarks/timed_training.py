@@ -108,7 +108,8 @@ def train(
             if not math.isfinite(value):
                 record["diverged"] = True
                 break
-            torch._foreach_lerp_(means, weights, 1 - ema_decay(record["steps"], setting.ema))
+            with torch.no_grad():
+                torch._foreach_lerp_(means, weights, 1 - ema_decay(record["steps"], setting.ema))
             record["steps"] += 1
             record["images"] += len(batch)
             before, now = now, watch.seconds()

@@ -113,6 +113,7 @@ def test_averaged_weights_follow_the_model(packed, settings):
         weight = decay * weight + (1 - decay) * run.model.last.bias.detach()
         torch.testing.assert_close(run.averaged.last.bias, weight)
     assert not torch.equal(run.averaged.last.bias, run.model.last.bias)
+    assert all(tensor.grad_fn is None for tensor in run.averaged.parameters()), "or memory would grow with every step"
 
 
 def test_gradients_are_clipped_to_their_norm(packed, settings, monkeypatch):

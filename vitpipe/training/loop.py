@@ -142,7 +142,8 @@ class Training:
         for each in self.optimizers:
             each.step()
         weight = 1 - ema_decay(self.step, setting.ema)
-        torch._foreach_lerp_(list(self.averaged.parameters()), list(self.model.parameters()), weight)
+        with torch.no_grad():  # or the averages would remember every step
+            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.model.parameters()), weight)
         for name, mean in means.items():
             self.sums[name] = self.sums.get(name, 0.0) + mean
         self.batch += 1
