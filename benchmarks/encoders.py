@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from benchmarks.encoders_document import figures, markdown
-from benchmarks.machine import SIDE, product
+from benchmarks.machine import SIDE, product, types
 from benchmarks.peers import ENCODERS, PEERS, Shape, make, parameters, path
 from benchmarks.timing import TURN, measure, quartiles
 from vitpipe.config import Model, Settings
@@ -17,7 +17,6 @@ __all__ = ["TITLE", "figures", "markdown", "run"]
 TITLE = "Encoder speed"
 ROUNDS = 7
 KINDS = ("training", "forward")
-DTYPES = ("bfloat16", "float32")
 CONF = Path("conf")
 
 
@@ -43,7 +42,7 @@ def shape_of(model: Model, side: int) -> Shape:
 
 
 def run(settings: Settings, *, quick: bool = False, root: Path | None = None) -> dict[str, Any]:
-    """Times all encoders at all shapes.
+    """Times all encoders at all shapes, in the types that the processor multiplies.
 
     Returns:
         `shapes`: sizes, FLOPs of a forward pass of one image and numbers of weights, by shape. `peaks`: GFLOP/s of
@@ -56,7 +55,7 @@ def run(settings: Settings, *, quick: bool = False, root: Path | None = None) ->
     rounds, least = (2, 0.01) if quick else (ROUNDS, TURN)
     rows: list[dict[str, Any]] = []
     peaks: list[dict[str, Any]] = []
-    combinations = [(name, kind, dtype) for name in compared for kind in KINDS for dtype in DTYPES]
+    combinations = [(name, kind, dtype) for name in compared for kind in KINDS for dtype in types()]
     with progress(len(combinations), "encoders", "comparison") as bar:
         for name, kind, dtype in combinations:
             found, peak = compare(compared[name], kind, dtype, rounds, least)

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from vitpipe.nn.compute import cpu_multiplies_bfloat16
+
 PACKAGES = ("torch", "torchvision", "timm", "vit-pytorch", "spandrel")
 SIDE, SMALL = 2048, 256  # of the matrices whose product shows the peak; of those that show that it works
 TIMES = 20
@@ -29,6 +31,11 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def types() -> tuple[str, ...]:
+    """What the processor multiplies; bfloat16 without instructions for it is emulated, and would take hours."""
+    return ("bfloat16", "float32") if cpu_multiplies_bfloat16() else ("float32",)
+
+
 def facts(side: int = SIDE) -> dict[str, Any]:
     """Processor, cores, threads, versions, date, and the peaks in GFLOP/s of products of this side."""
     return {
@@ -37,7 +44,7 @@ def facts(side: int = SIDE) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := installed(name))},
-        "peak": {name: round(peak(name, side)) for name in ("float32", "bfloat16")},
+        "peak": {name: round(peak(name, side)) for name in types()[::-1]},
         "date": datetime.now(UTC).date().isoformat(),
     }
 
@@ -49,10 +56,10 @@ def installed(package: str) -> str | None:
         return None
 
 
-def product(dtype: str, side: int = SIDE) -> Callable[[], object]:
+def product(dtype: str, side: int = SIDE, device: str = "cpu") -> Callable[[], object]:
     """A function that multiplies two square matrices, into memory that it has."""
     kind = getattr(torch, dtype)
-    left, right, out = (torch.randn(side, side).to(kind) for _ in range(3))
+    left, right, out = (torch.randn(side, side, device=device).to(kind) for _ in range(3))
     return lambda: torch.mm(left, right, out=out)
 
 

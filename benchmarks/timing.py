@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.machine import cores
+from benchmarks.machine import SMALL, cores, product, types
 from vitpipe.nn.compute import keep_memory
 
 TURN = 0.3  # seconds that a turn takes at least, so that the clock and a single interruption matter little
@@ -116,8 +116,8 @@ def serve(
     if keep:
         keep_memory()
     torch.set_num_threads(cores())
-    for dtype in (torch.float32, torch.bfloat16):  # loads what every competitor needs: threads, kernels
-        torch.mm(torch.ones(256, 256, dtype=dtype), torch.ones(256, 256, dtype=dtype))
+    for dtype in types():  # loads what every competitor needs: threads, kernels
+        product(dtype, SMALL)()
     idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     step = make(*arguments)
     while True:

@@ -110,6 +110,17 @@ def test_text_on_encoders_compares_with_the_faster_of_both_allocators() -> None:
     assert "| tiny | 3,120 | 3,040 | 3,030 | 3,050 | 3,120 | 3,040 | 3,030 | 3,050 |" in text, "peers as they come"
 
 
+def test_where_bfloat16_is_emulated_the_text_is_on_float32_alone() -> None:
+    content = encoders_content()
+    content["rows"] = [row for row in content["rows"] if row["dtype"] == "float32"]
+    text = encoders_document.markdown(content)
+    assert "1.20 times as fast as the fastest peer's where it does worst (tiny, float32)" in text
+    assert ", bfloat16" not in text
+    assert "| tiny | 3,120 | 3,040 | 3,030 | 3,050 |" in text
+    titles = {axes.get_title("left") for axes in encoders_document.figures(content)["encoders"].figure.axes}
+    assert titles == {"Training step, float32", "Forward pass, float32"}
+
+
 def test_bars_are_relative_to_the_fastest_peer() -> None:
     figure = encoders_document.figures(encoders_content())["encoders"]
     panels = {axes.get_title("left") for axes in figure.axes}

@@ -89,7 +89,7 @@ def test_shapes_are_those_of_the_models() -> None:
 
 def test_quick_run_and_what_is_written_of_it(settings: Callable[..., Settings], monkeypatch: Any) -> None:
     monkeypatch.setattr(encoders, "KINDS", ("training",))
-    monkeypatch.setattr(encoders, "DTYPES", ("float32",))
+    monkeypatch.setattr(encoders, "types", lambda: ("float32",))
     found = encoders.run(settings(), quick=True, root=Path())
     assert len(found["rows"]) == 3 + 2 * len(PEERS)
     for row in found["rows"]:
