@@ -121,6 +121,8 @@ class Contest:
         if name == "ours":
             network += [source("nn"), self.settings.model.model_dump_json()]
         machine = [processor(), torch.__version__, str(torch.get_num_threads()), str(self.compute)]
+        if self.compute.device.type == "cuda":
+            machine.append(torch.cuda.get_device_name())
         setting = recipe(trial, self.settings).model_dump()
         if setting["optimizer"] == "muon":
             setting["source"] = source("training/optimizers.py")

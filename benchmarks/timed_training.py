@@ -1,6 +1,5 @@
 """One training that ends when its time is over, with the network scored on the way while the clock stands still."""
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -15,16 +14,16 @@ from torch import Tensor, nn
 from benchmarks.networks import Network, Variant
 from vitpipe.config import Settings, Train
 from vitpipe.data.batches import Batch, Packed, shuffled, spread, to_uint8, unit
+from vitpipe.errors import InputError
 from vitpipe.metrics.image_quality import image_quality
 from vitpipe.nn.compute import Compute
 from vitpipe.progress import progress
-from vitpipe.tasks.supersample import loss
-from vitpipe.training.optimizers import optimizers
-from vitpipe.training.schedule import ema_decay, learning_rate
+from vitpipe.tasks import supersample
+from vitpipe.training.loop import Training
+from vitpipe.training.schedule import learning_rate
 
 TICKS = 10_000  # the schedule counts steps; here so many are the whole time
 CURVE_IMAGES = 96  # of validation and of test, at even distances, that a point of the curve is measured on
-Descent = list[torch.optim.Optimizer]
 SHOWN = ("psnr", "ssim", "mse")
 
 
@@ -81,14 +80,11 @@ def train(
         parameters, steps, images (seen), diverged, and `points`: seconds, images (seen), val and test scores.
     """
     setting = recipe(trial, settings)
-    torch.manual_seed(trial.seed)
-    model = laid_out(trial.variant.build(settings).to(compute.device), trial.network.channels_last)
-    averaged = copy.deepcopy(model).requires_grad_(False).eval()
-    descent = optimizers(model, setting, compute.dtype)
-    weights: list[Tensor] = list(model.parameters())
-    means: list[Tensor] = list(averaged.parameters())
-    batches = endless(parts["train"], setting, trial.seed, compute)
-    record: dict[str, Any] = {"parameters": sum(p.numel() for p in weights), "steps": 0, "images": 0, "diverged": False}
+    own = settings.model_copy(update={"seed": trial.seed, "train": setting})
+    training = Training(Laid(trial), own, parts["train"], parts["val"], compute)  # type: ignore[arg-type]
+    averaged = training.averaged.eval()
+    record: dict[str, Any] = {"parameters": sum(p.numel() for p in training.weights), "steps": 0, "images": 0}
+    record["diverged"] = False
     points: list[dict[str, Any]] = []
 
     def score() -> dict[str, Any]:
@@ -96,20 +92,18 @@ def train(
         scores = {part: curve_scores(averaged, parts[part], settings, compute) for part in watched}
         return {"seconds": round(now, 2), "images": record["images"]} | scores
 
-    model.train()
+    training.model.train()
+    batches = endless(parts["train"], setting, trial.seed, compute)
     with progress(round(trial.seconds), title, "second") as bar:
         watch = Stopwatch(clock)
         now = duration = 0.0
         while now + duration <= trial.seconds:
             batch = next(batches)
-            for group in (group for each in descent for group in each.param_groups):
-                group["lr"] = learning_rate(int(now / trial.seconds * TICKS), TICKS, setting)
-            value = step(model, batch, setting, descent, compute)
-            if not math.isfinite(value):
+            try:
+                training.learn(batch, learning_rate(int(now / trial.seconds * TICKS), TICKS, setting))
+            except InputError:  # the loss or the gradient is no number
                 record["diverged"] = True
                 break
-            with torch.no_grad():
-                torch._foreach_lerp_(means, weights, 1 - ema_decay(record["steps"], setting.ema))
             record["steps"] += 1
             record["images"] += len(batch)
             before, now = now, watch.seconds()
@@ -120,6 +114,18 @@ def train(
     if not record["diverged"]:
         points.append(score())
     return record | {"seconds": round(now, 2), "points": points}, averaged
+
+
+class Laid:
+    """The super-sampling task with the trial's network, in its order in memory."""
+
+    inputs, loss = staticmethod(supersample.inputs), staticmethod(supersample.loss)
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
+
+    def build(self, settings: Settings, classes: tuple[str, ...] = ()) -> nn.Module:
+        return laid_out(self.trial.variant.build(settings), self.trial.network.channels_last)
 
 
 def recipe(trial: Trial, settings: Settings) -> Train:
@@ -145,20 +151,6 @@ def laid_out(model: nn.Module, channels_last: bool) -> nn.Module:
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.register_forward_pre_hook(lambda _, images: (images[0].contiguous(),))  # packed images have channels last
     return model
-
-
-def step(
-    model: nn.Module, batch: Batch, setting: Train, descent: list[torch.optim.Optimizer], compute: Compute
-) -> float:
-    """One step down the gradient; the loss before it."""
-    with compute.autocast():
-        value, _ = loss(model, batch, setting)
-    model.zero_grad()
-    value.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), setting.clip)
-    for each in descent:
-        each.step()
-    return float(value.detach())
 
 
 def curve_scores(

@@ -113,14 +113,3 @@ def test_nothing_to_mix_is_the_very_same(count, kind):
     made, same = mix(images, labels, 3, kind)
     assert made is images
     assert same is labels
-
-
-def test_what_is_drawn_does_not_depend_on_the_precision_of_training():
-    """In bfloat16 the geometry of RandAugment would be rounded."""
-    images = noise(32)
-    made = []
-    for enabled in (False, True):
-        torch.manual_seed(0)
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            made.append(augment(images, train(randaugment=2)))
-    assert torch.equal(*made)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from vitpipe.data import batches
 from vitpipe.data.batches import Batch, Packed, batches_per_epoch, in_order, shuffled, spread, to_uint8, unit
 from vitpipe.data.packing import pack
 from vitpipe.errors import InputError
@@ -177,3 +178,19 @@ def test_the_number_of_images_and_their_labels_need_no_other_annotation(labelled
 def test_missing_part_says_what_to_run(tmp_path):
     with pytest.raises(InputError, match=r"test holds no packed images: run the downsample stage \("):
         Packed(tmp_path / "test")
+
+
+@pytest.mark.parametrize("free", [10, 10**9])
+def test_batches_from_copies_are_those_of_the_files(packed, monkeypatch, free):
+    """On the CPU, which stands for a CUDA device with so many bytes free."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**9))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(batches, "COPIED", 7)
+    files, copied = Packed(packed / "train"), Packed(packed / "train")
+    copied.copy_to(CPU)
+    assert set(copied.copies) == ({"lr", "hr"} if free > 10 else set())
+    found = [[*shuffled(part, 4, CPU, seed=0, epoch=0, flip=True), *in_order(part, 5, CPU)] for part in (files, copied)]
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one.lr, other.lr)
+        assert torch.equal(one.hr, other.hr)
+        assert one.hr.stride() == other.hr.stride()

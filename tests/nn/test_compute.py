@@ -64,6 +64,20 @@ def test_autocast_runs_products_in_that_type_and_leaves_weights_alone(dtype):
     assert layer.weight.dtype is torch.float32
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_only_cuda_needs_to_be_told_to_repeat_itself(device):
+    with Compute(torch.device(device), torch.float32).repeatable():
+        assert torch.are_deterministic_algorithms_enabled() is (device == "cuda")
+    assert not torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        with Compute(torch.device(device), torch.float32).repeatable():
+            assert torch.are_deterministic_algorithms_enabled()
+        assert torch.are_deterministic_algorithms_enabled(), "as it was"
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_the_processor_answers():
     assert compute.cpu_multiplies_bfloat16() in (True, False)
 

@@ -197,7 +197,8 @@ def test_shown_scores_agree_with_the_reported_ones(model, test, rivals, settings
 def test_loss_is_that_of_the_batch(model, parts, settings, smoothing):
     rows = np.array([3, 0, 7, 2])
     batch = Batch(parts[0], rows, CPU.device)
-    loss, shown = classify.loss(model, batch, settings(**CLASSIFY, **{"train.label_smoothing": smoothing}).train)
+    setting = settings(**CLASSIFY, **{"train.label_smoothing": smoothing}).train
+    loss, shown = classify.loss(model, *classify.inputs(batch, setting), setting)
     logits = model(unit(batch.lr)).detach()
     log = logits.log_softmax(-1)
     wanted = torch.tensor([1, 0, 1, 0])  # ids 3 and 7 are in the right half
@@ -212,7 +213,8 @@ def test_loss_of_mixed_images_is_that_of_their_shares(model, parts, settings, mo
     batch = Batch(parts[0], np.arange(4), CPU.device)
     shares = torch.tensor([[0.7, 0.3], [0.4, 0.6], [0.1, 0.9], [0.8, 0.2]])
     monkeypatch.setattr(classify, "mix", lambda images, labels, classes, kind: (images, shares))
-    loss, shown = classify.loss(model, batch, settings(**CLASSIFY, **{"train.mix": "mixup"}).train)
+    setting = settings(**CLASSIFY, **{"train.mix": "mixup"}).train
+    loss, shown = classify.loss(model, *classify.inputs(batch, setting), setting)
     logits = model(unit(batch.lr)).detach()
     assert float(loss.detach()) == pytest.approx(float(-(shares * logits.log_softmax(-1)).sum(-1).mean()), rel=1e-5)
     assert float(shown["accuracy"]) == float((logits.argmax(1) == torch.tensor([0, 1, 1, 0])).float().mean())
@@ -222,9 +224,8 @@ def test_loss_sees_augmented_images_and_scores_do_not(model, parts, settings):
     shifted = settings(**CLASSIFY, **{"train.crop": 4}).train
     plain, batch = settings(**CLASSIFY).train, Batch(parts[0], np.arange(16), CPU.device)
     torch.manual_seed(1)
-    assert float(classify.loss(model, batch, shifted)[0].detach()) != float(
-        classify.loss(model, batch, plain)[0].detach()
-    )
+    losses = [classify.loss(model, *classify.inputs(batch, setting), setting)[0] for setting in (shifted, plain)]
+    assert losses[0] != losses[1]
     assert classify.validate(model, parts[1], CPU, shifted) == classify.validate(model, parts[1], CPU, plain)
 
 

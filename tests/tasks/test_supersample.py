@@ -154,7 +154,7 @@ def test_shown_psnr_agrees_with_the_reported_one(changed, test, baseline, settin
 
 def test_loss_is_that_of_the_batch(changed, packed, settings):
     batch = Batch(Packed(packed / "train"), np.arange(8), CPU.device)
-    loss, shown = supersample.loss(changed, batch, settings(**{"train.loss": "mse"}).train)
+    loss, shown = supersample.loss(changed, batch.lr, batch.hr, settings(**{"train.loss": "mse"}).train)
     error = changed(unit(batch.lr)) - unit(batch.hr)
     assert float(loss.detach()) == pytest.approx(float(error.detach().square().mean()))
     assert loss.requires_grad

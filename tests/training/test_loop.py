@@ -139,7 +139,7 @@ def test_sgd_with_momentum_is_worked_out_by_hand(packed, settings):
     velocity = [torch.zeros_like(weight) for weight in run.model.parameters()]
     for batch in list(shuffled(run.train, 8, CPU.device, seed=0, epoch=0, flip=False))[:3]:
         weights = list(copy.deepcopy(run.model).parameters())
-        loss, _ = supersample.loss(run.model, batch, run.settings.train)
+        loss, _ = supersample.loss(run.model, batch.lr, batch.hr, run.settings.train)
         gradients = torch.autograd.grad(loss, list(run.model.parameters()))
         velocity = [0.8 * v + g + 0.1 * w.detach() for v, g, w in zip(velocity, gradients, weights, strict=True)]
         run.learn(batch)
@@ -163,6 +163,7 @@ class Planned:
 
     BEST = supersample.BEST
     build = staticmethod(supersample.build)
+    inputs = staticmethod(supersample.inputs)
     loss = staticmethod(supersample.loss)
 
     def __init__(self, scores, losses=(0.0,) * 6):
@@ -248,10 +249,18 @@ def test_every_loss_and_patch_trains(trained, kind, patch):
     assert math.isfinite(pd.read_csv(folder / "curve.csv")["train_loss"][0])
 
 
-def test_bfloat16_trains(packed, settings, tmp_path):
+def test_bfloat16_trains_on_images_made_without_it(packed, settings, tmp_path, monkeypatch):
+    """Else the geometry of an augmentation would be rounded."""
+    lower = []
+    inputs = supersample.inputs
+    monkeypatch.setattr(
+        supersample, "inputs", lambda *a: (lower.append(torch.is_autocast_enabled("cpu")), inputs(*a))[1]
+    )
     compute = Compute(torch.device("cpu"), torch.bfloat16)
     parts, scratch = (Packed(packed / "train"), Packed(packed / "val")), Resume(tmp_path / "r")
     train(supersample, settings(), *parts, compute, scratch, tmp_path / "m", tmp_path / "curve.csv")
+    assert lower
+    assert not any(lower)
     assert pd.read_csv(tmp_path / "curve.csv")["val_psnr"].notna().all()
 
 
@@ -262,8 +271,8 @@ class Exploding(Planned):
         super().__init__([1] * 9)
         self.left, self.value = step, value
 
-    def loss(self, model, batch, train):
-        loss, shown = supersample.loss(model, batch, train)
+    def loss(self, *arguments):
+        loss, shown = supersample.loss(*arguments)
         self.left -= 1
         return (loss * self.value if self.left < 0 else loss), shown
 
@@ -275,9 +284,9 @@ class Drawing(Planned):
         super().__init__([1] * 9)
         self.drawn = []
 
-    def loss(self, model, batch, train):
+    def inputs(self, *arguments):
         self.drawn.append(float(torch.rand(())))
-        return supersample.loss(model, batch, train)
+        return supersample.inputs(*arguments)
 
 
 def test_every_step_draws_its_own_numbers_by_the_seed(trained):

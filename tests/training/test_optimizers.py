@@ -47,6 +47,18 @@ def test_momentum_and_decay():
     torch.testing.assert_close(weight.detach(), expected)
 
 
+def test_a_rate_in_a_tensor_is_a_rate():
+    torch.manual_seed(0)
+    gradient = torch.randn(4, 6)
+    weights = [nn.Parameter(torch.ones(4, 6)) for _ in range(2)]
+    for weight, rate in zip(weights, (0.1, torch.tensor(0.1)), strict=True):
+        weight.grad = gradient
+        muon = Muon([weight], lr=0.3, weight_decay=0.2)
+        muon.param_groups[0]["lr"] = rate
+        muon.step()
+    torch.testing.assert_close(weights[0], weights[1])
+
+
 def test_a_weight_without_gradient_stays():
     weight = nn.Parameter(torch.ones(4, 4))
     Muon([weight], lr=0.1, weight_decay=0.5).step()

@@ -19,8 +19,7 @@ def augment(images: Tensor, train: Train) -> Tensor:
     if not (train.crop or train.randaugment):
         return images
     change = transforms(images.shape[-1], train.crop, train.randaugment)
-    with torch.autocast(images.device.type, enabled=False):  # geometry must not be rounded to bfloat16
-        return torch.stack([change(image) for image in images])
+    return torch.stack([change(image) for image in images])
 
 
 def mix(images: Tensor, labels: Tensor, classes: int, kind: str) -> tuple[Tensor, Tensor]:

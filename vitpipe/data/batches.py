@@ -15,6 +15,8 @@ from torch import Tensor
 from vitpipe.data.labels import classes, indices
 from vitpipe.errors import InputError
 
+COPIED = 1024  # images that go to a CUDA device at once
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -85,6 +87,28 @@ class Packed:
             shards[row // per_shard].read(row % per_shard, image)
         return images
 
+    def copy_to(self, device: torch.device) -> None:
+        """Copies all images to the memory of a CUDA device, once, if they take less than half of what is free there.
+
+        Batches on that device are then taken from the copies.
+        """
+        if self.copies:
+            return
+        torch.cuda.empty_cache()  # what torch keeps for later tensors counts as taken
+        free, _ = torch.cuda.mem_get_info(device)
+        count, first = len(self), {name: shards[0] for name, shards in self.shards.items()}
+        if count * sum(shard.image_bytes for shard in first.values()) > free / 2:
+            return
+        for name, shard in first.items():
+            self.copies[name] = torch.empty(count, *shard.shape[1:], dtype=torch.uint8, device=device)
+            for rows in np.array_split(np.arange(count), -(-count // COPIED)):
+                self.copies[name][rows[0] : rows[-1] + 1] = torch.from_numpy(self.take(name, rows))
+
+    @cached_property
+    def copies(self) -> dict[str, Tensor]:
+        """All images lr and hr as uint8 NHWC on the device that `copy_to` was given; else nothing."""
+        return {}
+
 
 class Shard:
     """A .npy file of uint8 images (n, height, width, 3), open for reading.
@@ -143,6 +167,12 @@ class Batch:
         return torch.from_numpy(self.packed.labels[self.rows]).to(self.device)
 
     def images(self, name: str) -> Tensor:
+        if name in self.packed.copies:
+            images = self.packed.copies[name][torch.from_numpy(self.rows).to(self.device)].permute(0, 3, 1, 2)
+            if self.mirror is None:
+                return images
+            mirror = torch.from_numpy(self.mirror).to(self.device)[:, None, None, None]
+            return torch.where(mirror, images.flip(-1), images)
         images = torch.from_numpy(self.packed.take(name, self.rows)).permute(0, 3, 1, 2)
         for place in np.flatnonzero(self.mirror) if self.mirror is not None else ():
             images[place] = images[place].flip(-1)  # one by one: whole batches cost 18 times as much

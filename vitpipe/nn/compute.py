@@ -1,11 +1,14 @@
 """Where and how precisely a model runs."""
 
 import ctypes
+import os
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
+import torch.utils.deterministic
 
 from vitpipe.config import Train
 from vitpipe.errors import InputError
@@ -24,6 +27,20 @@ class Compute:
         """Runs matrix products and convolutions in `dtype`; weights stay float32."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
 
+    @contextmanager
+    def repeatable(self) -> Iterator[None]:
+        """Has CUDA libraries take only kernels that give the same bits every time; CPUs' do so anyway.
+
+        Raises RuntimeError where a computation has none, or CUBLAS_WORKSPACE_CONFIG was set to a value that allows
+        cuBLAS others.
+        """
+        before = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(before or self.device.type == "cuda")
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
+
 
 def choose(train: Train) -> Compute:
     """Resolves `train.device` and `train.precision`.
@@ -40,6 +57,9 @@ def choose(train: Train) -> Compute:
     device = torch.device("cuda" if cuda and train.device != "cpu" else "cpu")
     if device.type == "cpu":
         keep_memory()
+    else:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without, its products may differ between runs
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if train.precision == "auto":
         fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_multiplies_bfloat16()
         return Compute(device, torch.bfloat16 if fast else torch.float32)

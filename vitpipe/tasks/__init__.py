@@ -8,9 +8,12 @@ A task is a module with
         How each measure is taken, in words.
     build(settings: Settings, classes: tuple[str, ...]) -> torch.nn.Module
         The model with fresh weights; `classes` are those of `task.target`, none where the target is an image.
-    loss(model, batch, train: Train) -> tuple[Tensor, dict[str, Tensor]]
-        The loss to descend, and means to show in the curve, both over `batch.own`. What is drawn at random must not
-        depend on which part of the batch that is.
+    inputs(batch, train: Train) -> tuple[Tensor, ...]
+        What a training step computes with, of the images `batch.own`. What is drawn at random for these must not depend
+        on which part of the batch they are.
+    loss(model, input, ..., train: Train) -> tuple[Tensor, dict[str, Tensor]]
+        The loss to descend, and means to show in the curve, of these inputs. Draws nothing at random and reads no
+        value on the CPU, so that a CUDA device can repeat it as it was recorded.
     validate(model, packed, compute, train: Train, only: slice) -> dict[str, float]
         Columns of the curve: means over these of the validation images.
     baseline(train, val, test, settings: Settings) -> dict

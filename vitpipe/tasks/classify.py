@@ -42,17 +42,23 @@ def build(settings: Settings, classes: tuple[str, ...]) -> Classifier:
     return Classifier(classes=len(classes), size=settings.data.input_size, **model)
 
 
-def loss(model: nn.Module, batch: Batch, train: Train) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy with label smoothing on augmented images, and the batch's accuracy.
+def inputs(batch: Batch, train: Train) -> tuple[Tensor, Tensor]:
+    """Augmented images on [-1, 1], and their labels: class indices (b,), of mixed images the classes' shares (b, k).
 
-    Where images are mixed, accuracy counts the class that has the larger share. Each of several processes draws for
-    the whole batch, as what is drawn for an image depends on those before it.
+    Each of several processes draws for the whole batch, as what is drawn for an image depends on those before it.
     """
     if not (train.crop or train.randaugment or train.mix != "none"):
         batch = batch.own
     images = unit(augment(batch.lr, train))
     images, target = mix(images, batch.labels, len(batch.packed.classes), train.mix)
-    images, target = images[batch.part], target[batch.part]
+    return images[batch.part], target[batch.part]
+
+
+def loss(model: nn.Module, images: Tensor, target: Tensor, train: Train) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy with label smoothing, and the batch's accuracy.
+
+    Where images are mixed, accuracy counts the class that has the larger share.
+    """
     logits = model(images).float()
     with torch.no_grad():
         wanted = target if target.ndim == 1 else target.argmax(1)

@@ -26,10 +26,15 @@ def build(settings: Settings, classes: tuple[str, ...] = ()) -> SuperSampler:
     return SuperSampler(size=settings.data.input_size, scale=settings.data.scale, **model)
 
 
-def loss(model: nn.Module, batch: Batch, train: Train) -> tuple[Tensor, dict[str, Tensor]]:
-    """Mean error of the prediction on [-1, 1], and the batch's mean PSNR in dB."""
-    target = unit(batch.own.hr)
-    output = model(unit(batch.own.lr)).float()
+def inputs(batch: Batch, train: Train) -> tuple[Tensor, Tensor]:
+    """LR and HR images, uint8 NCHW."""
+    return batch.own.lr, batch.own.hr
+
+
+def loss(model: nn.Module, lr: Tensor, hr: Tensor, train: Train) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mean error of the prediction on [-1, 1], and the batch's mean PSNR in dB; of uint8 images."""
+    target = unit(hr)
+    output = model(unit(lr)).float()
     with torch.no_grad():
         shown = {"psnr": psnr(output, target).mean()}
     return distance(output, target, train.loss), shown

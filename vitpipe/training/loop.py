@@ -1,19 +1,21 @@
 """The training loop: a function of the settings and the data, and nothing else.
 
 The order of the images depends on (seed, epoch) and the learning rate on the step, so a run that goes
-on from its last state ends with the same weights as one that was never stopped: bit for bit on a CPU.
+on from its last state ends with the same weights as one that was never stopped, bit for bit on one machine. On a CUDA
+device the steps are recorded once and then repeated, see `vitpipe.training.replay`.
 """
 
 import copy
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vitpipe.config import Settings
 from vitpipe.data.batches import Batch, Packed, batches_per_epoch, part, shuffled
@@ -24,6 +26,7 @@ from vitpipe.progress import progress
 from vitpipe.training.checkpoint import Resume, save_weights
 from vitpipe.training.distributed import Group
 from vitpipe.training.optimizers import optimizers
+from vitpipe.training.replay import Replayed
 from vitpipe.training.schedule import ema_decay, learning_rate
 
 SAVE_EVERY = 20.0  # seconds between saved states: what a killed run loses at most
@@ -48,12 +51,25 @@ class Training:
         self.model: nn.Module = task.build(settings, train.classes).to(compute.device)
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.learner = group.wrap(self.model)
+        self.weights, self.averages = (list(model.parameters()) for model in (self.model, self.averaged))
         self.optimizers = optimizers(self.model, settings.train, compute.dtype)
+        alone = compute.device.type == "cuda" and group.size == 1
+        self.halves: tuple[Callable[..., Any], ...] = tuple(
+            Replayed(half) if alone else half for half in (self.gradients, self.descend)
+        )
+        self.rate = torch.zeros((), device=compute.device)
+        if compute.device.type == "cuda":
+            for packed in (train, val):
+                packed.copy_to(compute.device)
         self.epoch = 0
         self.batch = 0  # batches done in this epoch
         self.sums: dict[str, float] = {}
         self.curve: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {"epoch": 0, "score": -math.inf, "loss": math.inf, "weights": {}}
+        size = min(settings.train.batch, len(train))
+        own = part(size, group.rank, group.size)
+        # averaged gradients are those of the whole batch where each process counts by its number of images
+        self.share = (own.stop - own.start) * group.size / size
         self.per_epoch = batches_per_epoch(train, settings.train.batch)
         self.steps = self.per_epoch * settings.train.epochs
 
@@ -123,30 +139,48 @@ class Training:
                     resume.save(self.state())
                     saved = time.monotonic()
 
-    def learn(self, batch: Batch) -> None:
-        """One step down the gradient."""
+    def learn(self, batch: Batch, rate: float | None = None) -> None:
+        """One step down the gradient, with the schedule's learning rate unless `rate` is another."""
         setting = self.settings.train
         torch.manual_seed((self.settings.seed * SEED_STEP + self.step) % 2**32)  # of what augmentation draws
-        for each in self.optimizers:
-            for group in each.param_groups:
-                group["lr"] = learning_rate(self.step, self.per_epoch, setting)
-        with self.compute.autocast():
-            loss, shown = self.task.loss(self.learner, batch, setting)
-        own = {"loss": float(loss.detach())} | {name: float(mean) for name, mean in shown.items()}
-        means = self.group.means(own, len(batch.own))
+        gradients, descend = self.halves
+        found = gradients(*self.task.inputs(batch, setting))
+        norm, *own = torch.stack(list(found.values())).tolist()
+        means = self.group.means(dict(zip(list(found)[1:], own, strict=True)), len(batch.own))
         self.finite("the loss", means["loss"])
-        self.model.zero_grad()
-        # averaged gradients are those of the whole batch where each process counts by its number of images
-        (loss * (len(batch.own) * self.group.size / len(batch))).backward()
-        self.finite("the gradient", float(nn.utils.clip_grad_norm_(self.model.parameters(), setting.clip)))
-        for each in self.optimizers:
-            each.step()
-        weight = 1 - ema_decay(self.step, setting.ema)
+        self.finite("the gradient", norm)
+        self.set_rate(learning_rate(self.step, self.per_epoch, setting) if rate is None else rate)
+        descend()
         with torch.no_grad():  # or the averages would remember every step
-            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.model.parameters()), weight)
+            torch._foreach_lerp_(self.averages, self.weights, 1 - ema_decay(self.step, setting.ema))
         for name, mean in means.items():
             self.sums[name] = self.sums.get(name, 0.0) + mean
         self.batch += 1
+
+    def gradients(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """Computes the weights' gradients and clips them.
+
+        Returns `norm`, that of all gradients before clipping, `loss` and what else the curve shows, as tensors ().
+        """
+        setting = self.settings.train
+        with self.compute.repeatable():
+            with self.compute.autocast():
+                loss, shown = self.task.loss(self.learner, *inputs, setting)
+            self.model.zero_grad()
+            (loss * self.share).backward()
+            norm = nn.utils.clip_grad_norm_(self.weights, setting.clip)
+        return {"norm": norm, "loss": loss.detach()} | shown
+
+    def descend(self) -> None:
+        """One step of every optimiser, by the gradients that the weights have."""
+        for each in self.optimizers:
+            each.step()
+
+    def set_rate(self, rate: float) -> None:
+        """Gives all optimisers this learning rate: on a CUDA device as one tensor, which a recorded step reads anew."""
+        value = self.rate.fill_(rate) if self.rate.is_cuda else rate
+        for group in (group for each in self.optimizers for group in each.param_groups):
+            group["lr"] = value
 
     def finish_epoch(self) -> None:
         """Validates the averaged weights, adds a row to the curve and keeps the best.

@@ -26,13 +26,13 @@ def optimizers(model: nn.Module, train: Train, dtype: torch.dtype = torch.float3
     own: dict[str, Any] = {"lr": train.lr, "weight_decay": train.weight_decay}
     if train.optimizer == "sgd":
         return [torch.optim.SGD(weights, momentum=train.momentum, fused=True, **own)]
-    if train.optimizer == "adamw":
-        return [torch.optim.AdamW(weights, fused=True, **own)]
     layers = [module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    hidden = [layer.weight for layer in layers[1:-1]]
+    hidden = [layer.weight for layer in layers[1:-1]] if train.optimizer == "muon" else []
     found = {id(weight) for weight in hidden}
     others = [weight for weight in weights if id(weight) not in found]
-    return [Muon(hidden, dtype=dtype, **own), torch.optim.AdamW(others, fused=True, **own)]
+    adamw = torch.optim.AdamW(others, fused=True, capturable=weights[0].is_cuda, **own)
+    adamw._warned_capturable_if_run_uncaptured = True  # some steps are taken before they are recorded
+    return [Muon(hidden, dtype=dtype, **own), adamw] if hidden else [adamw]
 
 
 class Muon(torch.optim.Optimizer):
@@ -42,7 +42,8 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         weights: of linear layers (out, in) and convolutions (out, in, height, width), as matrices of `out` rows.
-        lr: learning rate. The root mean square of an update is about 0.2 times that, as AdamW's is.
+        lr: learning rate. The root mean square of an update is about 0.2 times that, as AdamW's is. While a CUDA graph
+            is recorded the group's `lr` must be a tensor: a number would stay what it was then.
         momentum: share of the last momentum in the next, with Nesterov's look ahead.
         weight_decay: decoupled, as AdamW's.
         dtype: of the products that make updates orthogonal.
@@ -82,7 +83,11 @@ class Muon(torch.optim.Optimizer):
                 length = 0.2 * max(updates.shape[1:]) ** 0.5
                 same = [weights[place] for place in places]
                 torch._foreach_mul_(same, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(same, list(updates.view(-1, *shape)), alpha=-group["lr"] * length)
+                step = -group["lr"] * length
+                if isinstance(step, Tensor):
+                    torch._foreach_add_(same, list((step * updates).view(-1, *shape)))
+                else:
+                    torch._foreach_add_(same, list(updates.view(-1, *shape)), alpha=step)
 
 
 def orthogonalised(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
