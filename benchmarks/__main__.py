@@ -1,6 +1,6 @@
 """Measures and writes docs/benchmarks.md.
 
-python -m benchmarks                        # all sections, one after the other
+python -m benchmarks                        # all sections, one after the other; those on a GPU where there is one
 python -m benchmarks encoders growth        # these alone; what the others found before stays
 python -m benchmarks document               # nothing is measured, the document is made again
 python -m benchmarks --root ../data/celeba  # pictures from CelebA instead of the built-in faces
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
         if name not in (*SECTIONS, "document"):
             parser.error(f"there is no section {name}: {', '.join(SECTIONS)}, document")
     try:
-        bench(options.sections or list(SECTIONS), options.root, options.quick)
+        bench(options.sections, options.root, options.quick)
     except InputError as error:
         sys.exit(f"benchmarks: {error}")
     except KeyboardInterrupt:
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def bench(sections: list[str], root: Path | None, quick: bool) -> None:
-    """Measures the sections in turn, stores each as soon as it is done, and writes the document of all stored ones."""
+    """Measures the sections, without names all that can be, stores each, and writes the document of all stored ones."""
     settings = load_settings()
     import torch
 
@@ -50,7 +50,8 @@ def bench(sections: list[str], root: Path | None, quick: bool) -> None:
     torch.set_num_threads(cores())
     folder = QUICK if quick else Path()
     results = folder / "reports" / "benchmarks.json"
-    for name in (name for name in SECTIONS if name in sections):
+    usual = [name for name in SECTIONS if not name.startswith("gpu") or torch.cuda.is_available()]
+    for name in [name for name in SECTIONS if name in sections] if sections else usual:
         print(f"benchmarks: {name}", file=sys.stderr)
         machine, start = facts(SMALL if quick else SIDE), time.monotonic()
         found = import_module(f"benchmarks.{name}").run(settings, quick=quick, root=root)

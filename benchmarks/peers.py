@@ -101,16 +101,16 @@ def parameters(name: str, shape: Shape) -> int:
         return sum(weight.numel() for weight in ENCODERS[name](shape).parameters())
 
 
-def make(name: str, shape: Shape, kind: str, dtype: str) -> Callable[[], Tensor]:
+def make(name: str, shape: Shape, kind: str, dtype: str, device: str = "cpu") -> Callable[[], Tensor]:
     """The step that is timed: of `kind` forward (inference mode) or training, with autocast unless float32.
 
     Training is a forward pass of b x n x d random tokens, the backward pass of a random gradient of the output, and a
     step of fused AdamW.
     """
     torch.manual_seed(0)
-    model = ENCODERS[name](shape)
-    tokens, gradient = torch.randn(2, shape.batch, shape.tokens, shape.dim)  # b n d
-    lower = torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16")
+    model = ENCODERS[name](shape).to(device)
+    tokens, gradient = torch.randn(2, shape.batch, shape.tokens, shape.dim).to(device)  # b n d
+    lower = torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16")
     if kind == "forward":
         model.eval()
 
