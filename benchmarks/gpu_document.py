@@ -4,7 +4,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from benchmarks.peers import PEERS
+from benchmarks.encoders_document import PEERS
 from studies.tables import table
 
 STEPS = """### Training step

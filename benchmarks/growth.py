@@ -42,6 +42,7 @@ class Noise:
         random = np.random.default_rng(0)
         sides = {"lr": settings.data.input_size, "hr": settings.data.size}
         count = settings.train.batch
+        self.copies: dict[str, torch.Tensor] = {}
         self.pixels = {name: random.integers(0, 256, (count, s, s, 3), np.uint8) for name, s in sides.items()}
 
     def __len__(self) -> int:
