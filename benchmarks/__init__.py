@@ -17,4 +17,4 @@ What a section found is written to reports/benchmarks.json as soon as it is done
 made from that file and benchmarks/notes.md alone.
 """
 
-SECTIONS = ("encoders", "quality", "data_path", "growth", "gpu_speed", "gpu_quality")
+SECTIONS = ("encoders", "quality", "data_path", "growth", "gpu")

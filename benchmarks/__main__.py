@@ -1,6 +1,6 @@
 """Measures and writes docs/benchmarks.md.
 
-python -m benchmarks                        # all sections, one after the other; those on a GPU where there is one
+python -m benchmarks                        # all sections, one after the other; that on a GPU where there is one
 python -m benchmarks encoders growth        # these alone; what the others found before stays
 python -m benchmarks document               # nothing is measured, the document is made again
 python -m benchmarks --root ../data/celeba  # pictures from CelebA instead of the built-in faces
@@ -50,7 +50,7 @@ def bench(sections: list[str], root: Path | None, quick: bool) -> None:
     torch.set_num_threads(cores())
     folder = QUICK if quick else Path()
     results = folder / "reports" / "benchmarks.json"
-    usual = [name for name in SECTIONS if not name.startswith("gpu") or torch.cuda.is_available()]
+    usual = [name for name in SECTIONS if name != "gpu" or torch.cuda.is_available()]
     for name in [name for name in SECTIONS if name in sections] if sections else usual:
         print(f"benchmarks: {name}", file=sys.stderr)
         machine, start = facts(SMALL if quick else SIDE), time.monotonic()

@@ -155,7 +155,7 @@ class Contest:
             "bicubic": all_images,
             "networks": networks,
             "protocol": [{name: PROTOCOL[name] for name in ("average", "pixels", *SHOWN)}],
-        }
+        } | ({"gpu": torch.cuda.get_device_name()} if self.compute.device.type == "cuda" else {})
 
     def bicubic(self, rows: np.ndarray) -> dict[str, float]:
         """What interpolation scores on these test images."""

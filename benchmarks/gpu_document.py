@@ -4,7 +4,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from benchmarks.encoders_document import PEERS
+from benchmarks.encoders_document import PEERS, number, spread
 from studies.tables import table
 
 STEPS = """### Training step
@@ -17,21 +17,11 @@ ENCODERS = """### Encoders
 
 The training step of the section on encoder speed, with batches eight times as large and every kernel launched by
 itself. Images a second; a ratio is the median of the ratios within each round."""
-QUALITY = """Each network was trained in {dtype} for {seconds:g} seconds on the same {train:,} images, with the learning
-rate that was best of {rates} on validation after {tries:g} seconds; one seed. Gains over bicubic are means over {test}
-test and {val} validation images."""
 
 
-def speed(content: dict[str, Any]) -> str:
+def markdown(content: dict[str, Any]) -> str:
     parts = [peaks(content["gpu"]), STEPS.format(**content), steps(content["steps"])]
     return "\n\n".join([*parts, ENCODERS, encoders(content["encoders"])])
-
-
-def quality(content: dict[str, Any]) -> str:
-    seconds, tries = content["seconds"]
-    rates = ", ".join(f"{rate:g}" for rate in content["rates"])
-    told = QUALITY.format(seconds=seconds, tries=tries, rates=rates, dtype=content["dtype"], **content["images"])
-    return "\n\n".join([peaks(content["gpu"]), told, networks(content["networks"], content["bicubic"])])
 
 
 def peaks(gpu: dict[str, Any]) -> str:
@@ -65,23 +55,8 @@ def encoders(rows: list[dict[str, Any]]) -> str:
     for shape, dtype in dict.fromkeys((row["shape"], row["dtype"]) for row in rows):
         found = {row["name"]: row for row in rows if (row["shape"], row["dtype"]) == (shape, dtype)}
         ratios = [found[peer]["ratio"]["median"] for peer in PEERS]
-        images = [f"{found[name]['images']['median']:,.0f}" for name in ("ours", *PEERS)]
+        images = [number(found[name]["images"]["median"]) for name in ("ours", *PEERS)]
         shown = [*(f"{ratio:.2f}" for ratio in ratios), f"**{min(ratios):.2f}**"]
         lines.append([shape, dtype, f"{found['ours']['batch']}", *images, *shown])
     peers = [f"ours / {peer}" for peer in PEERS]
     return "\n".join(table(["shape", "type", "batch", "ours", *PEERS, *peers, "ours / fastest peer"], lines))
-
-
-def networks(rows: list[dict[str, Any]], bicubic: dict[str, dict[str, float]]) -> str:
-    lines = []
-    for row in sorted(rows, key=lambda row: -row["test"]["psnr"]):
-        test, val = (row[part]["psnr"] - bicubic[part]["psnr"] for part in ("test", "val"))
-        scored = [f"{test:+.3f}", f"{row['test']['mse'] / bicubic['test']['mse']:.3f}", f"{val:+.3f}"]
-        training = [f"{row['parameters']:,}", f"{row['images']:,}", f"{row['batch']}", f"{row['lr']:g}"]
-        lines.append([row["network"], *scored, *training])
-    head = ["network", "gain in PSNR, dB", "MSE / bicubic's", "gain on validation, dB", "parameters"]
-    return "\n".join(table([*head, "images seen", "batch", "learning rate"], lines))
-
-
-def spread(value: dict[str, float]) -> str:
-    return f"{value['median']:,.0f} ({value['q1']:,.0f}–{value['q3']:,.0f})"

@@ -167,11 +167,9 @@ def small_edsr(width: int, blocks: int, optimizer: str | None = None) -> Variant
     return Variant(build, optimizer=optimizer)
 
 
-def ours(**changes: int) -> Variant:
-    """The super-sampler of the settings with other values of these settings of the model."""
-
+def ours(patch: int) -> Variant:
     def build(settings: Settings) -> nn.Module:
-        model = settings.model.model_copy(update=changes)
+        model = settings.model.model_copy(update={"patch": patch})
         return task("supersample").build(settings.model_copy(update={"model": model}))
 
     return Variant(build)
@@ -182,7 +180,7 @@ WHOLE_BATCH = 12  # ten minutes, validation, one seed: 0.02 dB better than 8 for
 ADAM = "adamw"  # the published trainings had Adam, which this is without weight decay
 
 NETWORKS = {
-    "ours": Network("vitpipe", {f"patch {patch}": ours(patch=patch) for patch in (3, 6)}, batch=WHOLE_BATCH),
+    "ours": Network("vitpipe", {f"patch {patch}": ours(patch) for patch in (3, 6)}, batch=WHOLE_BATCH),
     "edsr-small": Network(
         "small EDSR",
         {f"{width} channels, {blocks} blocks": small_edsr(width, blocks) for width, blocks in SIZES}

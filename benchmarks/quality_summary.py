@@ -52,9 +52,10 @@ def curve(records: Sequence[Record], bicubic: Mapping[str, float]) -> list[dict[
 def markdown(content: Mapping[str, Any]) -> str:
     """The section's text and table."""
     networks, images, bicubic = content["networks"], content["images"], content["bicubic"]
+    where = f" on one {content['gpu']}" if "gpu" in content else ""
     ranked = sorted(networks.values(), key=lambda one: -one["gain"]["psnr"]["mean"])
     lines = [
-        f"Each network was trained for {content['minutes']:g} minutes on the same {images['train']:,} images of "
+        f"Each network was trained for {content['minutes']:g} minutes{where} on the same {images['train']:,} images of "
         f"{content['data']}, no person in two parts. Scores are means over {images['test']:,} test images, where "
         f"bicubic has {bicubic['psnr']:.2f} dB and SSIM {bicubic['ssim']:.4f}; ± is the standard deviation between "
         f"seeds. Variant and learning rate of each were chosen on validation images after trainings of "

@@ -5,13 +5,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import yaml
 
-from benchmarks import encoders_document, growth, growth_document
+from benchmarks import SECTIONS, document, encoders_document, growth, growth_document
+from benchmarks import __main__ as command
 from benchmarks.document import write
 from benchmarks.machine import cores, facts
 from benchmarks.store import load, put
@@ -189,6 +191,20 @@ def test_command(bench: Callable[..., subprocess.CompletedProcess[str]], tmp_pat
     assert stored["growth"]["command"] == "python -m benchmarks growth --quick"
     assert (tmp_path / ".bench" / "quick" / "docs" / "benchmarks.md").exists()
     assert not (tmp_path / "reports").exists(), "a quick run leaves what was measured as it is"
+
+
+@pytest.mark.parametrize("cuda", [True, False])
+def test_without_names_every_section_is_measured_that_can_be(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, params: Callable[..., dict[str, Any]], cuda: bool
+) -> None:
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params()))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(command, "import_module", lambda name: SimpleNamespace(run=lambda *_, **__: name))
+    monkeypatch.setattr(document, "write", lambda *_: None)
+    command.bench([], None, quick=True)
+    found = load(tmp_path / command.QUICK / "reports" / "benchmarks.json")
+    assert list(found) == [name for name in SECTIONS if cuda or name != "gpu"]
 
 
 def test_command_says_what_is_wrong(bench: Callable[..., subprocess.CompletedProcess[str]]) -> None:

@@ -13,7 +13,7 @@ from vitpipe.config import Settings, load_settings
 if any(find_spec(package) is None for package in ("timm", "vit_pytorch")):
     pytest.skip("the extra `bench` is not installed; make bench does that", allow_module_level=True)
 
-from benchmarks import encoders, peers
+from benchmarks import encoders, machine, peers
 from benchmarks.peers import ENCODERS, PEERS, Shape
 from vitpipe.nn import attention
 
@@ -99,6 +99,15 @@ def test_quick_run_and_what_is_written_of_it(settings: Callable[..., Settings], 
     own = next(row for row in found["rows"] if row["encoder"] == "ours")
     assert own["ratio"] == {"median": 1.0, "q1": 1.0, "q3": 1.0}
     assert own["path"] == "fused"
+
+
+@pytest.mark.parametrize(("fast", "types"), [(True, ("bfloat16", "float32")), (False, ("float32",))])
+def test_only_what_the_processor_multiplies_is_timed(monkeypatch: pytest.MonkeyPatch, fast: bool, types: tuple) -> None:
+    monkeypatch.setattr(machine, "cpu_multiplies_bfloat16", lambda: fast)
+    monkeypatch.setattr(encoders, "compare", lambda shape, kind, dtype, *rest: ([{"dtype": dtype}], 1.0))
+    found = encoders.run(load_settings(), quick=True)
+    assert {row["dtype"] for row in found["rows"]} == set(types)
+    assert set(machine.facts(side=8)["peak"]) == set(types)
 
 
 def test_rows_from_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -270,6 +270,7 @@ def test_whole_section_on_tiny_networks(
     assert all(point["least"] <= point["psnr"] <= point["most"] for point in ours["curve"])
     text = quality.markdown(content)
     assert "| vitpipe |" in text
+    assert "minutes on one A card on the same" in quality.markdown(content | {"gpu": "A card"})
     assert "Ours less the best other network, other, seed by seed:" in text
     figure = quality.figures(content)["quality"]
     assert {text.get_text().split("  ")[-1] for text in figure.axes[0].texts} >= {"vitpipe", "other"}
