@@ -57,6 +57,13 @@ def test_time_is_that_of_a_step() -> None:
     assert 0.01 < slow < 1 < slower
 
 
+def test_a_ratio_says_how_many_times_as_fast_ours_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "in_turns", lambda turns, rounds: {"ours": [1.0, 2.0], "slow": [4.0, 8.0]})
+    ours, slow = gpu.compared({"ours": lambda: None, "slow": lambda: None}, 12, "ours")
+    assert (ours["ratio"]["median"], slow["ratio"]["median"]) == (1.0, 4.0)
+    assert (ours["images"]["median"], slow["images"]["median"]) == (9.0, 2.25)
+
+
 def test_every_way_and_library_is_timed(settings: Callable[..., Settings], parts: dict[str, Packed]) -> None:
     steps = gpu.steps(settings(), parts, CPU, (2, 4))
     assert [(row["batch"], row["name"]) for row in steps] == [(b, name) for b in (2, 4) for name in gpu.WAYS]

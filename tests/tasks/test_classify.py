@@ -209,6 +209,18 @@ def test_loss_is_that_of_the_batch(model, parts, settings, smoothing):
     assert float(shown["accuracy"]) == float((logits.argmax(1) == wanted).float().mean())
 
 
+@pytest.mark.parametrize("changes", [{}, {"train.crop": 2, "train.mix": "both"}])
+def test_a_process_learns_from_its_part_of_what_all_would_draw(parts, settings, changes):
+    setting = settings(**CLASSIFY, **changes).train
+    found = []
+    for part in (slice(None), slice(2, 5)):
+        torch.manual_seed(0)
+        found.append(classify.inputs(Batch(parts[0], np.arange(8), CPU.device, part=part), setting))
+    for whole, own in zip(*found, strict=True):
+        assert len(whole) == 8
+        assert torch.equal(whole[2:5], own)
+
+
 def test_loss_of_mixed_images_is_that_of_their_shares(model, parts, settings, monkeypatch):
     batch = Batch(parts[0], np.arange(4), CPU.device)
     shares = torch.tensor([[0.7, 0.3], [0.4, 0.6], [0.1, 0.9], [0.8, 0.2]])

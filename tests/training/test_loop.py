@@ -313,6 +313,22 @@ def test_loss_that_is_not_finite_stops_with_one_line_and_keeps_the_last_state(tr
     assert not (tmp_path / "a" / "curve.csv").exists()
 
 
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(packed, settings, monkeypatch):
+    """The loss is a number: the root of what is zero adds nothing to it, but infinity to its slope."""
+    made = supersample.loss
+
+    def steep(*arguments):
+        loss, shown = made(*arguments)
+        return loss + (loss - loss.detach()).sqrt(), shown
+
+    monkeypatch.setattr(supersample, "loss", steep)
+    run = training(packed, settings)
+    before = [weight.detach().clone() for weight in run.weights]
+    with pytest.raises(InputError, match=r"the gradient became (nan|inf) in epoch 1, batch 1: lower train\.lr"):
+        run.learn(next(iter(shuffled(run.train, 8, CPU.device, seed=0, epoch=0, flip=False))))
+    assert all(torch.equal(old, weight) for old, weight in zip(before, run.weights, strict=True))
+
+
 def test_validation_that_is_not_finite_stops_too(trained):
     with pytest.raises(InputError, match="val_psnr became nan in epoch 1"):
         trained("a", Planned([math.nan, 1]))
