@@ -94,8 +94,11 @@ def test_heads_that_do_not_divide():
     ("shape", "dtype", "expected"),
     [
         ((2, 4, 64, 32), torch.bfloat16, True),
-        ((2, 4, 64, 32), torch.float32, False),
-        ((2, 4, 64, 8), torch.float32, True),
+        ((2, 4, 256, 32), torch.bfloat16, True),
+        ((2, 4, 128, 32), torch.float32, True),
+        ((2, 4, 129, 32), torch.float32, False),
+        ((2, 4, 256, 8), torch.float32, True),
+        ((2, 4, 256, 9), torch.float32, False),
         ((1, 1, 1025, 32), torch.bfloat16, False),  # its weights would fill the memory
     ],
 )

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 LONGEST = 1024
 """Tokens above which the weights of all heads would fill the memory, where the fused kernel needs next to none."""
+SHORT = 128
+"""Tokens up to which the fused kernel has little to save in float32, as the weights of a head fit the cache."""
 
 
 class Attention(nn.Module):
@@ -47,7 +49,9 @@ class Attention(nn.Module):
 def written_out(q: Tensor) -> bool:
     """Whether softmax and products are faster than torch's fused kernel for queries (b, h, n, e).
 
-    On CPUs in bfloat16, where that kernel's backward pass is slow, and for heads that are narrower than its vectors.
+    On CPUs in bfloat16, where that kernel's backward pass is slow, for few tokens, and for heads that are narrower
+    than its vectors.
     """
     tokens, width = q.shape[-2:]
-    return q.device.type == "cpu" and tokens <= LONGEST and (q.dtype is torch.bfloat16 or width <= 8)
+    faster = q.dtype is torch.bfloat16 or tokens <= SHORT or width <= 8
+    return q.device.type == "cpu" and tokens <= LONGEST and faster
