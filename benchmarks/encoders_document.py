@@ -19,7 +19,7 @@ positions and heads: `vitpipe.nn.encoder.Encoder` (its `blocks` and `norm`), `ti
 and `torchvision.models.vision_transformer.EncoderBlock`, each with a layer norm after the last, and
 `vit_pytorch.vit.Transformer`. A training step is a forward pass, the backward pass of a random gradient of the output
 and a step of fused AdamW; the forward pass alone runs in inference mode. bfloat16 means torch's autocast. Every
-encoder has a process of its own that takes turns with the others, in an order that goes around, for {rounds} rounds
+encoder has a process of its own that takes turns with the others for {rounds} rounds
 after one that warms up; a turn takes as many steps as begin within 0.3 s. Numbers are medians over the rounds, in
 brackets the quartiles; a ratio is the median of the ratios within each round.
 

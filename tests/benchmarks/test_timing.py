@@ -10,7 +10,7 @@ import pytest
 from benchmarks.timing import in_turns, measure, quartiles, seconds_per_step
 
 
-def test_each_begins_in_turn_and_the_first_round_does_not_count() -> None:
+def test_orders_differ_and_the_first_round_does_not_count() -> None:
     order: list[str] = []
 
     def turn(name: str) -> Callable[[], float]:
@@ -20,9 +20,17 @@ def test_each_begins_in_turn_and_the_first_round_does_not_count() -> None:
 
         return take
 
-    found = in_turns({name: turn(name) for name in "abc"}, rounds=3)
-    assert "".join(order) == "abcbcacababc"
-    assert found == {"a": [6.0, 8.0, 10.0], "b": [4.0, 9.0, 11.0], "c": [5.0, 7.0, 12.0]}
+    names, rounds = "abcd", 20
+    found = in_turns({name: turn(name) for name in names}, rounds)
+    lines = ["".join(order[i : i + 4]) for i in range(0, len(order), 4)]
+    assert len(lines) == rounds + 1
+    assert {"".join(sorted(line)) for line in lines} == {names}
+    assert found == {name: [4 * i + line.index(name) + 1 for i, line in enumerate(lines)][1:] for name in names}
+    followers = {line[i : i + 2] for line in lines for i in range(3)}
+    assert len(followers) == 12, "each comes after each of the others"
+    order.clear()
+    in_turns({name: turn(name) for name in names}, rounds)
+    assert "".join(order) == "".join(lines), "drawn with a fixed seed"
 
 
 def test_seconds_of_as_many_steps_as_begin_in_time() -> None:
