@@ -15,7 +15,7 @@ from vitpipe.progress import progress
 __all__ = ["TITLE", "figures", "markdown", "run"]
 
 TITLE = "Encoder speed"
-ROUNDS = 15  # where a turn may be 5 % off, the median of so many is 2 %
+ROUNDS = 10  # as many as competitors, so each comes once after each of the others
 KINDS = ("training", "forward")
 CONF = Path("conf")
 

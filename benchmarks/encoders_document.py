@@ -32,7 +32,7 @@ two 2048 x 2048 matrices of the same type reached in the same rounds."""
 ALLOCATOR = "Images a second of the peers as they come, and with freed memory kept:"
 PATHS = """Ours has two paths, torch's fused kernel, and softmax and products written out. It takes one by device, type
 and shape (`vitpipe.nn.attention.written_out`). Images a second of each, the faster in bold; `*` marks what the rule
-takes."""
+took when this was measured."""
 MEMORY = """Peak memory of a training step in MB: the process's resident memory above what it was with libraries and
 threads ready and no model made yet. Peers as they come."""
 

@@ -1,7 +1,6 @@
 """Fair times: each competitor in its own process, taking turns, with the median and the quartiles of all rounds."""
 
 import multiprocessing
-import random
 import resource
 import sys
 import time
@@ -31,21 +30,27 @@ def quartiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def in_turns(turns: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """What each competitor's turn returns in each round.
-
-    Each round has an order of its own, drawn with a fixed seed: what a turn leaves behind (a processor that has
-    clocked down, full caches) would otherwise always fall to the same one. A first round, which warms up, does not
-    count.
-    """
+    """What each competitor's turn returns in each round, after one round that warms up and does not count."""
+    found: dict[str, list[float]] = {name: [] for name in turns}
     names = list(turns)
-    found: dict[str, list[float]] = {name: [] for name in names}
-    orders = random.Random(0)
-    for i in range(rounds + 1):
-        for name in orders.sample(names, len(names)):
-            seconds = turns[name]()
-            if i > 0:
-                found[name].append(seconds)
+    for place in order(len(names), 0):
+        turns[names[place]]()
+    for i in range(rounds):
+        for place in order(len(names), i):
+            found[names[place]].append(turns[names[place]]())
     return found
+
+
+def order(count: int, number: int) -> list[int]:
+    """The order of so many competitors in a round, so that each comes after each of the others equally often.
+
+    What a turn leaves behind, a processor that has clocked down or full caches, would otherwise fall to the same
+    one in every round. It is balanced after `count` rounds, or twice as many where that is odd (Williams 1949,
+    Experimental designs balanced for the estimation of residual effects of treatments).
+    """
+    zigzag = [(k + 1) // 2 if k % 2 else -(k // 2) for k in range(count)]
+    row = [(place + number) % count for place in zigzag]
+    return row[::-1] if count % 2 and number // count % 2 else row
 
 
 def seconds_per_step(step: Step, least: float = TURN, clock: Callable[[], float] = time.perf_counter) -> float:

@@ -1,36 +1,42 @@
 """Turns, medians and the memory of a process of its own."""
 
 import os
+from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.timing import in_turns, measure, quartiles, seconds_per_step
+from benchmarks.timing import in_turns, measure, order, quartiles, seconds_per_step
 
 
-def test_orders_differ_and_the_first_round_does_not_count() -> None:
-    order: list[str] = []
+def test_the_first_round_does_not_count() -> None:
+    taken: list[str] = []
 
     def turn(name: str) -> Callable[[], float]:
         def take() -> float:
-            order.append(name)
-            return float(len(order))
+            taken.append(name)
+            return float(len(taken))
 
         return take
 
-    names, rounds = "abcd", 20
-    found = in_turns({name: turn(name) for name in names}, rounds)
-    lines = ["".join(order[i : i + 4]) for i in range(0, len(order), 4)]
-    assert len(lines) == rounds + 1
-    assert {"".join(sorted(line)) for line in lines} == {names}
-    assert found == {name: [4 * i + line.index(name) + 1 for i, line in enumerate(lines)][1:] for name in names}
-    followers = {line[i : i + 2] for line in lines for i in range(3)}
-    assert len(followers) == 12, "each comes after each of the others"
-    order.clear()
-    in_turns({name: turn(name) for name in names}, rounds)
-    assert "".join(order) == "".join(lines), "drawn with a fixed seed"
+    found = in_turns({name: turn(name) for name in "abc"}, rounds=2)
+    lines = [["abc"[place] for place in order(3, number)] for number in (0, 0, 1)]
+    assert taken == [name for line in lines for name in line]
+    assert found == {name: [4.0 + lines[1].index(name), 7.0 + lines[2].index(name)] for name in "abc"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 10])
+def test_each_comes_after_each_other_and_at_each_place_equally_often(count: int) -> None:
+    rounds = count * (2 if count % 2 else 1)
+    orders = [order(count, number) for number in range(rounds)]
+    assert all(sorted(line) == list(range(count)) for line in orders)
+    pairs = Counter(pair for line in orders for pair in pairwise(line))
+    assert len(pairs) == count * (count - 1)
+    assert len(set(pairs.values())) <= 1
+    assert set(Counter((place, who) for line in orders for place, who in enumerate(line)).values()) == {rounds // count}
 
 
 def test_seconds_of_as_many_steps_as_begin_in_time() -> None:
