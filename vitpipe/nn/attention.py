@@ -11,7 +11,7 @@ from torch import Tensor, nn
 LONGEST = 1024
 """Tokens above which the weights of all heads would fill the memory, where the fused kernel needs next to none."""
 SHORT = 128
-"""Tokens up to which the fused kernel is not faster in float32 either (docs/benchmarks.md)."""
+"""Tokens up to which that kernel is mostly the slower one in float32, too (docs/benchmarks.md)."""
 
 
 class Attention(nn.Module):
