@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import vitpipe
 from benchmarks.machine import processor
@@ -23,7 +25,9 @@ from vitpipe.errors import InputError
 from vitpipe.files import write_json
 from vitpipe.metrics.image_quality import PROTOCOL
 from vitpipe.nn.compute import choose
+from vitpipe.nn.consistency import Consistency
 from vitpipe.nn.supersampler import upsample
+from vitpipe.tasks import supersample
 
 POINTS = 8  # of a curve
 CHOICE = 0.2  # share of the minutes that a training gets which only serves to choose
@@ -112,8 +116,17 @@ class Contest:
             if name == "ours":
                 mirrored = scores(model, test, rows, self.settings, self.compute, precise=True, mirrored=True)
                 record["test_mirrored"] = means_of(mirrored)
+            else:
+                table = scores(self.consistent(model), test, rows, self.settings, self.compute, precise=True)
+                record["test_consistent"] = means_of(table)
         write_json(path, {"network": name, "variant": variant, "lr": trial.lr, "seed": trial.seed} | record)
         return json.loads(path.read_text())
+
+    def consistent(self, model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """What ours does to its output, done to that of a network that was trained without."""
+        data = self.settings.data
+        consistency = Consistency(data.input_size, data.scale).to(self.compute.device)
+        return lambda lr: consistency(model(lr), lr)
 
     def path(self, name: str, variant: str, trial: Trial) -> Path:
         """Named by what decides how the trial ends: the network, its training, the images and the machine."""
@@ -126,6 +139,8 @@ class Contest:
         setting = recipe(trial, self.settings).model_dump()
         if setting["optimizer"] == "muon":
             setting["source"] = source("training/optimizers.py")
+        if setting["loss"] == "charbonnier":
+            setting["charbonnier"] = supersample.CHARBONNIER
         own = [trial.seed, trial.seconds, trial.points, trial.network.channels_last]
         images = [self.parts[part].digest for part in ("train", "val", "test")]
         return self.records / f"{name}-{digest(network, setting, own, images, machine)}.json"
@@ -145,6 +160,9 @@ class Contest:
             if name == "ours":
                 title = f"{network.title}, mean with the mirrored prediction"
                 networks["ours-mirrored"] = entry(title, found, all_images, "test_mirrored") | facts
+            elif all("test_consistent" in record for record in found):  # those of before 2026-11-27 have none
+                title = f"{network.title}, made consistent"
+                networks[f"{name}-consistent"] = entry(title, found, all_images, "test_consistent") | facts
         return {
             "data": {"celeba": "CelebA", "faces": "the built-in faces"}[data.name],
             "images": {part: len(packed) for part, packed in self.parts.items()},

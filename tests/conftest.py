@@ -41,6 +41,8 @@ PARAMS: dict[str, Any] = {
         "width": 8,
         "blocks": 1,
         "expansion": 1,
+        "mirrored": False,
+        "consistent": False,
     },
     "train": {
         "epochs": 2,

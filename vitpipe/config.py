@@ -85,6 +85,8 @@ class Model(Section):
     width: Annotated[Whole, Field(ge=0)]
     blocks: Annotated[Whole, Field(ge=0, le=32)]
     expansion: Annotated[Whole, Field(ge=1, le=16)]
+    mirrored: bool
+    consistent: bool
 
 
 class Train(Section):

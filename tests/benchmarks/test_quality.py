@@ -20,6 +20,7 @@ from vitpipe.data.batches import Packed
 from vitpipe.errors import InputError
 from vitpipe.nn.compute import Compute
 from vitpipe.nn.supersampler import upsample
+from vitpipe.tasks import supersample
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 TINY = Variant(lambda settings: SmallEDSR(width=4, blocks=1, scale=settings.data.scale))
@@ -211,7 +212,11 @@ def test_the_better_variant_is_chosen(
 
 
 def test_finished_trainings_are_not_done_again(
-    trainer: Callable[[float], Trainer], settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path
+    trainer: Callable[[float], Trainer],
+    settings: Callable[..., Settings],
+    parts: dict[str, Packed],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = trainer(4e-3)
     choice = Choice("a", 4e-3, [])
@@ -225,6 +230,12 @@ def test_finished_trainings_are_not_done_again(
     Contest(settings(), parts, 5.0, tmp_path).final("tiny", choice, 0)
     Contest(settings(**{"train.ema": 0.5}), parts, 10.0, tmp_path).final("tiny", choice, 0)
     assert len(made.trials) == 4, "another length or another recipe is another training"
+    monkeypatch.setattr(supersample, "CHARBONNIER", 0.5)
+    for loss, new in (("charbonnier", 1), ("mse", 1), ("mse", 0)):
+        before = len(made.trials)
+        Contest(settings(**{"train.loss": loss}), parts, 10.0, tmp_path).final("tiny", choice, 0)
+        assert len(made.trials) == before + new, "another constant is another training with the loss that has it"
+        monkeypatch.setattr(supersample, "CHARBONNIER", 0.25)
     assert {trial.variant.batch for trial in made.trials} == {12}, "whole trainings may have a batch of their own"
 
 
@@ -257,7 +268,10 @@ def test_whole_section_on_tiny_networks(
     )
     assert len(list((tmp_path / "r").glob("*.json"))) >= 4
     content = json.loads(json.dumps(content, allow_nan=False))
-    assert list(content["networks"]) == ["ours", "ours-mirrored", "other"]
+    assert list(content["networks"]) == ["ours", "ours-mirrored", "other", "other-consistent"]
+    other, consistent = content["networks"]["other"], content["networks"]["other-consistent"]
+    for before, after in zip(other["seeds"], consistent["seeds"], strict=True):
+        assert after["test"]["psnr"] > before["test"]["psnr"] + 0.1, "hardly trained, it has much to gain"
     ours = content["networks"]["ours"]
     assert [row["seed"] for row in ours["seeds"]] == [0, 1]
     assert ours["batch"] == 6, "that of the whole trainings"
@@ -271,7 +285,7 @@ def test_whole_section_on_tiny_networks(
     text = quality.markdown(content)
     assert "| vitpipe |" in text
     assert "minutes on one A card on the same" in quality.markdown(content | {"gpu": "A card"})
-    assert "Ours less the best other network, other, seed by seed:" in text
+    assert "Ours less the best other network, other, made consistent, seed by seed:" in text
     figure = quality.figures(content)["quality"]
     assert {text.get_text().split("  ")[-1] for text in figure.axes[0].texts} >= {"vitpipe", "other"}
 

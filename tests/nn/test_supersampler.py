@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 
 from vitpipe.data.batches import to_uint8, unit
+from vitpipe.nn.consistency import Consistency, reduction
 from vitpipe.nn.supersampler import SuperSampler, upsample
 
 
@@ -22,6 +23,34 @@ def test_untrained_is_exactly_its_skip(patch, scale, skip):
     out = model(patch=patch, scale=scale, skip=skip)(lr)
     assert out.shape == (2, 3, 12 * scale, 12 * scale)
     assert torch.equal(out, upsample(lr, scale, skip))
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("skip", ["nearest", "bicubic"])
+def test_a_consistent_model_gives_what_reduces_to_its_input(scale, skip):
+    torch.manual_seed(1)
+    lr = torch.rand(2, 3, 12, 12) * 2 - 1
+    net, free = (model(scale=scale, skip=skip, consistent=consistent) for consistent in (True, False))
+    for each in (net, free):
+        torch.nn.init.normal_(each.last.weight, std=0.1, generator=torch.Generator().manual_seed(2))
+    reduce = reduction(12, scale).float()
+    torch.testing.assert_close(reduce @ net(lr) @ reduce.mT, lr, rtol=0, atol=1e-5)
+    torch.testing.assert_close(net(lr), Consistency(12, scale)(free(lr), lr), rtol=0, atol=1e-5)
+
+
+def test_a_mirrored_model_is_one_but_for_its_encoder():
+    net, lr = model(mirrored=True), torch.rand(1, 3, 12, 12)
+    for layer in (net.last, net.readout):
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    assert not torch.allclose(net(lr.flip(-1)).flip(-1), net(lr), atol=1e-3)
+    torch.nn.init.zeros_(net.readout.weight)
+    torch.nn.init.zeros_(net.readout.bias)
+    torch.testing.assert_close(net(lr.flip(-1)).flip(-1), net(lr), rtol=0, atol=1e-5)
+    assert not torch.allclose(net(lr), upsample(lr, 2, "bicubic"), atol=1e-2)
+
+
+def test_mirroring_and_consistency_add_no_weights():
+    assert list(model(mirrored=True, consistent=True).state_dict()) == list(model().state_dict())
 
 
 BLOCK = ("layers.0.weight", "layers.0.bias", "layers.2.weight", "layers.2.bias")

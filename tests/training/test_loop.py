@@ -61,11 +61,12 @@ def test_learns_more_than_bicubic_knows(trained):
     assert curve["train_loss"].iloc[-1] < 0.8 * curve["train_loss"].iloc[0]
 
 
-def test_the_same_settings_give_the_same_bytes_and_another_seed_does_not(trained):
+@pytest.mark.parametrize("changes", [{}, {"model.mirrored": True, "model.consistent": True}])
+def test_the_same_settings_give_the_same_bytes_and_another_seed_does_not(trained, changes):
     torch.manual_seed(1)
-    first = trained("a")
+    first = trained("a", **changes)
     torch.manual_seed(2)
-    again, other = trained("b"), trained("c", seed=1)
+    again, other = trained("b", **changes), trained("c", seed=1, **changes)
     assert (first / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
     assert (first / "curve.csv").read_bytes() == (again / "curve.csv").read_bytes()
     assert (first / "model.safetensors").read_bytes() != (other / "model.safetensors").read_bytes()

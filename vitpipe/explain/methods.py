@@ -124,7 +124,7 @@ def supersampler(model: nn.Module, images: Tensor, tokens: Tensor) -> Maps:
 
 
 def window_of(model: Any, tokens: Tensor) -> Window:
-    """A super-sampler that computes what lies in the place of one patch of each image, given by its token (b,)."""
+    """A super-sampler that gives what lies in the place of one patch of each image, named by its token (b,)."""
     patch, columns = model.encoder.patch, model.encoder.grid
     return Window(model, torch.stack([tokens % columns, tokens // columns], 1) * patch, patch)
 

@@ -1,7 +1,6 @@
-"""A super-sampler that computes one window of its output and not the rest.
+"""A super-sampler of whose output one window is looked at.
 
-Legend of the shapes: b images, c channels, s side of the input in pixels, k scale, w side of a window in input pixels,
-d side of what is computed around it.
+Legend of the shapes: b images, c channels, s side of the input in pixels, k scale, w side of a window in input pixels.
 """
 
 import torch
@@ -9,18 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitpipe.errors import InputError
-from vitpipe.nn.patches import unpatchify
-from vitpipe.nn.supersampler import SuperSampler, upsample
-
-INTERPOLATED = 3  # pixels on either side that an up-sampled pixel takes part of, at most
+from vitpipe.nn.supersampler import SuperSampler
 
 
 class Window(nn.Module):
     """LR images (t * b, 3, s, s) to a window of each one's HR image, (t * b, 3, k*w + 1, k*w + 1).
 
     The last row and column lie just below and to the right of the window, and repeat its own where the image ends.
-    Up to rounding the same pixels as the whole output has. The encoder sees whole images; only the convolutions after
-    it, which see a few pixels far, are kept to the surroundings of the window: that takes half the time.
 
     Args:
         model: its weights are used, and it stays as it is.
@@ -44,18 +38,9 @@ class Window(nn.Module):
             )
 
     def forward(self, images: Tensor) -> Tensor:
-        model, size = self.model, images.shape[-1]
-        features = model.stem(images)
-        patch = model.encoder.patch
-        features = features + unpatchify(model.readout(model.encoder(features)), patch, size // patch)
-        reach = 2 * len(model.tail) + 1 + INTERPOLATED
-        around = min(self.side + 2 * reach, size)  # d
+        output = F.pad(self.model(images), (0, 1, 0, 1), mode="replicate")
         corners = self.corners.repeat(len(images) // len(self.corners), 1)
-        first = (corners - reach).clamp(0, size - around)
-        missing = F.pixel_shuffle(model.last(model.tail(crop(features, first, around))), model.scale)
-        output = upsample(crop(images, first, around), model.scale, model.skip) + missing
-        output = F.pad(output, (0, 1, 0, 1), mode="replicate")
-        return crop(output, (corners - first) * model.scale, self.side * model.scale + 1)
+        return crop(output, corners * self.model.scale, self.side * self.model.scale + 1)
 
 
 def crop(images: Tensor, corners: Tensor, side: int) -> Tensor:

@@ -1,6 +1,43 @@
 """Convolutions around the encoder, so that it gets features with some context instead of bare pixels."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class MirroredConv2d(nn.Conv2d):
+    """A 3x3 convolution whose output for a mirrored input is the mirrored output, whatever its weights.
+
+    Each kernel is averaged with its mirror image: a group convolution (Cohen & Welling 2016, arXiv:1602.07576) for
+    the group of identity and reflection. So half of what its weights could be has no effect. Mirrored means with
+    columns reversed, and with the channels reversed within each run of so many: 1 for colours, all for features, k
+    for those that a pixel shuffle by k lays out in a row.
+
+    Args:
+        channels: of the input (b, channels, h, w), a multiple of `run_in`.
+        out: channels of the output (b, out, h, w), a multiple of `run_out`.
+        run_in: channels of a run of the input; None for all.
+        run_out: channels of a run of the output; None for all.
+    """
+
+    def __init__(self, channels: int, out: int, *, run_in: int | None = None, run_out: int | None = None) -> None:
+        super().__init__(channels, out, 3, padding=1)
+        self.run_in, self.run_out = run_in or channels, run_out or out
+
+    def forward(self, x: Tensor) -> Tensor:
+        runs = self.weight.unflatten(1, (-1, self.run_in)).unflatten(0, (-1, self.run_out))  # of out and in: runs, run
+        weight = (self.weight + runs.flip(1, 3, 5).view_as(self.weight)) / 2
+        assert self.bias is not None
+        bias = (self.bias + self.bias.view(-1, self.run_out).flip(1).flatten()) / 2
+        return F.conv2d(x, weight, bias, padding=1)
+
+
+def convolution(
+    channels: int, out: int, mirrored: bool, run_in: int | None = None, run_out: int | None = None
+) -> nn.Conv2d:
+    """3x3, (b, channels, h, w) to (b, out, h, w); `mirrored` makes it a `MirroredConv2d` with these runs."""
+    if mirrored:
+        return MirroredConv2d(channels, out, run_in=run_in, run_out=run_out)
+    return nn.Conv2d(channels, out, 3, padding=1)
 
 
 class ResidualBlock(nn.Module):
@@ -9,11 +46,11 @@ class ResidualBlock(nn.Module):
     Between the two are `expansion` times `width` channels (Yu et al. 2018, WDSR, arXiv:1808.08718).
     """
 
-    def __init__(self, width: int, activation: type[nn.Module], expansion: int = 1) -> None:
+    def __init__(self, width: int, activation: type[nn.Module], expansion: int = 1, mirrored: bool = False) -> None:
         super().__init__()
         hidden = expansion * width
         self.layers = nn.Sequential(
-            nn.Conv2d(width, hidden, 3, padding=1), activation(), nn.Conv2d(hidden, width, 3, padding=1)
+            convolution(width, hidden, mirrored), activation(), convolution(hidden, width, mirrored)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -21,8 +58,13 @@ class ResidualBlock(nn.Module):
 
 
 def stem(
-    channels: int, width: int, blocks: int, expansion: int, activation: type[nn.Module] = nn.GELU
+    channels: int,
+    width: int,
+    blocks: int,
+    expansion: int,
+    activation: type[nn.Module] = nn.GELU,
+    mirrored: bool = False,
 ) -> nn.Sequential:
     """(b, channels, s, s) to (b, width, s, s): a 3x3 convolution and residual blocks, at full resolution."""
-    residual = (ResidualBlock(width, activation, expansion) for _ in range(blocks))
-    return nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), *residual)
+    residual = (ResidualBlock(width, activation, expansion, mirrored) for _ in range(blocks))
+    return nn.Sequential(convolution(channels, width, mirrored, run_in=1), *residual)

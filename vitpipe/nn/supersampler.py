@@ -8,7 +8,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitpipe.nn.convolution import ResidualBlock, stem
+from vitpipe.nn.consistency import Consistency
+from vitpipe.nn.convolution import ResidualBlock, convolution, stem
 from vitpipe.nn.encoder import Encoder
 from vitpipe.nn.patches import unpatchify
 
@@ -19,7 +20,13 @@ class SuperSampler(nn.Module):
     A convolution stem at input resolution, the ViT encoder on patches of its features, back to
     pixels and added to the stem, convolutions again so that no patch border shows, and a
     pixel-shuffle tail (Shi et al. 2016, arXiv:1609.05158). The last layer starts at zero: an
-    untrained model gives exactly the up-sampled input, the `skip`. `encoder` is what `Encoder` takes besides.
+    untrained model gives exactly the up-sampled input, the `skip`, or with `consistent` the nearest image to that.
+
+    Args:
+        size: s, a multiple of `patch`; with `consistent` inputs can have no other size.
+        consistent: whether every output, reduced as Pillow's bicubic does, is the input again (`Consistency`).
+        mirrored: whether the convolutions treat mirrored images alike (`MirroredConv2d`).
+        encoder: what `Encoder` takes besides.
     """
 
     def __init__(
@@ -33,17 +40,20 @@ class SuperSampler(nn.Module):
         blocks: int,
         dim: int,
         expansion: int = 1,
+        mirrored: bool = False,
+        consistent: bool = False,
         **encoder: Any,
     ) -> None:
         super().__init__()
         self.scale, self.skip = scale, skip
-        self.stem = stem(3, width, blocks, expansion, nn.ReLU)
+        self.stem = stem(3, width, blocks, expansion, nn.ReLU, mirrored)
         self.encoder = Encoder(size=size, patch=patch, channels=width, dim=dim, **encoder)
         self.readout = nn.Linear(dim, width * patch * patch)
-        self.tail = nn.Sequential(*(ResidualBlock(width, nn.ReLU, expansion) for _ in range(blocks)))
-        self.last = nn.Conv2d(width, 3 * scale * scale, 3, padding=1)
+        self.tail = nn.Sequential(*(ResidualBlock(width, nn.ReLU, expansion, mirrored) for _ in range(blocks)))
+        self.last = convolution(width, 3 * scale * scale, mirrored, run_out=scale)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
+        self.consistency = Consistency(size, scale) if consistent else None
 
     def forward(self, lr: Tensor) -> Tensor:
         features = self.stem(lr)  # b w s s
@@ -51,7 +61,8 @@ class SuperSampler(nn.Module):
         patch = self.encoder.patch
         seen = unpatchify(self.readout(tokens), patch, lr.shape[-1] // patch)  # b w s s
         missing = F.pixel_shuffle(self.last(self.tail(features + seen)), self.scale)  # b 3 ks ks
-        return upsample(lr, self.scale, self.skip) + missing
+        hr = upsample(lr, self.scale, self.skip) + missing
+        return hr if self.consistency is None else self.consistency(hr, lr)
 
 
 def upsample(lr: Tensor, scale: int, method: str) -> Tensor:

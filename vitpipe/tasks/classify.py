@@ -38,7 +38,7 @@ PROTOCOL = MEASURES | {
 
 def build(settings: Settings, classes: tuple[str, ...]) -> Classifier:
     """The classifier that the settings describe, with fresh weights from torch's generator."""
-    model = settings.model.model_dump(exclude={"skip"})
+    model = settings.model.model_dump(exclude={"skip", "mirrored", "consistent"})
     return Classifier(classes=len(classes), size=settings.data.input_size, **model)
 
 
