@@ -91,8 +91,7 @@ class Contest:
     def whole(self, name: str, choice: Choice, seed: int) -> Trial:
         network = NETWORKS[name]
         variant = network.variants[choice.variant]
-        if network.batch:
-            variant = replace(variant, batch=network.batch)
+        variant = replace(variant, train={**variant.train, **network.whole})
         return Trial(network, variant, choice.lr, seed, self.minutes * 60, POINTS)
 
     def finished(self, name: str, choice: Choice) -> list[dict[str, Any]]:

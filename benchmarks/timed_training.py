@@ -130,10 +130,7 @@ class Laid:
 
 def recipe(trial: Trial, settings: Settings) -> Train:
     """The settings of the training, with what is the network's own."""
-    own: dict[str, Any] = {"epochs": 1, "lr": trial.lr, "schedule": "cosine"}
-    own["batch"] = trial.variant.batch or settings.train.batch
-    own["optimizer"] = trial.variant.optimizer or settings.train.optimizer
-    own["loss"] = trial.network.loss or settings.train.loss
+    own = {"epochs": 1, "lr": trial.lr, "schedule": "cosine", **trial.network.train, **trial.variant.train}
     return settings.train.model_copy(update=own)
 
 

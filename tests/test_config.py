@@ -145,8 +145,11 @@ def test_unknown_recipe_is_told_with_the_known_ones():
         ({"train.optimizer": "adam"}, "train.optimizer is 'adam', but input should be 'adamw', 'muon' or 'sgd'"),
         ({"train.schedule": "poly"}, "train.schedule is 'poly', but input should be 'cosine', 'step' or 'constant'"),
         ({"train.mix": "blend"}, "train.mix is 'blend', but input should be 'none', 'mixup', 'cutmix' or 'both'"),
-        ({"train.crop": 2}, "train.crop is 2, but must be 0 for task.name supersample: only classification has it"),
-        ({"train.randaugment": 2}, "train.randaugment is 2, but must be 0 for task.name supersample"),
+        (
+            {"train.randaugment": 2},
+            "train.randaugment is 2, but must be 0 for task.name supersample: only classification has it",
+        ),
+        ({"train.crop": 12}, "train.crop is 12, but must be less than the input size 12"),
         ({"train.mix": "mixup"}, "train.mix is 'mixup', but must be none for task.name supersample"),
         ({"train.label_smoothing": 0.1}, "train.label_smoothing is 0.1, but must be 0.0 for task.name supersample"),
         ({"task.name": "classify", "train.crop": 12}, "train.crop is 12, but must be less than the input size 12"),

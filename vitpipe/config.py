@@ -140,7 +140,7 @@ class Settings(Section):
             fail("data.scale", data.scale, f"must divide data.size {data.size}", divisors(data.size, 16))
         if self.task.name == "supersample":
             self.super_sampling_agrees()
-        elif self.train.crop >= data.input_size:
+        if self.train.crop >= data.input_size:
             fail("train.crop", self.train.crop, f"must be less than the input size {data.input_size}")
         side = data.input_size
         if side % model.patch or side == model.patch:  # attention needs other patches to look at
@@ -171,7 +171,6 @@ class Settings(Section):
         if model.channels != 3:
             fail("model.channels", model.channels, "must be 3 for task.name supersample")
         for key, value, idle in (
-            ("crop", train.crop, 0),
             ("randaugment", train.randaugment, 0),
             ("mix", train.mix, "none"),
             ("label_smoothing", train.label_smoothing, 0.0),

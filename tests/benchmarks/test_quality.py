@@ -165,7 +165,9 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Trainer]:
     def make(best: float) -> Trainer:
         made = Trainer(best)
         monkeypatch.setattr(contest, "train", made)
-        monkeypatch.setattr(contest, "NETWORKS", {"tiny": Network("tiny", {"a": TINY, "b": TINY}, lr=4e-3, batch=12)})
+        monkeypatch.setattr(
+            contest, "NETWORKS", {"tiny": Network("tiny", {"a": TINY, "b": TINY}, 4e-3, whole={"batch": 12, "crop": 2})}
+        )
         monkeypatch.setattr(contest, "scores", lambda *rest, **more: None)
         monkeypatch.setattr(contest, "means_of", lambda table: {"psnr": 30.0, "ssim": 0.5, "mse": 0.01})
         return made
@@ -194,7 +196,7 @@ def test_validation_alone_chooses_the_learning_rate(
     assert choice.lr == best
     assert [row["lr"] for row in choice.tried if row["variant"] == choice.variant] == tried
     assert {trial.points for trial in made.trials} == {1}
-    assert {(trial.seconds, trial.variant.batch) for trial in made.trials} == {(120.0, None)}
+    assert [(trial.seconds, trial.variant.train) for trial in made.trials] == [(120.0, {})] * len(made.trials)
 
 
 def test_the_better_variant_is_chosen(
@@ -236,7 +238,8 @@ def test_finished_trainings_are_not_done_again(
         Contest(settings(**{"train.loss": loss}), parts, 10.0, tmp_path).final("tiny", choice, 0)
         assert len(made.trials) == before + new, "another constant is another training with the loss that has it"
         monkeypatch.setattr(supersample, "CHARBONNIER", 0.25)
-    assert {trial.variant.batch for trial in made.trials} == {12}, "whole trainings may have a batch of their own"
+    own = [trial.variant.train for trial in made.trials]
+    assert own == [{"batch": 12, "crop": 2}] * len(own), "whole trainings may have settings of their own"
 
 
 def test_a_diverged_whole_training_is_told(
@@ -250,7 +253,10 @@ def test_a_diverged_whole_training_is_told(
 def test_whole_section_on_tiny_networks(
     settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    networks = {"ours": Network("vitpipe", {"recipe": TINY}, batch=6), "other": Network("other", {"it": TINY}, lr=1e-3)}
+    networks = {
+        "ours": Network("vitpipe", {"recipe": TINY}, whole={"batch": 6}),
+        "other": Network("other", {"it": TINY}, lr=1e-3),
+    }
     for module in (contest, quality):
         monkeypatch.setattr(module, "NETWORKS", networks)
     monkeypatch.setattr(contest, "FARTHEST", 0)

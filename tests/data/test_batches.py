@@ -41,6 +41,7 @@ def test_batches_are_the_packed_images(train):
     assert len(batch) == 2
     assert (batch.lr.shape, batch.hr.shape) == ((2, 3, 12, 12), (2, 3, 24, 24))
     assert batch.hr.dtype == torch.uint8
+    assert train.scale == 2
     np.testing.assert_array_equal(batch.hr[0].permute(1, 2, 0), train.take("hr", np.array([5]))[0])
     np.testing.assert_array_equal(batch.lr[1].permute(1, 2, 0), train.take("lr", np.array([2]))[0])
 

@@ -81,6 +81,20 @@ def test_what_was_reduced_comes_back(consistent, test):
     assert np.abs(again.astype(int) - lr)[inside].max() <= 1
 
 
+@pytest.mark.parametrize("crop", [0, 3])
+def test_a_process_learns_from_its_part_of_what_all_would_draw(test, settings, crop):
+    setting = settings(**{"train.crop": crop}).train
+    found = []
+    for part in (slice(None), slice(2, 5)):
+        torch.manual_seed(0)
+        found.append(supersample.inputs(Batch(test, np.arange(8), CPU.device, part=part), setting))
+    for name, whole, own in zip(("lr", "hr"), *found, strict=True):
+        packed = torch.from_numpy(test.take(name, np.arange(8))).permute(0, 3, 1, 2)
+        assert whole.shape == packed.shape
+        assert torch.equal(whole, packed) == (crop == 0)
+        assert torch.equal(whole[2:5], own)
+
+
 def test_metrics_have_the_keys_that_scripts_rely_on(changed, test, baseline, settings):
     metrics, table = supersample.evaluate(changed, test, baseline, settings(), CPU)
     assert list(metrics) == [*MEASURES, "bicubic", "gain", "images", "seconds", "parameters"]

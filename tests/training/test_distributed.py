@@ -135,7 +135,7 @@ def gone(pids: list[int]) -> bool:
 @pytest.mark.parametrize(
     ("command", "changes"),
     [
-        ([], {}),
+        ([], {"train.crop": 2}),
         # fewer images than a batch: parts of 19 and 20
         (TORCHRUN, {"train.batch": 64, "train.optimizer": "sgd", "train.lr": 0.05, "model.position": "sincos"}),
         ([], CLASSIFY),

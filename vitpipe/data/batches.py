@@ -87,6 +87,12 @@ class Packed:
             shards[row // per_shard].read(row % per_shard, image)
         return images
 
+    @property
+    def scale(self) -> int:
+        """Side of an HR image / side of an LR image."""
+        lr, hr = (self.shards[name][0].shape[1] for name in ("lr", "hr"))
+        return hr // lr
+
     def copy_to(self, device: torch.device) -> None:
         """Copies all images to the memory of a CUDA device, once, if they take less than half of what is free there.
 

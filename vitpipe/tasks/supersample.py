@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vitpipe.config import Settings, Train
+from vitpipe.data.augment import shift
 from vitpipe.data.batches import Batch, Packed, in_order, to_uint8, unit
 from vitpipe.metrics.image_quality import PROTOCOL, image_quality
 from vitpipe.nn.compute import Compute
@@ -28,8 +29,14 @@ def build(settings: Settings, classes: tuple[str, ...] = ()) -> SuperSampler:
 
 
 def inputs(batch: Batch, train: Train) -> tuple[Tensor, Tensor]:
-    """LR and HR images, uint8 NCHW."""
-    return batch.own.lr, batch.own.hr
+    """LR and HR images, uint8 NCHW.
+
+    Each of several processes draws for the whole batch, as what is drawn for an image depends on those before it.
+    """
+    if not train.crop:
+        return batch.own.lr, batch.own.hr
+    lr, hr = shift(batch.hr, train.crop, batch.packed.scale)
+    return lr[batch.part], hr[batch.part]
 
 
 def loss(model: nn.Module, lr: Tensor, hr: Tensor, train: Train) -> tuple[Tensor, dict[str, Tensor]]:
