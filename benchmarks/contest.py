@@ -140,6 +140,8 @@ class Contest:
             setting["source"] = source("training/optimizers.py")
         if setting["loss"] == "charbonnier":
             setting["charbonnier"] = supersample.CHARBONNIER
+        if setting["crop"]:
+            setting["shift"] = source("data/augment.py")
         own = [trial.seed, trial.seconds, trial.points, trial.network.channels_last]
         images = [self.parts[part].digest for part in ("train", "val", "test")]
         return self.records / f"{name}-{digest(network, setting, own, images, machine)}.json"
@@ -154,6 +156,7 @@ class Contest:
             network, found = NETWORKS[name], self.finished(name, choice)
             setting = recipe(self.whole(name, choice, 0), self.settings)
             facts = {"variant": choice.variant, "lr": choice.lr, "batch": setting.batch, "loss": setting.loss}
+            facts |= {"crop": setting.crop, "weight_decay": setting.weight_decay}
             networks[name] = entry(network.title, found, all_images) | facts
             networks[name] |= {"curve": curve(found, curve_images), "tried": choice.tried}
             if name == "ours":

@@ -63,8 +63,8 @@ def markdown(content: Mapping[str, Any]) -> str:
         "count, other seeds among them; the duration behind the command is without theirs.",
         "",
         "| network | gain in PSNR, dB | gain in SSIM | MSE / bicubic's | seeds | parameters | images seen | variant "
-        "| batch | learning rate |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| batch | `train.crop` | weight decay | learning rate |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [table_row(one) for one in ranked]
     figure = "![Gain in PSNR over bicubic against minutes of training](benchmarks/quality.png)"
@@ -83,6 +83,8 @@ def table_row(one: Mapping[str, Any]) -> str:
         f"{fmean(row['images'] for row in one['seeds']):,.0f}",
         one["variant"],
         str(one["batch"]),
+        str(one.get("crop", 0)),
+        f"{one.get('weight_decay', 0):g}",
         f"{one['lr']:g}",
     ]
     return f"| {' | '.join(cells)} |"

@@ -131,7 +131,7 @@ class Laid:
 def recipe(trial: Trial, settings: Settings) -> Train:
     """The settings of the training, with what is the network's own."""
     own = {"epochs": 1, "lr": trial.lr, "schedule": "cosine", **trial.network.train, **trial.variant.train}
-    return settings.train.model_copy(update=own)
+    return Train.model_validate(settings.train.model_dump() | own)
 
 
 def endless(packed: Packed, setting: Train, seed: int, compute: Compute) -> Iterator[Batch]:

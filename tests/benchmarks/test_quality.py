@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmarks import contest, quality
 from benchmarks.contest import Choice, Contest
 from benchmarks.networks import Network, SmallEDSR, Variant
-from benchmarks.timed_training import Trial, scores, train
+from benchmarks.timed_training import Trial, recipe, scores, train
 from vitpipe.config import Settings
 from vitpipe.data.batches import Packed
 from vitpipe.errors import InputError
@@ -55,6 +55,15 @@ class Slow(nn.Module):
     def forward(self, lr: Tensor) -> Tensor:
         self.clock[0].now += 3 if self.training else 100
         return upsample(lr, 2, "bicubic") + self.weight
+
+
+def test_a_training_has_the_networks_and_the_variants_settings(settings: Callable[..., Settings]) -> None:
+    own = settings(**{"train.batch": 4, "train.clip": 0.5})
+    variant = Variant(TINY.build, {"batch": 6, "loss": "mse"})
+    made = recipe(Trial(Network("it", {}, train={"loss": "l1", "ema": 0.5}), variant, 3e-3, 0, 1.0, 1), own)
+    assert (made.batch, made.loss, made.ema, made.clip, made.lr) == (6, "mse", 0.5, 0.5, 3e-3)
+    with pytest.raises(ValueError, match="weigth_decay"):
+        recipe(Trial(Network("it", {}, train={"weigth_decay": 0.1}), TINY, 3e-3, 0, 1.0, 1), own)
 
 
 def slow(clock: Clock, seconds: float, points: int) -> Trial:

@@ -78,38 +78,25 @@ def mirrored_move(image: np.ndarray, most: int, down: int, right: int) -> np.nda
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_a_shifted_pair_is_a_mirrored_move_of_whole_hr_pixels(channels_last):
-    torch.manual_seed(0)
-    hr = noise(200).contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    hr = noise(6).contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     before = hr.clone()
-    lr, moved = shift(hr, crop=1, scale=2)
+    moves = [(0, 0), (1, -2), (-3, 0), (0, 4), (11, -11), (2, 2)]
+    lr, moved = shift(hr, torch.tensor(moves), scale=2)
     assert torch.equal(hr, before)
-    assert (lr.shape, lr.dtype) == ((200, 3, 6, 6), torch.uint8)
+    assert (lr.shape, lr.dtype) == ((6, 3, 6, 6), torch.uint8)
     assert (moved.shape, moved.dtype) == (hr.shape, torch.uint8)
-    moves = [(down, right) for down in range(-2, 3) for right in range(-2, 3)]
-    found = []
-    for image, own in zip(*(images.permute(0, 2, 3, 1).numpy() for images in (hr, moved)), strict=True):
-        found += [move for move in moves if np.array_equal(mirrored_move(image, 2, *move), own)]
-    assert len(found) == 200
-    assert set(found) == set(moves)
+    for image, own, move in zip(*(images.permute(0, 2, 3, 1).numpy() for images in (hr, moved)), moves, strict=True):
+        np.testing.assert_array_equal(mirrored_move(image, 11, *move), own)
 
 
 @pytest.mark.parametrize("size", [24, 192])
 def test_a_shifted_image_is_reduced_as_the_downsample_stage_does(size):
-    lr, hr = shift(noise(4, size), crop=2, scale=4)
+    lr, hr = shift(noise(4, size), torch.tensor([(0, 0), (1, 2), (-3, 4), (-8, -1)]), scale=4)
     for small, large in zip(*(images.permute(0, 2, 3, 1).numpy() for images in (lr, hr)), strict=True):
         expected = np.asarray(resize(Image.fromarray(large), size // 4, "stretch"))
         difference = np.abs(small.astype(int) - expected)
-        assert difference.max() <= 1
-        assert difference.mean() < 1e-2
-
-
-def test_shifts_depend_on_torchs_generator():
-    made = []
-    for seed in (0, 0, 1):
-        torch.manual_seed(seed)
-        made.append(shift(noise(), crop=2, scale=2)[1])
-    assert torch.equal(made[0], made[1])
-    assert not torch.equal(made[0], made[2])
+        assert difference.max() <= 2
+        assert difference.mean() < 0.2
 
 
 def one_hot(count: int = 12, classes: int = 3, size: int = 10) -> tuple[torch.Tensor, torch.Tensor]:

@@ -95,6 +95,17 @@ def test_a_process_learns_from_its_part_of_what_all_would_draw(test, settings, c
         assert torch.equal(whole[2:5], own)
 
 
+def test_images_are_shifted_as_far_as_is_set_and_no_further(test, settings, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(supersample, "shift", lambda hr, moves, scale: (drawn.extend(moves.tolist()), scale))
+    for seed in (*range(20), 0):
+        torch.manual_seed(seed)
+        _, scale = supersample.inputs(Batch(test, np.arange(12), CPU.device), settings(**{"train.crop": 1}).train)
+    assert scale == 2
+    assert {tuple(move) for move in drawn} == {(down, right) for down in range(-2, 3) for right in range(-2, 3)}
+    assert drawn[-12:] == drawn[:12] != drawn[12:24], "what is drawn depends on torch's generator"
+
+
 def test_metrics_have_the_keys_that_scripts_rely_on(changed, test, baseline, settings):
     metrics, table = supersample.evaluate(changed, test, baseline, settings(), CPU)
     assert list(metrics) == [*MEASURES, "bicubic", "gain", "images", "seconds", "parameters"]

@@ -1,4 +1,4 @@
-"""Training images changed at random, by torchvision's transforms. What is drawn comes from torch's generator."""
+"""Training images changed at random, mostly by torchvision. What is drawn comes from torch's generator."""
 
 from functools import cache
 from typing import Any
@@ -22,34 +22,36 @@ def augment(images: Tensor, train: Train) -> Tensor:
     return torch.stack([change(image) for image in images])
 
 
-def shift(hr: Tensor, crop: int, scale: int) -> tuple[Tensor, Tensor]:
-    """Moves each image by itself, and reduces it anew: pairs that the data set doesn't have.
+def shift(hr: Tensor, moves: Tensor, scale: int) -> tuple[Tensor, Tensor]:
+    """Moves each image by itself and reduces it anew, which makes pairs that the data set doesn't have.
 
-    What comes in at a border is the inside, mirrored there. Moves are of whole HR pixels, so that LR pixels see new
-    parts of a face, too. The reduction is bicubic as the downsample stage has it, by torch instead of Pillow: a value
-    in 5,000 differs by one level.
+    What comes in at a border is the inside, mirrored there. Moves are of HR pixels, so that the same face falls
+    differently upon the LR pixels. The reduction is bicubic as the downsample stage has it, by torch instead of Pillow:
+    on a CPU with AVX2 a value in 5,000 differs by one level, elsewhere, in floats, one in ten by up to two levels.
 
     Args:
         hr: (b, 3, s, s) uint8.
-        crop: largest move in LR pixels, less than s / scale.
+        moves: (b, 2) int on the CPU, pixels down and to the right, less than s.
+        scale: HR side / side of the LR images, k.
 
     Returns:
-        LR (b, 3, s / scale, s / scale) and HR images, uint8.
+        LR (b, 3, s/k, s/k) and HR images, uint8.
     """
     import_torchvision()
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2.functional import resize
 
-    size, most = hr.shape[-1], crop * scale
-    padded = mirrored_edges(hr, most).permute(0, 2, 3, 1)  # packed images have channels last: a third of the time
-    corners = torch.randint(2 * most + 1, (len(hr), 2)).tolist()
+    size, most = hr.shape[-1], int(moves.abs().max())
+    padded = mirrored_edges(hr, most).permute(0, 2, 3, 1)  # as packed images lie: with channels first, 3 times as long
+    corners = (most - moves).tolist()
     moved = torch.stack([image[y : y + size, x : x + size] for image, (y, x) in zip(padded, corners, strict=True)])
     moved = moved.permute(0, 3, 1, 2)
     return resize(moved, [size // scale] * 2, InterpolationMode.BICUBIC, antialias=True), moved
 
 
 def mirrored_edges(images: Tensor, width: int) -> Tensor:
-    """So many more pixels on each side; torchvision's `pad` turns them into floats, in 7 to 17 times the time."""
+    """(b, c, h, w) with `width` more pixels on each side, mirrored without repeating the edge; less than h and w."""
+    # torchvision's pad makes floats of them, in 7 to 17 times the time
     for dim in (-1, -2):
         size = images.shape[dim]
         first, last = images.narrow(dim, 1, width), images.narrow(dim, size - 1 - width, width)

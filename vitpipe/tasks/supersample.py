@@ -29,14 +29,16 @@ def build(settings: Settings, classes: tuple[str, ...] = ()) -> SuperSampler:
 
 
 def inputs(batch: Batch, train: Train) -> tuple[Tensor, Tensor]:
-    """LR and HR images, uint8 NCHW.
+    """LR and HR images, uint8 NCHW, shifted as `train.crop` says.
 
     Each of several processes draws for the whole batch, as what is drawn for an image depends on those before it.
     """
     if not train.crop:
         return batch.own.lr, batch.own.hr
-    lr, hr = shift(batch.hr, train.crop, batch.packed.scale)
-    return lr[batch.part], hr[batch.part]
+    scale = batch.packed.scale
+    most = train.crop * scale
+    moves = most - torch.randint(2 * most + 1, (len(batch), 2))
+    return shift(batch.own.hr, moves[batch.part], scale)
 
 
 def loss(model: nn.Module, lr: Tensor, hr: Tensor, train: Train) -> tuple[Tensor, dict[str, Tensor]]:
