@@ -247,6 +247,10 @@ def test_finished_trainings_are_not_done_again(
         Contest(settings(**{"train.loss": loss}), parts, 10.0, tmp_path).final("tiny", choice, 0)
         assert len(made.trials) == before + new, "another constant is another training with the loss that has it"
         monkeypatch.setattr(supersample, "CHARBONNIER", 0.25)
+    before = len(made.trials)
+    monkeypatch.setattr(contest, "source", lambda place: {"data/augment.py": "changed"}.get(place, ""))
+    Contest(settings(**{"train.loss": "mse"}), parts, 10.0, tmp_path).final("tiny", choice, 0)
+    assert len(made.trials) == before + 1, "other code of the shifts is another training"
     own = [trial.variant.train for trial in made.trials]
     assert own == [{"batch": 12, "crop": 2}] * len(own), "whole trainings may have settings of their own"
 
@@ -263,7 +267,7 @@ def test_whole_section_on_tiny_networks(
     settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks = {
-        "ours": Network("vitpipe", {"recipe": TINY}, whole={"batch": 6}),
+        "ours": Network("vitpipe", {"recipe": TINY}, whole={"batch": 6, "crop": 1}),
         "other": Network("other", {"it": TINY}, lr=1e-3),
     }
     for module in (contest, quality):
@@ -288,6 +292,7 @@ def test_whole_section_on_tiny_networks(
     for before, after in zip(other["seeds"], consistent["seeds"], strict=True):
         assert after["test"]["psnr"] > before["test"]["psnr"] + 0.1, "hardly trained, it has much to gain"
     ours = content["networks"]["ours"]
+    assert (ours["crop"], other["crop"]) == (1, 0)
     assert [row["seed"] for row in ours["seeds"]] == [0, 1]
     assert ours["batch"] == 6, "that of the whole trainings"
     assert all(row["images"] == 6 * row["steps"] for row in ours["seeds"])
