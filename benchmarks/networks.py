@@ -175,17 +175,14 @@ def ours(patch: int) -> Variant:
 
 
 SIZES = ((48, 6), (32, 8), (32, 12))  # of the small EDSR: channels and blocks
-WHOLE = {"batch": 12}  # ten minutes, validation, one seed: 0.02 dB better than 8 for ours, 0.04 for the small EDSR
+# Ten minutes, validation, one seed: a batch of 12 is 0.02 dB better than 8 for ours, 0.04 for the small EDSR.
+WHOLE = {"batch": 12, "crop": 4, "weight_decay": 0.1}
 ADAM = {"optimizer": "adamw", "weight_decay": 0.0}  # which is Adam, as the published trainings had it
 L1 = {"loss": "l1"}
 ORIGINAL = ADAM | {"loss": "mse", "batch": 32}
 
 NETWORKS = {
-    "ours": Network(
-        "vitpipe",
-        {f"patch {patch}": ours(patch) for patch in (3, 6)},
-        whole=WHOLE | {"crop": 4, "weight_decay": 0.1},
-    ),
+    "ours": Network("vitpipe", {f"patch {patch}": ours(patch) for patch in (3, 6)}, whole=WHOLE),
     "edsr-small": Network(
         "small EDSR",
         {f"{width} channels, {blocks} blocks": small_edsr(width, blocks, {}) for width, blocks in SIZES}
