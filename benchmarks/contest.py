@@ -91,7 +91,7 @@ class Contest:
     def whole(self, name: str, choice: Choice, seed: int) -> Trial:
         network = NETWORKS[name]
         variant = network.variants[choice.variant]
-        variant = replace(variant, train={**variant.train, **network.whole})
+        variant = replace(variant, train={**network.whole, **variant.train})
         return Trial(network, variant, choice.lr, seed, self.minutes * 60, POINTS)
 
     def finished(self, name: str, choice: Choice) -> list[dict[str, Any]]:

@@ -255,6 +255,15 @@ def test_finished_trainings_are_not_done_again(
     assert own == [{"batch": 12, "crop": 2}] * len(own), "whole trainings may have settings of their own"
 
 
+def test_a_variant_keeps_its_own_settings_in_whole_trainings(
+    settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path
+) -> None:
+    made = settings()
+    whole = Contest(made, parts, 10.0, tmp_path).whole("edsr-small", Choice("48 channels, 6 blocks, Adam", 1e-3, []), 0)
+    own = recipe(whole, made)
+    assert (own.optimizer, own.weight_decay, own.batch, own.crop) == ("adamw", 0.0, 12, 4), "Adam stays Adam"
+
+
 def test_a_diverged_whole_training_is_told(
     trainer: Callable[[float], Trainer], settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path
 ) -> None:
