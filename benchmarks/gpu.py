@@ -19,6 +19,7 @@ from vitpipe.config import Settings
 from vitpipe.data.batches import Packed
 from vitpipe.errors import InputError
 from vitpipe.nn.compute import Compute, choose
+from vitpipe.progress import progress
 from vitpipe.tasks import task
 from vitpipe.training.loop import Training
 
@@ -28,6 +29,7 @@ TITLE = "On a GPU"
 ROUNDS, STEPS = 5, 10  # of a turn
 BATCHES = (8, 32, 128)
 SIDE = 8192  # of the matrices whose product shows the peak
+TYPES = ("bfloat16", "float32")
 LARGER = 8  # times the batch that the encoders have on two cores
 
 
@@ -63,17 +65,20 @@ def run(settings: Settings, *, quick: bool = False, root: Path | None = None) ->
     check(settings, (), (0,))
     compute = choose(settings.train)
     parts = prepare(data_of(settings, root, 200 if quick else None), settings.seed, SCRATCH)
-    return {
-        "gpu": gpu_facts(),
-        "dtype": str(compute.dtype).removeprefix("torch."),
-        "steps": steps(settings, parts, compute, BATCHES[:1] if quick else BATCHES),
-        "encoders": encoders({"tiny": Shape(16, 32, 1, 2)} if quick else shapes(settings), compute.device),
-    }
+    batches = BATCHES[:1] if quick else BATCHES
+    wanted = {"tiny": Shape(16, 32, 1, 2)} if quick else shapes(settings)
+    with progress(len(batches) + len(wanted) * len(TYPES), "gpu", "comparison") as bar:
+        return {
+            "gpu": gpu_facts(),
+            "dtype": str(compute.dtype).removeprefix("torch."),
+            "steps": steps(settings, parts, compute, batches, bar.update),
+            "encoders": encoders(wanted, compute.device, bar.update),
+        }
 
 
 def gpu_facts() -> dict[str, Any]:
     """`name` of the GPU and its `peak` in TFLOP/s by type."""
-    return {"name": torch.cuda.get_device_name(), "peak": {name: peak(name) for name in ("float32", "bfloat16")}}
+    return {"name": torch.cuda.get_device_name(), "peak": {name: peak(name) for name in TYPES}}
 
 
 def peak(dtype: str) -> float:
@@ -106,9 +111,13 @@ def compared(makers: dict[str, Callable[[], Step]], images: int, own: str) -> li
 
 
 def steps(
-    settings: Settings, parts: dict[str, Packed], compute: Compute, batches: tuple[int, ...]
+    settings: Settings,
+    parts: dict[str, Packed],
+    compute: Compute,
+    batches: tuple[int, ...],
+    tick: Callable[[], object],
 ) -> list[dict[str, Any]]:
-    """The training step of the super-sampler in all ways, with batches of several sizes."""
+    """The training step of the super-sampler in all ways, with batches of several sizes; `tick` follows each."""
 
     def maker(own: Settings, recorded: bool, kind: type[Packed]) -> Callable[[], Step]:
         def begin() -> Step:
@@ -128,19 +137,21 @@ def steps(
         own = settings.model_copy(update={"train": settings.train.model_copy(update={"batch": batch})})
         makers = {name: maker(own, *way) for name, way in WAYS.items()}
         rows += [{"batch": batch} | row for row in compared(makers, batch, list(WAYS)[-1])]
+        tick()
     return rows
 
 
-def encoders(wanted: dict[str, Shape], device: torch.device) -> list[dict[str, Any]]:
+def encoders(wanted: dict[str, Shape], device: torch.device, tick: Callable[[], object]) -> list[dict[str, Any]]:
     """A training step of our encoder beside the peers', with larger batches than on two cores."""
     rows = []
     for name, shape in wanted.items():
         large = replace(shape, batch=LARGER * shape.batch)
-        for dtype in ("bfloat16", "float32"):
+        for dtype in TYPES:
 
             def maker(library: str, large: Shape = large, dtype: str = dtype) -> Callable[[], Step]:
                 return lambda: make(library, large, "training", dtype, str(device))
 
             found = compared({library: maker(library) for library in ("ours", *PEERS)}, large.batch, "ours")
             rows += [{"shape": name, "dtype": dtype, "batch": large.batch} | row for row in found]
+            tick()
     return rows

@@ -65,12 +65,14 @@ def test_a_ratio_says_how_many_times_as_fast_ours_is(monkeypatch: pytest.MonkeyP
 
 
 def test_every_way_and_library_is_timed(settings: Callable[..., Settings], parts: dict[str, Packed]) -> None:
-    steps = gpu.steps(settings(), parts, CPU, (2, 4))
+    ticks: list[None] = []
+    steps = gpu.steps(settings(), parts, CPU, (2, 4), lambda: ticks.append(None))
     assert [(row["batch"], row["name"]) for row in steps] == [(b, name) for b in (2, 4) for name in gpu.WAYS]
-    rows = gpu.encoders({"tiny": Shape(16, 32, 1, 2, batch=1)}, CPU.device)
+    rows = gpu.encoders({"tiny": Shape(16, 32, 1, 2, batch=1)}, CPU.device, lambda: ticks.append(None))
     assert [row["name"] for row in rows] == ["ours", *PEERS] * 2
     content = {"gpu": {"name": "A card", "peak": {"float32": 51.5}}, "dtype": "bfloat16"}
     told = gpu_document.markdown(content | {"steps": steps, "encoders": rows})
     assert "A card, whose fastest product of two large matrices reached 51.5 TFLOP/s in float32." in told
     assert "| 4 | recorded, images on the GPU |" in told
     assert "| tiny | float32 | 8 |" in told
+    assert len(ticks) == 2 + 2
