@@ -33,6 +33,10 @@ POINTS = 8  # of a curve
 CHOICE = 0.2  # share of the minutes that a training gets which only serves to choose
 SEEDS = 10  # at most; they are 0 to 9
 FARTHEST = 3  # how often a learning rate at the end of its grid makes the grid longer
+BESIDE = {
+    "mirrored": "mean with the mirrored prediction",
+    "consistent": "made consistent",
+}  # scores in rows of their own
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 
 
@@ -112,10 +116,9 @@ class Contest:
             rows = np.arange(len(test))
             table = scores(model, test, rows, self.settings, self.compute, precise=True)
             record["test"] = means_of(table)
-            if name == "ours":
-                mirrored = scores(model, test, rows, self.settings, self.compute, precise=True, mirrored=True)
-                record["test_mirrored"] = means_of(mirrored)
-            else:
+            table = scores(model, test, rows, self.settings, self.compute, precise=True, mirrored=True)
+            record["test_mirrored"] = means_of(table)
+            if name != "ours":
                 table = scores(self.consistent(model), test, rows, self.settings, self.compute, precise=True)
                 record["test_consistent"] = means_of(table)
         write_json(path, {"network": name, "variant": variant, "lr": trial.lr, "seed": trial.seed} | record)
@@ -159,12 +162,10 @@ class Contest:
             facts |= {"crop": setting.crop, "weight_decay": setting.weight_decay}
             networks[name] = entry(network.title, found, all_images) | facts
             networks[name] |= {"curve": curve(found, curve_images), "tried": choice.tried}
-            if name == "ours":
-                title = f"{network.title}, mean with the mirrored prediction"
-                networks["ours-mirrored"] = entry(title, found, all_images, "test_mirrored") | facts
-            elif all("test_consistent" in record for record in found):  # those of before 2026-11-27 have none
-                title = f"{network.title}, made consistent"
-                networks[f"{name}-consistent"] = entry(title, found, all_images, "test_consistent") | facts
+            for kind, words in BESIDE.items():
+                if all(f"test_{kind}" in record for record in found):  # of peers, those of before 2026-11-28 lack some
+                    title = f"{network.title}, {words}"
+                    networks[f"{name}-{kind}"] = entry(title, found, all_images, f"test_{kind}") | facts
         return {
             "data": {"celeba": "CelebA", "faces": "the built-in faces"}[data.name],
             "images": {part: len(packed) for part, packed in self.parts.items()},

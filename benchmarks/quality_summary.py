@@ -96,12 +96,19 @@ def with_sd(value: Mapping[str, float | None], mean: str, sd: str) -> str:
 
 
 def lead(networks: Mapping[str, Any]) -> list[str]:
-    """How far ours is before or behind the best other network, seed by seed; nothing where there is no such pair."""
-    others = [one for name, one in networks.items() if not name.startswith("ours")]
-    if "ours" not in networks or not others:
-        return []
-    peer = max(others, key=lambda one: one["gain"]["psnr"]["mean"])
-    its = {row["seed"]: row["gain"]["psnr"] for row in peer["seeds"]}
-    pairs = [(row["gain"]["psnr"], its[row["seed"]]) for row in networks["ours"]["seeds"] if row["seed"] in its]
-    text = ", ".join(f"{mine - other:+.3f}" for mine, other in pairs).replace("-", "−")
-    return [f"Ours less the best other network, {peer['title']}, seed by seed: {text} dB."] if pairs else []
+    """How far ours is before or behind the best other network, seed by seed, like beside like: in one pass over an
+    image, and averaged with the mirrored prediction. Nothing where there is no such pair."""
+    lines = []
+    for ours, averaged in (("ours", False), ("ours-mirrored", True)):
+        others = {name: one for name, one in networks.items() if not name.startswith("ours")}
+        alike = [one for name, one in others.items() if name.endswith("-mirrored") == averaged]
+        if ours not in networks or not alike:
+            continue
+        peer = max(alike, key=lambda one: one["gain"]["psnr"]["mean"])
+        its = {row["seed"]: row["gain"]["psnr"] for row in peer["seeds"]}
+        pairs = [(row["gain"]["psnr"], its[row["seed"]]) for row in networks[ours]["seeds"] if row["seed"] in its]
+        text = ", ".join(f"{mine - other:+.3f}" for mine, other in pairs).replace("-", "−")
+        if pairs:
+            own = "Ours, mean with the mirrored prediction," if averaged else "Ours"
+            lines += [f"{own} less the best other network, {peer['title']}, seed by seed: {text} dB.", ""]
+    return lines[:-1]

@@ -296,7 +296,7 @@ def test_whole_section_on_tiny_networks(
     )
     assert len(list((tmp_path / "r").glob("*.json"))) >= 4
     content = json.loads(json.dumps(content, allow_nan=False))
-    assert list(content["networks"]) == ["ours", "ours-mirrored", "other", "other-consistent"]
+    assert list(content["networks"]) == ["ours", "ours-mirrored", "other", "other-mirrored", "other-consistent"]
     other, consistent = content["networks"]["other"], content["networks"]["other-consistent"]
     for before, after in zip(other["seeds"], consistent["seeds"], strict=True):
         assert after["test"]["psnr"] > before["test"]["psnr"] + 0.1, "hardly trained, it has much to gain"
@@ -315,6 +315,8 @@ def test_whole_section_on_tiny_networks(
     assert "| vitpipe |" in text
     assert "minutes on one A card on the same" in quality.markdown(content | {"gpu": "A card"})
     assert "Ours less the best other network, other, made consistent, seed by seed:" in text
+    mean = "mean with the mirrored prediction,"
+    assert f"Ours, {mean} less the best other network, other, {mean} seed by seed:" in text
     figure = quality.figures(content)["quality"]
     assert {text.get_text().split("  ")[-1] for text in figure.axes[0].texts} >= {"vitpipe", "other"}
 

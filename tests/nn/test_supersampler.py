@@ -5,7 +5,7 @@ from PIL import Image
 
 from vitpipe.data.batches import to_uint8, unit
 from vitpipe.nn.consistency import Consistency, reduction
-from vitpipe.nn.supersampler import SuperSampler, upsample
+from vitpipe.nn.supersampler import SuperSampler, both_ways, upsample
 
 
 def model(**changes) -> SuperSampler:
@@ -47,6 +47,15 @@ def test_a_mirrored_model_is_one_but_for_its_encoder():
     torch.nn.init.zeros_(net.readout.bias)
     torch.testing.assert_close(net(lr.flip(-1)).flip(-1), net(lr), rtol=0, atol=1e-5)
     assert not torch.allclose(net(lr), upsample(lr, 2, "bicubic"), atol=1e-2)
+
+
+def test_the_mean_of_both_ways_is_mirrored_with_its_input():
+    net, lr = model(), torch.rand(2, 3, 12, 12)
+    torch.nn.init.normal_(net.last.weight, std=0.1)
+    own, mean = both_ways(net, lr)
+    assert torch.equal(own, net(lr))
+    assert not torch.allclose(own, mean, atol=1e-3)
+    torch.testing.assert_close(both_ways(net, lr.flip(-1))[1].flip(-1), mean, rtol=0, atol=1e-5)
 
 
 def test_mirroring_and_consistency_add_no_weights():

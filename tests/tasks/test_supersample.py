@@ -12,6 +12,7 @@ from vitpipe.data.batches import Batch, Packed, unit
 from vitpipe.figures.supersample import draw
 from vitpipe.metrics.image_quality import PROTOCOL, image_quality
 from vitpipe.nn.compute import Compute
+from vitpipe.nn.supersampler import upsample
 from vitpipe.tasks import supersample, task
 from vitpipe.training.checkpoint import save_weights
 
@@ -108,12 +109,13 @@ def test_images_are_shifted_as_far_as_is_set_and_no_further(test, settings, monk
 
 def test_metrics_have_the_keys_that_scripts_rely_on(changed, test, baseline, settings):
     metrics, table = supersample.evaluate(changed, test, baseline, settings(), CPU)
-    assert list(metrics) == [*MEASURES, "bicubic", "gain", "images", "seconds", "parameters"]
+    assert list(metrics) == [*MEASURES, "bicubic", "gain", "mirrored", "images", "seconds", "parameters"]
     assert list(metrics["bicubic"]) == MEASURES
+    assert list(metrics["mirrored"]) == [*MEASURES, "gain"]
     assert metrics["images"] == 12
     assert metrics["seconds"] >= 0
     assert metrics["parameters"] == sum(p.numel() for p in changed.parameters())
-    assert list(table.columns) == [*MEASURES, *(f"bicubic_{name}" for name in MEASURES)]
+    assert list(table.columns) == [f"{prefix}{name}" for prefix in ("", "bicubic_", "mirrored_") for name in MEASURES]
     assert list(table.index) == list(test.samples.index)
     json.dumps(metrics, allow_nan=False)
 
@@ -126,6 +128,22 @@ def test_metrics_are_means_over_images_of_what_is_in_the_table(changed, test, ba
     assert metrics["gain"]["mse_ratio"] == pytest.approx(metrics["mse"] / metrics["bicubic"]["mse"], rel=1e-5)
     assert metrics["mse"] == pytest.approx(4 * metrics["mse01"], rel=1e-4)
     assert metrics["psnr"] != metrics["bicubic"]["psnr"]
+
+
+class Ramp(torch.nn.Module):
+    """Bicubic and an error that grows from left to right: mirrored it is its opposite."""
+
+    def forward(self, lr: torch.Tensor) -> torch.Tensor:
+        return upsample(lr, 2, "bicubic") + torch.linspace(-0.3, 0.3, 24)
+
+
+def test_what_a_mirrored_image_undoes_is_gone_from_the_mean(test, baseline, settings):
+    metrics, table = supersample.evaluate(Ramp(), test, baseline, settings(), CPU)
+    assert metrics["gain"]["psnr"] < -3
+    assert metrics["mirrored"]["mse"] == pytest.approx(metrics["bicubic"]["mse"], abs=1e-4)
+    mirrored = {name: metrics["mirrored"][name] for name in MEASURES}
+    assert mirrored == supersample.means(table.filter(like="mirrored_").rename(columns=lambda c: c[9:]))
+    assert metrics["mirrored"]["gain"] == supersample.gain(mirrored, metrics["bicubic"])
 
 
 def test_scores_belong_to_the_image_of_their_id(changed, test, baseline, settings):
@@ -160,10 +178,11 @@ def test_scoring_twice_gives_the_same_and_leaves_the_model_alone(changed, test, 
 
 
 def test_a_perfect_model_reaches_the_cap(test, baseline, settings, untrained, monkeypatch):
-    hr = test.take("hr", np.arange(12))
-    monkeypatch.setattr(supersample, "predict", lambda model, lr, device: hr)
+    hr = supersample.as_input(test.take("hr", np.arange(12)), CPU.device)
+    monkeypatch.setattr(supersample, "both_ways", lambda model, lr: (hr, hr))
     metrics, _ = supersample.evaluate(untrained, test, baseline, settings(), CPU)
-    assert (metrics["mse"], metrics["psnr"], metrics["ssim"], metrics["gain"]["mse_ratio"]) == (0, 100, 1, 0)
+    for own in (metrics, metrics["mirrored"]):
+        assert (own["mse"], own["psnr"], own["ssim"], own["gain"]["mse_ratio"]) == (0, 100, 1, 0)
 
 
 def test_baseline_has_all_four_and_the_protocol(baseline):

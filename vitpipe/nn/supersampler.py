@@ -3,6 +3,7 @@
 Legend of the shapes: b batch, w width (channels), s input side, k scale, n tokens, d embedding width.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch.nn.functional as F
@@ -63,6 +64,16 @@ class SuperSampler(nn.Module):
         missing = F.pixel_shuffle(self.last(self.tail(features + seen)), self.scale)  # b 3 ks ks
         hr = upsample(lr, self.scale, self.skip) + missing
         return hr if self.consistency is None else self.consistency(hr, lr)
+
+
+def both_ways(model: Callable[[Tensor], Tensor], lr: Tensor) -> tuple[Tensor, Tensor]:
+    """The model's images for LR images (b, 3, s, s), and their mean with those for the mirrored input, mirrored back.
+
+    The mean is the "self-ensemble" of Lim et al. 2017 (arXiv:1707.02921), of their eight transformations the one that
+    faces bear. It costs a second pass and gains what the model would not have treated alike.
+    """
+    own, other = model(lr).float(), model(lr.flip(-1)).float().flip(-1)
+    return own, (own + other) / 2
 
 
 def upsample(lr: Tensor, scale: int, method: str) -> Tensor:

@@ -53,7 +53,11 @@ MEASURES = {  # name, unit and format of a measure, in the order of the table; o
     "epoch": ("epoch kept", "", ".4g"),
 }
 ALIKE = 0.5  # correlation from which a map counts as much the same
-BASELINES = {"majority": "majority class", "logistic": "logistic regression"}  # others go by their key
+ROWS = {  # of the table of measures; others go by their key
+    "majority": "majority class",
+    "logistic": "logistic regression",
+    "mirrored": "model, mean with its prediction for the mirrored image",
+}
 
 
 def is_number(value: Any) -> bool:
@@ -75,7 +79,7 @@ def rank(measure: str) -> int:
 
 
 def label(measure: str) -> str:
-    return MEASURES.get(measure, (BASELINES.get(measure, measure.replace("_", " ")),))[0]
+    return MEASURES.get(measure, (ROWS.get(measure, measure.replace("_", " ")),))[0]
 
 
 def unit(measure: str) -> str:

@@ -1,8 +1,9 @@
 """One self-contained page of a run: an explorer to play with, its numbers beside the baselines, settings, figures.
 
-The page knows no task. Measures are whatever `metrics.json` shares with the baselines; NAME_low and NAME_high
-are the interval of the measure NAME; a list of objects, such as `per_class`, is a table of its own. Figures are
-whatever a stage lists in the `captions.json` of its folder: {file: {"title": ..., "caption": ...}}.
+The page knows no task. Measures are whatever `metrics.json` shares with the baselines; a part of it that has them all,
+such as `mirrored`, is a row of its own; NAME_low and NAME_high are the interval of the measure NAME; a list of objects,
+such as `per_class`, is a table of its own. Figures are whatever a stage lists in the `captions.json` of its folder:
+{file: {"title": ..., "caption": ...}}.
 """
 
 import csv
@@ -52,6 +53,7 @@ def build(reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int]) 
     reference = rivals[-1]  # the one that metrics["gain"] is over
     numbers = {k: v for k, v in metrics.items() if is_number(v) and not is_end(k, metrics)}
     measures = [name for name in sorted(numbers, key=rank) if name in rows[reference] and name != "images"]
+    others = {k: v for k, v in metrics.items() if isinstance(v, Mapping) and k not in rows and {*measures} <= {*v}}
     return template().render(
         settings=settings,
         sections={name: flat(values) for name, values in settings.items() if isinstance(values, Mapping)},
@@ -63,7 +65,7 @@ def build(reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int]) 
         measures=measures,
         rivals=rivals,
         reference=reference,
-        rows=rows | {"model": metrics},
+        rows=rows | {"model": metrics} | others,
         tables={k: v for k, v in metrics.items() if is_table(v) and k != "protocol"},
         protocol=metrics.get("protocol", []),
         curve=curve,

@@ -12,13 +12,18 @@ from torch import Tensor, nn
 from vitpipe.config import Settings, Train
 from vitpipe.data.augment import shift
 from vitpipe.data.batches import Batch, Packed, in_order, to_uint8, unit
-from vitpipe.metrics.image_quality import PROTOCOL, image_quality
+from vitpipe.metrics.image_quality import PROTOCOL as MEASURES
+from vitpipe.metrics.image_quality import image_quality
 from vitpipe.nn.compute import Compute
-from vitpipe.nn.supersampler import SuperSampler, upsample
+from vitpipe.nn.supersampler import SuperSampler, both_ways, upsample
 from vitpipe.progress import progress
 
 BEST = "val_psnr"
 BATCH = 32  # images scored at once; no score depends on it
+PROTOCOL = MEASURES | {
+    "mirrored": "the model's prediction averaged with the mirrored one for the mirrored image, before rounding; all "
+    "other numbers and pictures of the model are of a single pass"
+}
 CHARBONNIER = 0.03  # four of 255 levels: squared error below, absolute above
 
 
@@ -106,41 +111,59 @@ def interpolated(method: str, scale: int) -> Callable[[np.ndarray], np.ndarray]:
 def predict(model: nn.Module, lr: np.ndarray, device: torch.device) -> np.ndarray:
     """Super-samples LR images (b, s, s, 3) uint8 in float32; returns uint8 of the HR size."""
     model.eval()
-    images = torch.from_numpy(lr).to(device).permute(0, 3, 1, 2)
-    return to_uint8(model(unit(images))).permute(0, 2, 3, 1).cpu().numpy()
+    return as_images(model(as_input(lr, device)))
+
+
+def as_input(lr: np.ndarray, device: torch.device) -> Tensor:
+    """Images (b, s, s, 3) uint8 as the model takes them, (b, 3, s, s) on [-1, 1]."""
+    return unit(torch.from_numpy(lr).to(device).permute(0, 3, 1, 2))
+
+
+def as_images(output: Tensor) -> np.ndarray:
+    """The other way, rounded."""
+    return to_uint8(output).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def baseline(train: Packed, val: Packed, test: Packed, settings: Settings) -> dict:
     """Test scores of nearest, bilinear, bicubic and Lanczos interpolation, which learn nothing from train and val."""
-    methods = ("nearest", "bilinear", "bicubic", "lanczos")
-    scores: dict = {}
-    with progress(len(test) * len(methods), "baseline", "image") as bar:
-        for method in methods:
-            enlarge = interpolated(method, settings.data.scale)
-            scores[method] = means(scored(test, settings.data.scale, {"": enlarge}, bar.update))
-    return scores | {"images": len(test), "protocol": [PROTOCOL]}
+    methods = {name: interpolated(name, settings.data.scale) for name in ("nearest", "bilinear", "bicubic", "lanczos")}
+
+    def enlarge(lr: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: method(lr) for name, method in methods.items()}
+
+    with progress(len(test), "baseline", "image") as bar:
+        tables = scored(test, settings.data.scale, enlarge, bar.update)
+    scores: dict = {name: means(table) for name, table in tables.items()}
+    return scores | {"images": len(test), "protocol": [MEASURES]}
 
 
 def evaluate(
     model: nn.Module, packed: Packed, baseline: dict, settings: Settings, compute: Compute
 ) -> tuple[dict, pd.DataFrame]:
-    """Test scores of the model beside bicubic's, in float32; `seconds` is the whole scoring on this machine."""
+    """Test scores of the model beside bicubic's, in float32; `seconds` is the whole scoring on this machine.
+
+    Apart stand those of its prediction averaged with the mirrored image's, under "mirrored".
+    """
     scale = settings.data.scale
     start = time.perf_counter()
-    methods = {"": lambda lr: predict(model, lr, compute.device), "bicubic_": interpolated("bicubic", scale)}
+    bicubic = interpolated("bicubic", scale)
+
+    @torch.inference_mode()
+    def enlarge(lr: np.ndarray) -> dict[str, np.ndarray]:
+        own, mean = both_ways(model, as_input(lr, compute.device))
+        return {"model": as_images(own), "bicubic": bicubic(lr), "mirrored": as_images(mean)}
+
+    model.eval()
     with progress(len(packed), "evaluate", "image") as bar:
-        table = scored(packed, scale, methods, bar.update)
-    bicubic = table.filter(like="bicubic_")
-    metrics = means(table.drop(columns=bicubic.columns))
-    metrics["bicubic"] = baseline["bicubic"]
-    metrics["gain"] = {
-        "psnr": round(metrics["psnr"] - metrics["bicubic"]["psnr"], 6),
-        "mse_ratio": round(metrics["mse"] / metrics["bicubic"]["mse"], 6),
-    }
+        tables = scored(packed, scale, enlarge, bar.update)
+    own, mirrored = means(tables["model"]), means(tables["mirrored"])
+    metrics: dict = own | {"bicubic": baseline["bicubic"], "gain": gain(own, baseline["bicubic"])}
+    metrics["mirrored"] = mirrored | {"gain": gain(mirrored, baseline["bicubic"])}
     metrics["images"] = len(packed)
     metrics["seconds"] = round(time.perf_counter() - start, 2)
     metrics["parameters"] = sum(p.numel() for p in model.parameters())
-    return metrics, table
+    beside = [tables[name].add_prefix(f"{name}_") for name in ("bicubic", "mirrored")]
+    return metrics, tables["model"].join(beside)
 
 
 def examples(
@@ -151,12 +174,12 @@ def examples(
     The gallery takes images at even distances through the test part, which no score chose; best and
     worst are the largest and smallest gain in PSNR over bicubic.
     """
-    gain = table["psnr"] - table["bicubic_psnr"]
+    gains = (table["psnr"] - table["bicubic_psnr"]).to_numpy()
     count = min(8, len(table))
     picks = {
         "gallery": np.linspace(0, len(table) - 1, count).round().astype(int),
-        "best": np.argsort(-gain.to_numpy(), kind="stable")[: count // 2],
-        "worst": np.argsort(gain.to_numpy(), kind="stable")[: count // 2],
+        "best": np.argsort(-gains, kind="stable")[: count // 2],
+        "worst": np.argsort(gains, kind="stable")[: count // 2],
     }
     shown = {}
     for name, rows in picks.items():
@@ -174,22 +197,27 @@ def examples(
 
 
 def scored(
-    packed: Packed, scale: int, methods: dict[str, Callable[[np.ndarray], np.ndarray]], tick: Callable[[int], object]
-) -> pd.DataFrame:
-    """One row of scores per image; the columns of each method begin with its name."""
-    parts = []
+    packed: Packed, scale: int, enlarge: Callable[[np.ndarray], dict[str, np.ndarray]], tick: Callable[[int], object]
+) -> dict[str, pd.DataFrame]:
+    """One row of scores per image, for each of the images by name that `enlarge` makes of LR images."""
+    parts: dict[str, list[pd.DataFrame]] = {}
     for start in range(0, len(packed), BATCH):
         rows = np.arange(start, min(start + BATCH, len(packed)))
         lr, hr = packed.take("lr", rows), packed.take("hr", rows)
-        columns = {
-            prefix + name: values
-            for prefix, enlarge in methods.items()
-            for name, values in image_quality(enlarge(lr), hr, scale).items()
-        }
-        parts.append(pd.DataFrame(columns, index=packed.samples.index[rows]))
+        for name, images in enlarge(lr).items():
+            scores = pd.DataFrame(image_quality(images, hr, scale), index=packed.samples.index[rows])
+            parts.setdefault(name, []).append(scores)
         tick(len(rows))
-    return pd.concat(parts)
+    return {name: pd.concat(tables) for name, tables in parts.items()}
 
 
-def means(table: pd.DataFrame) -> dict:
+def means(table: pd.DataFrame) -> dict[str, float]:
     return {str(name): float(f"{value:.6g}") for name, value in table.mean().items()}
+
+
+def gain(scores: dict[str, float], bicubic: dict[str, float]) -> dict[str, float]:
+    """How far scores are above bicubic's in PSNR, in dB, and the quotient of the mean squared errors."""
+    return {
+        "psnr": round(scores["psnr"] - bicubic["psnr"], 6),
+        "mse_ratio": round(scores["mse"] / bicubic["mse"], 6),
+    }
