@@ -141,8 +141,10 @@ class Contest:
         setting = recipe(trial, self.settings).model_dump()
         if setting["optimizer"] == "muon":
             setting["source"] = source("training/optimizers.py")
-        if setting["loss"] == "charbonnier":
+        if setting["loss"] in ("charbonnier", "spectral"):
             setting["charbonnier"] = supersample.CHARBONNIER
+        if setting["loss"] == "spectral":
+            setting["spectrum"] = supersample.SPECTRUM
         if setting["crop"]:
             setting["shift"] = source("data/augment.py")
         own = [trial.seed, trial.seconds, trial.points, trial.network.channels_last]

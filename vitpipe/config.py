@@ -104,7 +104,7 @@ class Train(Section):
     warmup: Annotated[float, Field(ge=0, lt=1)]
     ema: Annotated[float, Field(ge=0, lt=1)]
     clip: Annotated[float, Field(gt=0)]
-    loss: Literal["mse", "l1", "charbonnier"]
+    loss: Literal["mse", "l1", "charbonnier", "spectral"]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     flip: bool
     crop: Annotated[Whole, Field(ge=0)]

@@ -209,6 +209,20 @@ def test_losses_of_a_known_error(kind, expected):
     assert float(supersample.distance(output, target, kind)) == pytest.approx(expected)
 
 
+def test_spectral_loss_sees_every_wave():
+    """By numpy's transform, and of an error that is a single wave of 4 pixels and so a single number in its half."""
+    torch.manual_seed(0)
+    error = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    found = float(supersample.distance(error, torch.zeros_like(error), "spectral"))
+    waves = np.fft.rfft2(error.numpy()) / 8
+    both = [np.sqrt(np.abs(numbers) ** 2 + 0.03**2).mean() for numbers in (error.numpy(), waves)]
+    assert found == pytest.approx(both[0] + 2 * both[1])
+    wave = torch.cos(torch.arange(8) * torch.pi / 2).expand(1, 3, 8, 8)
+    pixels, floor = (1 + 0.03**2) ** 0.5 / 2 + 0.03 / 2, 39 / 40 * 0.03
+    expected = pixels + 2 * (floor + (16 + 0.03**2) ** 0.5 / 40)
+    assert float(supersample.distance(wave, torch.zeros_like(wave), "spectral")) == pytest.approx(expected, rel=1e-5)
+
+
 def test_psnr_of_a_known_error():
     """An error of 1 on [-1, 1] is half of the range: 10 log10(4) dB."""
     zeros = torch.zeros(2, 3, 4, 4)

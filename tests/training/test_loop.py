@@ -243,7 +243,7 @@ def test_test_images_are_not_needed(packed, trained):
     assert (trained("b") / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["mse", "l1", "charbonnier"])
+@pytest.mark.parametrize("kind", ["mse", "l1", "charbonnier", "spectral"])
 @pytest.mark.parametrize("patch", [1, 6])
 def test_every_loss_and_patch_trains(trained, kind, patch):
     folder = trained("a", **{"train.loss": kind, "model.patch": patch, "train.epochs": 1})
