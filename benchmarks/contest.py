@@ -33,10 +33,8 @@ POINTS = 8  # of a curve
 CHOICE = 0.2  # share of the minutes that a training gets which only serves to choose
 SEEDS = 10  # at most; they are 0 to 9
 FARTHEST = 3  # how often a learning rate at the end of its grid makes the grid longer
-BESIDE = {
-    "mirrored": "mean with the mirrored prediction",
-    "consistent": "made consistent",
-}  # scores in rows of their own
+BESIDE = {"mirrored": "mean with the mirrored prediction", "consistent": "made consistent"}
+"""Scores of a training that have rows of their own."""
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 
 
@@ -144,7 +142,7 @@ class Contest:
         if setting["loss"] in ("charbonnier", "spectral"):
             setting["charbonnier"] = supersample.CHARBONNIER
         if setting["loss"] == "spectral":
-            setting["spectrum"] = supersample.SPECTRUM
+            setting["spectrum"] = supersample.SPECTRUM_WEIGHT
         if setting["crop"]:
             setting["shift"] = source("data/augment.py")
         own = [trial.seed, trial.seconds, trial.points, trial.network.channels_last]
@@ -165,7 +163,9 @@ class Contest:
             networks[name] = entry(network.title, found, all_images) | facts
             networks[name] |= {"curve": curve(found, curve_images), "tried": choice.tried}
             for kind, words in BESIDE.items():
-                if all(f"test_{kind}" in record for record in found):  # of peers, those of before 2026-11-28 lack some
+                if all(
+                    f"test_{kind}" in record for record in found
+                ):  # ours is consistent already; peers of before 2026-11-28 lack the mean
                     title = f"{network.title}, {words}"
                     networks[f"{name}-{kind}"] = entry(title, found, all_images, f"test_{kind}") | facts
         return {

@@ -97,12 +97,14 @@ def with_sd(value: Mapping[str, float | None], mean: str, sd: str) -> str:
 
 def lead(networks: Mapping[str, Any]) -> list[str]:
     """How far ours is before or behind the best other network, seed by seed, like beside like: in one pass over an
-    image, and averaged with the mirrored prediction. Nothing where there is no such pair."""
+    image, and averaged with the mirrored prediction where there are all others', too. Nothing where there is no such
+    pair."""
     lines = []
     for ours, averaged in (("ours", False), ("ours-mirrored", True)):
         others = {name: one for name, one in networks.items() if not name.startswith("ours")}
         alike = [one for name, one in others.items() if name.endswith("-mirrored") == averaged]
-        if ours not in networks or not alike:
+        trained = [name for name, one in others.items() if "curve" in one]
+        if ours not in networks or not alike or (averaged and len(alike) < len(trained)):
             continue
         peer = max(alike, key=lambda one: one["gain"]["psnr"]["mean"])
         its = {row["seed"]: row["gain"]["psnr"] for row in peer["seeds"]}

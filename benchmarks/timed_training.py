@@ -17,7 +17,7 @@ from vitpipe.data.batches import Batch, Packed, shuffled, spread, to_uint8, unit
 from vitpipe.errors import InputError
 from vitpipe.metrics.image_quality import image_quality
 from vitpipe.nn.compute import Compute
-from vitpipe.nn.supersampler import both_ways
+from vitpipe.nn.supersampler import self_ensemble
 from vitpipe.progress import progress
 from vitpipe.tasks import supersample
 from vitpipe.training.loop import Training
@@ -179,7 +179,7 @@ def scores(
     for chunk in np.array_split(rows, math.ceil(len(rows) / 16)):
         lr = unit(torch.from_numpy(packed.take("lr", chunk)).to(compute.device).permute(0, 3, 1, 2))
         with torch.autocast(compute.device.type, enabled=False) if precise else compute.autocast():
-            output = both_ways(model, lr)[1] if mirrored else model(lr).float()
+            output = self_ensemble(model, lr)[1] if mirrored else model(lr).float()
         images = to_uint8(output).permute(0, 2, 3, 1).cpu().numpy()
         found.append(pd.DataFrame(image_quality(images, packed.take("hr", chunk), settings.data.scale)))
     return pd.concat(found, ignore_index=True)

@@ -20,7 +20,7 @@ from vitpipe.data.sources import LANDMARKS
 
 # threads that wait must not spin: tiny tensors on busy processors take ten times as long otherwise
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# a shell starts what runs in its background with SIGINT ignored, and processes that the tests interrupt inherit that
+# a shell starts what runs in its background with SIGINT ignored, and what tests interrupt would inherit it
 signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).parents[1]
 PARAMS: dict[str, Any] = {

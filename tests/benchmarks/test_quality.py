@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from benchmarks import contest, quality
 from benchmarks.contest import Choice, Contest
 from benchmarks.networks import Network, SmallEDSR, Variant
+from benchmarks.quality_summary import lead
 from benchmarks.timed_training import Trial, recipe, scores, train
 from vitpipe.config import Settings
 from vitpipe.data.batches import Packed
@@ -241,12 +242,17 @@ def test_finished_trainings_are_not_done_again(
     Contest(settings(), parts, 5.0, tmp_path).final("tiny", choice, 0)
     Contest(settings(**{"train.ema": 0.5}), parts, 10.0, tmp_path).final("tiny", choice, 0)
     assert len(made.trials) == 4, "another length or another recipe is another training"
-    monkeypatch.setattr(supersample, "CHARBONNIER", 0.5)
-    for loss, new in (("charbonnier", 1), ("mse", 1), ("mse", 0)):
-        before = len(made.trials)
-        Contest(settings(**{"train.loss": loss}), parts, 10.0, tmp_path).final("tiny", choice, 0)
-        assert len(made.trials) == before + new, "another constant is another training with the loss that has it"
-        monkeypatch.setattr(supersample, "CHARBONNIER", 0.25)
+    for constant, value, new in (
+        (None, None, {"mse", "spectral"}),
+        ("CHARBONNIER", 0.5, {"charbonnier", "spectral"}),
+        ("SPECTRUM_WEIGHT", 0.5, {"spectral"}),
+    ):
+        if constant:
+            monkeypatch.setattr(supersample, constant, value)
+        for loss in ("mse", "charbonnier", "spectral"):
+            before = len(made.trials)
+            Contest(settings(**{"train.loss": loss}), parts, 10.0, tmp_path).final("tiny", choice, 0)
+            assert (len(made.trials) > before) == (loss in new), "another constant of a loss is another training"
     before = len(made.trials)
     monkeypatch.setattr(contest, "source", lambda place: {"data/augment.py": "changed"}.get(place, ""))
     Contest(settings(**{"train.loss": "mse"}), parts, 10.0, tmp_path).final("tiny", choice, 0)
@@ -262,6 +268,24 @@ def test_a_variant_keeps_its_own_settings_in_whole_trainings(
     whole = Contest(made, parts, 10.0, tmp_path).whole("edsr-small", Choice("48 channels, 6 blocks, Adam", 1e-3, []), 0)
     own = recipe(whole, made)
     assert (own.optimizer, own.weight_decay, own.batch, own.crop) == ("adamw", 0.0, 12, 4), "Adam stays Adam"
+
+
+def test_what_ours_is_ahead_by_compares_like_with_like() -> None:
+    def one(title: str, *gains: float, **more: object) -> dict:
+        seeds = [{"seed": seed, "gain": {"psnr": gain}} for seed, gain in enumerate(gains)]
+        return {"title": title, "gain": {"psnr": {"mean": np.mean(gains)}}, "seeds": seeds} | more
+
+    found = {"ours": one("vitpipe", 3.0, 3.1, curve=[]), "ours-mirrored": one("vitpipe, mean", 3.2, 3.3)}
+    found |= {"a": one("A", 2.9, 2.7, curve=[]), "a-mirrored": one("A, mean", 3.3), "b": one("B", 2.6, 2.6, curve=[])}
+    assert lead(found) == ["Ours less the best other network, A, seed by seed: +0.100, +0.400 dB."]
+    found["b-mirrored"] = one("B, mean", 3.5, 3.25)
+    gap, mean = lead(found)[1:]
+    assert gap == ""
+    assert mean.startswith("Ours, mean with the mirrored prediction, less the best other network, B, mean, ")
+    assert mean.endswith(" seed by seed: −0.300, +0.050 dB.")
+    assert lead({"ours": found["ours"]}) == []
+    apart = {"title": "C", "gain": {"psnr": {"mean": 4.0}}, "seeds": [{"seed": 5, "gain": {"psnr": 4.0}}], "curve": []}
+    assert lead({"ours": found["ours"], "c": apart}) == [], "no seed in common"
 
 
 def test_a_diverged_whole_training_is_told(

@@ -5,7 +5,7 @@ from PIL import Image
 
 from vitpipe.data.batches import to_uint8, unit
 from vitpipe.nn.consistency import Consistency, reduction
-from vitpipe.nn.supersampler import SuperSampler, both_ways, upsample
+from vitpipe.nn.supersampler import SuperSampler, self_ensemble, upsample
 
 
 def model(**changes) -> SuperSampler:
@@ -49,13 +49,13 @@ def test_a_mirrored_model_is_one_but_for_its_encoder():
     assert not torch.allclose(net(lr), upsample(lr, 2, "bicubic"), atol=1e-2)
 
 
-def test_the_mean_of_both_ways_is_mirrored_with_its_input():
+def test_the_mean_of_a_self_ensemble_is_mirrored_with_its_input():
     net, lr = model(), torch.rand(2, 3, 12, 12)
     torch.nn.init.normal_(net.last.weight, std=0.1)
-    own, mean = both_ways(net, lr)
+    own, mean = self_ensemble(net, lr)
     assert torch.equal(own, net(lr))
     assert not torch.allclose(own, mean, atol=1e-3)
-    torch.testing.assert_close(both_ways(net, lr.flip(-1))[1].flip(-1), mean, rtol=0, atol=1e-5)
+    torch.testing.assert_close(self_ensemble(net, lr.flip(-1))[1].flip(-1), mean, rtol=0, atol=1e-5)
 
 
 def test_mirroring_and_consistency_add_no_weights():

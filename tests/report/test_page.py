@@ -69,7 +69,7 @@ def reports(tmp_path, explained) -> Path:
     metrics = scores(30.25) | {
         "bicubic": baseline["bicubic"],
         "gain": {"psnr": 2.75, "mse_ratio": 0.5312},
-        "mirrored": scores(30.5) | {"gain": {"psnr": 3.0, "mse_ratio": 0.5012}},
+        "self_ensemble": scores(30.5) | {"gain": {"psnr": 3.0, "mse_ratio": 0.5012}},
         "images": 300,
         "parameters": 1234567,
         "epoch": 6,
@@ -126,8 +126,9 @@ def test_figures_are_embedded_in_the_order_of_their_captions(reports):
 def test_numbers_are_those_of_the_files(reports):
     page = Reader(build(reports, SETTINGS, PARTS))
     assert page.rows[0][1:] == ["PSNR, dB", "PSNR-Y, dB", "SSIM", "MSE on [−1, 1]"]
-    mirrored = "model, mean with its prediction for the mirrored image"
-    for name, psnr in (("nearest", 25.125), ("bicubic", 27.5), ("model", 30.25), (mirrored, 30.5)):
+    mean = "model, mean with the mirrored image's prediction"
+    assert [row[0] for row in page.rows[:6]] == ["", "nearest", "bicubic", "model", mean, "model − bicubic"]
+    for name, psnr in (("nearest", 25.125), ("bicubic", 27.5), ("model", 30.25), (mean, 30.5)):
         assert page.row(name) == [
             f"{psnr:.2f}", f"{psnr + 1.5:.2f}", f"{psnr / 40:.4f}", f"{10 ** (-psnr / 10):.5f}"
         ]  # fmt: skip

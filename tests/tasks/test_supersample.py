@@ -109,13 +109,15 @@ def test_images_are_shifted_as_far_as_is_set_and_no_further(test, settings, monk
 
 def test_metrics_have_the_keys_that_scripts_rely_on(changed, test, baseline, settings):
     metrics, table = supersample.evaluate(changed, test, baseline, settings(), CPU)
-    assert list(metrics) == [*MEASURES, "bicubic", "gain", "mirrored", "images", "seconds", "parameters"]
+    assert list(metrics) == [*MEASURES, "bicubic", "gain", "self_ensemble", "images", "seconds", "parameters"]
     assert list(metrics["bicubic"]) == MEASURES
-    assert list(metrics["mirrored"]) == [*MEASURES, "gain"]
+    assert list(metrics["self_ensemble"]) == [*MEASURES, "gain"]
     assert metrics["images"] == 12
     assert metrics["seconds"] >= 0
     assert metrics["parameters"] == sum(p.numel() for p in changed.parameters())
-    assert list(table.columns) == [f"{prefix}{name}" for prefix in ("", "bicubic_", "mirrored_") for name in MEASURES]
+    assert list(table.columns) == [
+        f"{prefix}{name}" for prefix in ("", "bicubic_", "self_ensemble_") for name in MEASURES
+    ]
     assert list(table.index) == list(test.samples.index)
     json.dumps(metrics, allow_nan=False)
 
@@ -140,10 +142,10 @@ class Ramp(torch.nn.Module):
 def test_what_a_mirrored_image_undoes_is_gone_from_the_mean(test, baseline, settings):
     metrics, table = supersample.evaluate(Ramp(), test, baseline, settings(), CPU)
     assert metrics["gain"]["psnr"] < -3
-    assert metrics["mirrored"]["mse"] == pytest.approx(metrics["bicubic"]["mse"], abs=1e-4)
-    mirrored = {name: metrics["mirrored"][name] for name in MEASURES}
-    assert mirrored == supersample.means(table.filter(like="mirrored_").rename(columns=lambda c: c[9:]))
-    assert metrics["mirrored"]["gain"] == supersample.gain(mirrored, metrics["bicubic"])
+    assert metrics["self_ensemble"]["mse"] == pytest.approx(metrics["bicubic"]["mse"], abs=1e-4)
+    mean = {name: metrics["self_ensemble"][name] for name in MEASURES}
+    assert mean == supersample.means(table.filter(like="self_ensemble_").rename(columns=lambda c: c[14:]))
+    assert metrics["self_ensemble"]["gain"] == supersample.gain(mean, metrics["bicubic"])
 
 
 def test_scores_belong_to_the_image_of_their_id(changed, test, baseline, settings):
@@ -179,9 +181,9 @@ def test_scoring_twice_gives_the_same_and_leaves_the_model_alone(changed, test, 
 
 def test_a_perfect_model_reaches_the_cap(test, baseline, settings, untrained, monkeypatch):
     hr = supersample.as_input(test.take("hr", np.arange(12)), CPU.device)
-    monkeypatch.setattr(supersample, "both_ways", lambda model, lr: (hr, hr))
+    monkeypatch.setattr(supersample, "self_ensemble", lambda model, lr: (hr, hr))
     metrics, _ = supersample.evaluate(untrained, test, baseline, settings(), CPU)
-    for own in (metrics, metrics["mirrored"]):
+    for own in (metrics, metrics["self_ensemble"]):
         assert (own["mse"], own["psnr"], own["ssim"], own["gain"]["mse_ratio"]) == (0, 100, 1, 0)
 
 
@@ -295,7 +297,10 @@ def test_stages_write_what_they_promise(packed, stage, settings, untrained, tmp_
     done = stage("evaluate")
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "reports" / "metrics.json").read_text())
-    assert {*MEASURES, "bicubic", "gain", "images", "seconds", "parameters", "protocol"} <= set(metrics)
+    assert {*MEASURES, "bicubic", "gain", "self_ensemble", "images", "seconds", "parameters", "protocol"} <= set(
+        metrics
+    )
+    assert metrics["protocol"] == [supersample.PROTOCOL]
     assert metrics["gain"] == {"psnr": 0, "mse_ratio": 1}
     assert metrics["epoch"] == 2
     rows = pd.read_csv(tmp_path / "reports" / "metrics.csv", index_col="id")

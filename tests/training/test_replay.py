@@ -20,7 +20,16 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 MIXED = {"task.name": "classify", "task.target": "odd", "data.scale": 1, "train.mix": "both", "train.crop": 2}
 CASES = [
-    (supersample, {"train.optimizer": "muon", "train.crop": 2, "model.mirrored": True, "model.consistent": True}),
+    (
+        supersample,
+        {
+            "train.optimizer": "muon",
+            "train.crop": 2,
+            "train.loss": "spectral",
+            "model.mirrored": True,
+            "model.consistent": True,
+        },
+    ),
     (supersample, {"train.optimizer": "sgd", "train.lr": 0.01}),
     (supersample, {"train.precision": "float32"}),
     (classify, MIXED),

@@ -66,11 +66,12 @@ class SuperSampler(nn.Module):
         return hr if self.consistency is None else self.consistency(hr, lr)
 
 
-def both_ways(model: Callable[[Tensor], Tensor], lr: Tensor) -> tuple[Tensor, Tensor]:
-    """The model's images for LR images (b, 3, s, s), and their mean with those for the mirrored input, mirrored back.
+def self_ensemble(model: Callable[[Tensor], Tensor], lr: Tensor) -> tuple[Tensor, Tensor]:
+    """HR images (b, 3, k*s, k*s) of LR images (b, 3, s, s); and their mean with those of mirrored ones, mirrored back.
 
-    The mean is the "self-ensemble" of Lim et al. 2017 (arXiv:1707.02921), of their eight transformations the one that
-    faces bear. It costs a second pass and gains what the model would not have treated alike.
+    All are float32 on [-1, 1], not clipped. The mean is the self-ensemble of Lim et al. 2017 (arXiv:1707.02921) with
+    two of its eight transformations, as faces are neither turned nor upside down. It takes a second pass; a model
+    that treats mirrored images alike gains nothing.
     """
     own, other = model(lr).float(), model(lr.flip(-1)).float().flip(-1)
     return own, (own + other) / 2

@@ -56,7 +56,7 @@ ALIKE = 0.5  # correlation from which a map counts as much the same
 ROWS = {  # of the table of measures; others go by their key
     "majority": "majority class",
     "logistic": "logistic regression",
-    "mirrored": "model, mean with its prediction for the mirrored image",
+    "self_ensemble": "model, mean with the mirrored image's prediction",
 }
 
 

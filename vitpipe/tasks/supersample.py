@@ -15,17 +15,17 @@ from vitpipe.data.batches import Batch, Packed, in_order, to_uint8, unit
 from vitpipe.metrics.image_quality import PROTOCOL as MEASURES
 from vitpipe.metrics.image_quality import image_quality
 from vitpipe.nn.compute import Compute
-from vitpipe.nn.supersampler import SuperSampler, both_ways, upsample
+from vitpipe.nn.supersampler import SuperSampler, self_ensemble, upsample
 from vitpipe.progress import progress
 
 BEST = "val_psnr"
 BATCH = 32  # images scored at once; no score depends on it
 PROTOCOL = MEASURES | {
-    "mirrored": "the model's prediction averaged with the mirrored one for the mirrored image, before rounding; all "
-    "other numbers and pictures of the model are of a single pass"
+    "self_ensemble": "the mean of the model's prediction and that for the mirrored image, mirrored back, before "
+    "rounding; all other scores and pictures of the model are of a single pass"
 }
 CHARBONNIER = 0.03  # four of 255 levels: squared error below, absolute above
-SPECTRUM = 2.0  # weight of the error's spectrum beside that of the error
+SPECTRUM_WEIGHT = 2.0  # of the error's spectrum beside the error
 
 
 def build(settings: Settings, classes: tuple[str, ...] = ()) -> SuperSampler:
@@ -60,8 +60,8 @@ def distance(output: Tensor, target: Tensor, kind: str) -> Tensor:
     """Mean squared, absolute, Charbonnier or spectral error of images on [-1, 1], (b, c, h, w).
 
     Charbonnier's is sqrt(d^2 + 0.03^2), from Lai et al. 2017 (arXiv:1704.03915), who have 0.001 instead of 0.03. The
-    spectral one adds twice that of the orthonormal Fourier transform of d, where Cho et al. 2021 (arXiv:2108.05054) have
-    the transform's absolute value.
+    spectral one adds twice the same of the modulus of d's orthonormal Fourier transform, a mean over the half that
+    `rfft2` gives; Cho et al. 2021 (arXiv:2108.05054) add an absolute error of spectra.
     """
     error = output - target
     if kind == "l1":
@@ -71,11 +71,12 @@ def distance(output: Tensor, target: Tensor, kind: str) -> Tensor:
         return squared.mean()
     if kind == "charbonnier":
         return charbonnier(squared)
-    waves = torch.fft.rfft2(error, norm="ortho")
-    return charbonnier(squared) + SPECTRUM * charbonnier(waves.real.square() + waves.imag.square())
+    spectrum = torch.fft.rfft2(error, norm="ortho")
+    return charbonnier(squared) + SPECTRUM_WEIGHT * charbonnier(spectrum.real.square() + spectrum.imag.square())
 
 
 def charbonnier(squared: Tensor) -> Tensor:
+    """Mean of sqrt(squared + 0.03^2)."""
     return (squared + CHARBONNIER**2).sqrt().mean()
 
 
@@ -113,8 +114,7 @@ def interpolated(method: str, scale: int) -> Callable[[np.ndarray], np.ndarray]:
     else:
 
         def enlarge(lr: np.ndarray) -> np.ndarray:
-            images = upsample(unit(torch.from_numpy(lr).permute(0, 3, 1, 2)), scale, method)
-            return to_uint8(images).permute(0, 2, 3, 1).numpy()
+            return as_images(upsample(as_input(lr, torch.device("cpu")), scale, method))
 
     return enlarge
 
@@ -132,7 +132,7 @@ def as_input(lr: np.ndarray, device: torch.device) -> Tensor:
 
 
 def as_images(output: Tensor) -> np.ndarray:
-    """The other way, rounded."""
+    """Images (b, 3, h, w) on [-1, 1] as uint8 (b, h, w, 3), clipped and rounded."""
     return to_uint8(output).permute(0, 2, 3, 1).cpu().numpy()
 
 
@@ -154,7 +154,7 @@ def evaluate(
 ) -> tuple[dict, pd.DataFrame]:
     """Test scores of the model beside bicubic's, in float32; `seconds` is the whole scoring on this machine.
 
-    Apart stand those of its prediction averaged with the mirrored image's, under "mirrored".
+    `self_ensemble` holds the scores and the gain of the mean with the mirrored image's prediction.
     """
     scale = settings.data.scale
     start = time.perf_counter()
@@ -162,19 +162,19 @@ def evaluate(
 
     @torch.inference_mode()
     def enlarge(lr: np.ndarray) -> dict[str, np.ndarray]:
-        own, mean = both_ways(model, as_input(lr, compute.device))
-        return {"model": as_images(own), "bicubic": bicubic(lr), "mirrored": as_images(mean)}
+        own, mean = self_ensemble(model, as_input(lr, compute.device))
+        return {"model": as_images(own), "bicubic": bicubic(lr), "self_ensemble": as_images(mean)}
 
     model.eval()
     with progress(len(packed), "evaluate", "image") as bar:
         tables = scored(packed, scale, enlarge, bar.update)
-    own, mirrored = means(tables["model"]), means(tables["mirrored"])
+    own, ensemble = means(tables["model"]), means(tables["self_ensemble"])
     metrics: dict = own | {"bicubic": baseline["bicubic"], "gain": gain(own, baseline["bicubic"])}
-    metrics["mirrored"] = mirrored | {"gain": gain(mirrored, baseline["bicubic"])}
+    metrics["self_ensemble"] = ensemble | {"gain": gain(ensemble, baseline["bicubic"])}
     metrics["images"] = len(packed)
     metrics["seconds"] = round(time.perf_counter() - start, 2)
     metrics["parameters"] = sum(p.numel() for p in model.parameters())
-    beside = [tables[name].add_prefix(f"{name}_") for name in ("bicubic", "mirrored")]
+    beside = [tables[name].add_prefix(f"{name}_") for name in ("bicubic", "self_ensemble")]
     return metrics, tables["model"].join(beside)
 
 
@@ -211,7 +211,7 @@ def examples(
 def scored(
     packed: Packed, scale: int, enlarge: Callable[[np.ndarray], dict[str, np.ndarray]], tick: Callable[[int], object]
 ) -> dict[str, pd.DataFrame]:
-    """One row of scores per image, for each of the images by name that `enlarge` makes of LR images."""
+    """Scores of what `enlarge` makes of LR images: by its names, a table with a row per image."""
     parts: dict[str, list[pd.DataFrame]] = {}
     for start in range(0, len(packed), BATCH):
         rows = np.arange(start, min(start + BATCH, len(packed)))
