@@ -142,7 +142,7 @@ class Contest:
         if setting["loss"] in ("charbonnier", "spectral"):
             setting["charbonnier"] = supersample.CHARBONNIER
         if setting["loss"] == "spectral":
-            setting["spectrum"] = supersample.SPECTRUM_WEIGHT
+            setting["spectrum"] = [supersample.SPECTRUM_WEIGHT, supersample.LARGEST_BLOCK]
         if setting["crop"]:
             setting["shift"] = source("data/augment.py")
         own = [trial.seed, trial.seconds, trial.points, trial.network.channels_last]

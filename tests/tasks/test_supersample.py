@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from scipy.fft import dctn
 
 from vitpipe.data.batches import Batch, Packed, unit
 from vitpipe.figures.supersample import draw
@@ -211,18 +212,32 @@ def test_losses_of_a_known_error(kind, expected):
     assert float(supersample.distance(output, target, kind)) == pytest.approx(expected)
 
 
-def test_spectral_loss_sees_every_wave():
-    """By numpy's transform, and of an error that is a single wave of 4 pixels and so a single number in its half."""
+def test_spectral_loss_is_that_of_scipys_transform():
     torch.manual_seed(0)
-    error = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    error = torch.randn(2, 3, 8, 8)
     found = float(supersample.distance(error, torch.zeros_like(error), "spectral"))
-    waves = np.fft.rfft2(error.numpy()) / 8
-    both = [np.sqrt(np.abs(numbers) ** 2 + 0.03**2).mean() for numbers in (error.numpy(), waves)]
-    assert found == pytest.approx(both[0] + 2 * both[1])
-    wave = torch.cos(torch.arange(8) * torch.pi / 2).expand(1, 3, 8, 8)
-    pixels, floor = (1 + 0.03**2) ** 0.5 / 2 + 0.03 / 2, 39 / 40 * 0.03
-    expected = pixels + 2 * (floor + (16 + 0.03**2) ** 0.5 / 40)
-    assert float(supersample.distance(wave, torch.zeros_like(wave), "spectral")) == pytest.approx(expected, rel=1e-5)
+    waves = dctn(error.double().numpy(), axes=(2, 3), norm="ortho")
+    both = [np.sqrt(numbers**2 + 0.03**2).mean() for numbers in (error.double().numpy(), waves)]
+    assert found == pytest.approx(both[0] + 2 * both[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(("side", "block"), [(192, 64), (96, 48), (24, 24), (67, 1)])
+def test_a_spectrum_is_taken_of_blocks(side, block):
+    with torch.inference_mode():  # where a constant is made must not matter
+        images = torch.randn(1, 2, side, side)
+        found = supersample.spectrum(images)
+    blocks = images.numpy().reshape(1, 2, side // block, block, side // block, block)
+    np.testing.assert_allclose(found, dctn(blocks, axes=(3, 5), norm="ortho"), atol=1e-4)
+    learned = torch.randn(1, 1, side, side, requires_grad=True)
+    supersample.spectrum(learned).square().sum().backward()
+    torch.testing.assert_close(learned.grad, 2 * learned.detach(), rtol=1e-3, atol=1e-4)  # lengths are kept
+
+
+def test_a_spectrum_is_precise_within_autocast():
+    images = torch.randn(1, 1, 32, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = supersample.spectrum(images)
+    torch.testing.assert_close(found, supersample.spectrum(images), rtol=0, atol=0)
 
 
 def test_psnr_of_a_known_error():
