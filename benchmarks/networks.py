@@ -176,8 +176,9 @@ def ours(patch: int) -> Variant:
 
 SIZES = ((48, 6), (32, 8), (32, 12))  # of the small EDSR: channels and blocks
 # Ten minutes, validation, one seed: a batch of 12 is 0.02 dB better than 8 for ours, 0.04 for the small EDSR.
+# 450 steps: the spectral loss is 0.03 dB better for ours, 0.02 for the small EDSR.
 # A variant's own settings go before these, so Adam stays Adam.
-WHOLE = {"batch": 12, "crop": 4, "weight_decay": 0.1}
+WHOLE = {"batch": 12, "crop": 4, "weight_decay": 0.1, "loss": "spectral"}
 ADAM = {"optimizer": "adamw", "weight_decay": 0.0}  # which is Adam, as the published trainings had it
 L1 = {"loss": "l1"}
 ORIGINAL = ADAM | {"loss": "mse", "batch": 32}
