@@ -163,9 +163,8 @@ class Contest:
             networks[name] = entry(network.title, found, all_images) | facts
             networks[name] |= {"curve": curve(found, curve_images), "tried": choice.tried}
             for kind, words in BESIDE.items():
-                if all(
-                    f"test_{kind}" in record for record in found
-                ):  # ours is consistent already; peers of before 2026-11-28 lack the mean
+                # ours is consistent already, and records of peers of before 2026-11-28 lack the mean
+                if all(f"test_{kind}" in record for record in found):
                     title = f"{network.title}, {words}"
                     networks[f"{name}-{kind}"] = entry(title, found, all_images, f"test_{kind}") | facts
         return {

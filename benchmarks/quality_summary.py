@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from vitpipe.tasks import supersample
+
 Record = dict[str, Any]
 
 
-def entry(title: str, records: Sequence[Record], bicubic: Mapping[str, float], score: str = "test") -> dict[str, Any]:
+def entry(title: str, records: Sequence[Record], bicubic: dict[str, float], score: str = "test") -> dict[str, Any]:
     """The scores of one network on all test images, a row for each seed, and their mean and spread.
 
     Args:
@@ -23,10 +25,9 @@ def entry(title: str, records: Sequence[Record], bicubic: Mapping[str, float], s
     return {"title": title, "parameters": records[0]["parameters"], "gain": spread, "seeds": seeds}
 
 
-def gain(scores: Mapping[str, float], bicubic: Mapping[str, float]) -> dict[str, float]:
+def gain(scores: dict[str, float], bicubic: dict[str, float]) -> dict[str, float]:
     """What a network adds to bicubic: PSNR in dB, SSIM, and the quotient of the mean squared errors."""
-    difference = {name: round(scores[name] - bicubic[name], 6) for name in ("psnr", "ssim")}
-    return difference | {"mse_ratio": round(scores["mse"] / bicubic["mse"], 6)}
+    return supersample.gain(scores, bicubic) | {"ssim": round(scores["ssim"] - bicubic["ssim"], 6)}
 
 
 def mean_and_sd(values: Sequence[float]) -> dict[str, float | None]:
