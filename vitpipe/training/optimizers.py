@@ -75,34 +75,45 @@ class Muon(torch.optim.Optimizer):
             momenta = [self.state[weight]["momentum"] for weight in weights]
             torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
             ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
-            alike = defaultdict(list)  # places of the weights of one shape
-            for place, weight in enumerate(weights):
-                alike[weight.shape].append(place)
+            matrices = [wide(matrix.flatten(1)) for matrix in ahead]
+            alike = defaultdict(list)  # places of the weights of one shape, or of that turned
+            for place, matrix in enumerate(matrices):
+                alike[matrix.shape].append(place)
             for shape, places in alike.items():
-                updates = orthogonalised(torch.stack([ahead[place].flatten(1) for place in places]), self.dtype)
-                length = 0.2 * max(updates.shape[1:]) ** 0.5
+                updates = orthogonalised(torch.stack([matrices[place] for place in places]), self.dtype)
+                length = 0.2 * max(shape) ** 0.5
                 same = [weights[place] for place in places]
                 torch._foreach_mul_(same, 1 - group["lr"] * group["weight_decay"])
                 step = -group["lr"] * length
+                own = [as_kernel(update, weight) for update, weight in zip(updates, same, strict=True)]
                 if isinstance(step, Tensor):
-                    torch._foreach_add_(same, list((step * updates).view(-1, *shape)))
+                    torch._foreach_add_(same, torch._foreach_mul(own, step))
                 else:
-                    torch._foreach_add_(same, list(updates.view(-1, *shape)), alpha=step)
+                    torch._foreach_add_(same, own, alpha=step)
+
+
+def wide(matrix: Tensor) -> Tensor:
+    """The matrix, turned where it has more rows than columns."""
+    return matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
+
+
+def as_kernel(matrix: Tensor, weight: Tensor) -> Tensor:
+    """What `wide` made of a matrix like this weight, in the weight's shape again."""
+    return (matrix.mT if len(matrix) != len(weight) else matrix).reshape(weight.shape)
 
 
 def orthogonalised(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Matrices (k, m, n) with all their singular values brought near 1, between about 0.7 and 1.2; float32.
 
-    An odd polynomial applied five times (Newton-Schulz) to the matrix of norm 1, without a decomposition.
+    An odd polynomial applied five times (Newton-Schulz) to the matrix of norm 1, without a decomposition. It takes
+    the fewest products with m at most n.
 
     Args:
         dtype: of the products; what bfloat16 rounds off is far less than what the five steps leave.
     """
     a, b, c = COEFFICIENTS
-    tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if tall else matrices
-    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype)
+    x = (matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype)
     for _ in range(STEPS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x.mT if tall else x).float()
+    return x.float()
