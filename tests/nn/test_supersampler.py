@@ -5,7 +5,7 @@ from PIL import Image
 
 from vitpipe.data.batches import to_uint8, unit
 from vitpipe.nn.consistency import Consistency, reduction
-from vitpipe.nn.supersampler import SuperSampler, self_ensemble, upsample
+from vitpipe.nn.supersampler import SuperSampler, pixel_shuffle, self_ensemble, upsample
 
 
 def model(**changes) -> SuperSampler:
@@ -23,6 +23,14 @@ def test_untrained_is_exactly_its_skip(patch, scale, skip):
     out = model(patch=patch, scale=scale, skip=skip)(lr)
     assert out.shape == (2, 3, 12 * scale, 12 * scale)
     assert torch.equal(out, upsample(lr, scale, skip))
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_pixel_shuffle_is_torchs_with_columns_last_in_memory(order):
+    x = torch.randn(2, 18, 5, 4).to(memory_format=order)
+    made = pixel_shuffle(x, 3)
+    assert torch.equal(made, torch.nn.functional.pixel_shuffle(x, 3))
+    assert made.is_contiguous()
 
 
 @pytest.mark.parametrize("scale", [2, 4])

@@ -212,6 +212,14 @@ def test_losses_of_a_known_error(kind, expected):
     assert float(supersample.distance(output, target, kind)) == pytest.approx(expected)
 
 
+def test_charbonniers_derivative():
+    torch.manual_seed(0)
+    error = torch.randn(2, 3, 4, 5, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(supersample.Charbonnier.apply, error)
+    by_autograd = torch.autograd.grad(3 * (error.square() + 0.03**2).sqrt().mean(), error)
+    torch.testing.assert_close(torch.autograd.grad(3 * supersample.Charbonnier.apply(error), error), by_autograd)
+
+
 def test_spectral_loss_is_that_of_scipys_transform():
     torch.manual_seed(0)
     error = torch.randn(2, 3, 8, 8)

@@ -6,7 +6,7 @@ from vitpipe.tasks import supersample
 from vitpipe.training.optimizers import Muon, optimizers, orthogonalised
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (8, 72), (96, 16)])
+@pytest.mark.parametrize("shape", [(8, 8), (8, 72), (16, 96)])
 def test_singular_values_come_near_one_and_directions_stay(shape):
     torch.manual_seed(0)
     matrix = torch.randn(shape)
@@ -29,6 +29,22 @@ def test_a_step_is_about_as_long_as_adamws(shape):
     Muon([weight], lr=0.01).step()
     length = (weight.detach() - before).square().mean().sqrt()
     assert 0.2 * 0.01 * 0.6 < length < 0.2 * 0.01 * 1.2
+
+
+@pytest.mark.parametrize("shape", [(8, 24), (24, 8), (8, 8), (8, 3, 3, 3), (27, 2, 2, 2), (8, 2, 2, 2)])
+def test_the_update_of_a_weight_is_the_nearest_orthogonal_matrix(shape):
+    """About: the singular vectors of its gradient, all singular values near 1, in a step with other weights."""
+    torch.manual_seed(0)
+    weights = [nn.Parameter(torch.zeros(shape)), nn.Parameter(torch.zeros(24, 8)), nn.Parameter(torch.zeros(8, 24))]
+    for weight in weights:
+        weight.grad = torch.randn(weight.shape)
+    Muon(weights, lr=1.0).step()
+    for weight in weights:
+        u, _, v = torch.linalg.svd(weight.grad.flatten(1), full_matrices=False)
+        turned = -u.T @ weight.detach().flatten(1) @ v.T / (0.2 * max(weight.flatten(1).shape) ** 0.5)
+        torch.testing.assert_close(turned, turned.diag().diag(), atol=1e-4, rtol=0)
+        assert turned.diag().min() > 0.6
+        assert turned.diag().max() < 1.25
 
 
 def test_momentum_and_decay():

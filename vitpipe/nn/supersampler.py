@@ -68,9 +68,9 @@ class SuperSampler(nn.Module):
 
 
 def pixel_shuffle(x: Tensor, scale: int) -> Tensor:
-    """(b, c * k^2, s, s) to (b, c, k*s, k*s) as torch's, but with the columns always last in memory.
+    """(b, c * k^2, s, s) to (b, c, k*s, k*s), torch's own but for the order in memory: columns are last.
 
-    torch keeps channels last where they were, and all that follows is then several times slower on images of three.
+    torch leaves channels last where they were, and most of what follows is slower so on images of three channels.
     """
     return rearrange(x, "b (c i j) h w -> b c (h i) (w j)", i=scale, j=scale).contiguous()
 
