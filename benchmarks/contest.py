@@ -32,6 +32,7 @@ from vitpipe.tasks import supersample
 POINTS = 8  # of a curve
 CHOICE = 0.2  # share of the minutes that a training gets which only serves to choose
 SEEDS = 10  # at most; they are 0 to 9
+LEVEL = 0.05  # dB: rates that are so close after a short training are both trained whole, to choose
 FARTHEST = 3  # how often a learning rate at the end of its grid makes the grid longer
 BESIDE = {"mirrored": "mean with the mirrored prediction", "consistent": "made consistent"}
 """Scores of a training that have rows of their own."""
@@ -57,7 +58,8 @@ class Contest:
     def choose(self, name: str) -> Choice:
         """The network's variant at its first learning rate, then its learning rate, by PSNR on validation images.
 
-        Rates go by factors of two, and on beyond the one that is best until that is between two worse ones.
+        Rates go by factors of two, and on beyond the one that is best until that is between two worse ones. Those that
+        are nearly level after a short training are compared after a whole one, with the first seed.
         """
         network = NETWORKS[name]
         lr = network.lr or self.settings.train.lr
@@ -74,21 +76,31 @@ class Contest:
             own[beyond] = self.tried(name, variant, beyond)
         tried |= {(variant, lr): score for lr, score in own.items()}
         rows = [{"variant": key[0], "lr": key[1], "val_psnr": score} for key, score in sorted(tried.items())]
+        known = {lr: score for lr, score in own.items() if score is not None}
+        level = [lr for lr, score in known.items() if score > max(known.values()) - LEVEL]
+        if len(level) > 1:
+            own = {lr: validated(self.record(name, Choice(variant, lr, []), 0)) for lr in level}
+            for row in rows:
+                if row["variant"] == variant and row["lr"] in own:
+                    row["whole_val_psnr"] = own[row["lr"]]
         return Choice(variant, best(own), rows)
 
     def tried(self, name: str, variant: str, lr: float) -> float | None:
         """PSNR in dB on validation images after a short training; None where it diverged."""
         network = NETWORKS[name]
         trial = Trial(network, network.variants[variant], lr, 0, self.minutes * 60 * CHOICE, 1)
-        record = self.stored(name, variant, trial)
-        return None if record["diverged"] else record["points"][-1]["val"]["psnr"]
+        return validated(self.stored(name, variant, trial))
 
     def final(self, name: str, choice: Choice, seed: int) -> dict[str, Any]:
         """The whole training with one seed, scored on test on the way and at its end."""
-        record = self.stored(name, choice.variant, self.whole(name, choice, seed))
+        record = self.record(name, choice, seed)
         if record["diverged"]:
             raise InputError(f"{name} diverged with seed {seed} and learning rate {choice.lr:g}: raise minutes")
         return record
+
+    def record(self, name: str, choice: Choice, seed: int) -> dict[str, Any]:
+        """That of the whole training, which may have diverged."""
+        return self.stored(name, choice.variant, self.whole(name, choice, seed))
 
     def whole(self, name: str, choice: Choice, seed: int) -> Trial:
         network = NETWORKS[name]
@@ -172,6 +184,7 @@ class Contest:
             "images": {part: len(packed) for part, packed in self.parts.items()},
             "minutes": self.minutes,
             "choice_minutes": self.minutes * CHOICE,
+            "level": LEVEL,
             "curve_images": min(CURVE_IMAGES, len(test)),
             "precision": str(self.compute.dtype).removeprefix("torch."),
             "bicubic": all_images,
@@ -188,6 +201,11 @@ class Contest:
 def best(scores: dict[Any, float | None]) -> Any:
     """The key of the highest score; None is lower than any."""
     return max(scores, key=lambda key: -math.inf if scores[key] is None else scores[key])  # type: ignore[arg-type, return-value]
+
+
+def validated(record: dict[str, Any]) -> float | None:
+    """PSNR in dB on validation images at the end; None where the training diverged."""
+    return None if record["diverged"] else record["points"][-1]["val"]["psnr"]
 
 
 def digest(*content: Any) -> str:

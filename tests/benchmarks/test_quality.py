@@ -158,11 +158,12 @@ class Trainer:
     """Stands for the training: scores follow from the learning rate, on test the other way round."""
 
     def __init__(self, best: float) -> None:
-        self.best, self.trials = best, []
+        self.best, self.short, self.slope, self.trials = best, best, 1.0, []
 
     def __call__(self, trial: Trial, *rest: Any) -> tuple[dict[str, Any], nn.Module]:
         self.trials.append(trial)
-        distance = abs(np.log2(trial.lr / self.best))
+        best, slope = (self.short, self.slope) if trial.points == 1 else (self.best, 1.0)
+        distance = slope * abs(np.log2(trial.lr / best))
         score = {"ssim": 0.5, "mse": 0.01}
         point = {"seconds": 1.0, "images": 8, "val": {"psnr": 30 - distance} | score}
         point["test"] = {"psnr": 30 + distance} | score
@@ -207,6 +208,24 @@ def test_validation_alone_chooses_the_learning_rate(
     assert [row["lr"] for row in choice.tried if row["variant"] == choice.variant] == tried
     assert {trial.points for trial in made.trials} == {1}
     assert [(trial.seconds, trial.variant.train) for trial in made.trials] == [(120.0, {})] * len(made.trials)
+
+
+def test_rates_that_are_level_are_compared_after_whole_trainings(
+    trainer: Callable[[float], Trainer],
+    settings: Callable[..., Settings],
+    parts: dict[str, Packed],
+    tmp_path: Path,
+) -> None:
+    made = trainer(2e-3)
+    made.short, made.slope = 4e-3, 0.03  # its neighbours are 0.03 dB below, those beyond 0.06 dB
+    contest = Contest(settings(), parts, 10.0, tmp_path)
+    choice = contest.choose("tiny")
+    whole = [(trial.lr, trial.seed, trial.seconds) for trial in made.trials if trial.points > 1]
+    assert (choice.variant, choice.lr) == ("a", 2e-3)
+    assert sorted(whole) == [(lr, 0, 600.0) for lr in (2e-3, 4e-3, 8e-3)]
+    assert [row.get("whole_val_psnr") for row in choice.tried if row["variant"] == "a"] == [30.0, 29.0, 28.0]
+    contest.final("tiny", choice, 0)
+    assert len([trial for trial in made.trials if trial.points > 1]) == 3, "the first seed's is there already"
 
 
 def test_the_better_variant_is_chosen(
