@@ -85,5 +85,5 @@ def compare(shape: Shape, kind: str, dtype: str, rounds: int, least: float) -> t
         share = round(flops / quartiles(own)["median"] / 1e9 / peak, 4)
         row = {"encoder": name, "kept": kept, "images": images, "ratio": ratio, "share": share}
         row |= {"memory": round(memory[f"{name} {kept}"] / 1e6, 1)}
-        rows.append(row | ({"path": path(shape, dtype)} if name == "ours" else {}))
+        rows.append(row | ({"path": path(shape, kind, dtype)} if name == "ours" else {}))
     return rows, peak

@@ -67,9 +67,10 @@ def written(shape: Shape) -> nn.Module:
     return ours(shape)
 
 
-def path(shape: Shape, dtype: str) -> str:
-    """Which of the two our encoder takes at this shape and type on a CPU."""
-    queries = torch.empty(1, shape.heads, shape.tokens, shape.dim // shape.heads, dtype=getattr(torch, dtype))
+def path(shape: Shape, kind: str, dtype: str) -> str:
+    """Which of the two our encoder takes at this shape and type on this CPU, in training or forward alone."""
+    size = (1, shape.heads, shape.tokens, shape.dim // shape.heads)
+    queries = torch.empty(size, dtype=getattr(torch, dtype), requires_grad=kind == "training")
     return "written" if attention.written_out(queries) else "fused"
 
 

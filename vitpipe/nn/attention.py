@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from vitpipe.nn.compute import cpu_has_amx
+
 LONGEST = 1024
 """Tokens above which the weights of all heads would fill the memory, where the fused kernel needs next to none."""
 SHORT = 128
@@ -50,8 +52,10 @@ def written_out(q: Tensor) -> bool:
     """Whether softmax and products are faster than torch's fused kernel for queries (b, h, n, e).
 
     On CPUs in bfloat16, where that kernel's backward pass is slow, for few tokens, and for heads that are narrower
-    than its vectors.
+    than its vectors. With AMX the kernel is the faster one without a backward pass, and for narrow heads.
     """
     tokens, width = q.shape[-2:]
-    faster = q.dtype is torch.bfloat16 or tokens <= SHORT or width <= 8
-    return q.device.type == "cpu" and tokens <= LONGEST and faster
+    if q.device.type != "cpu" or tokens > LONGEST:
+        return False
+    few = q.dtype is torch.bfloat16 or tokens <= SHORT
+    return q.requires_grad and few if cpu_has_amx() else few or width <= 8

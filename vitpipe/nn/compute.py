@@ -3,9 +3,11 @@
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 import torch.utils.deterministic
@@ -68,8 +70,18 @@ def choose(train: Train) -> Compute:
 
 def cpu_multiplies_bfloat16() -> bool:
     """Whether the processor has AVX512-BF16 or AMX-BF16 instructions."""
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return bool(capabilities().get("avx512_bf16")) or cpu_has_amx()
+
+
+def cpu_has_amx() -> bool:
+    """Whether the processor has AMX-BF16 instructions: units that multiply whole tiles of matrices."""
+    return bool(capabilities().get("amx_bf16"))
+
+
+@cache
+def capabilities() -> Mapping[str, Any]:
+    """What torch knows of the processor."""
+    return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
 
 
 def keep_memory() -> None:
