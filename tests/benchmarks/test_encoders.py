@@ -99,7 +99,14 @@ def test_quick_run_and_what_is_written_of_it(settings: Callable[..., Settings], 
     own = next(row for row in found["rows"] if row["encoder"] == "ours")
     assert own["ratio"] == {"median": 1.0, "q1": 1.0, "q3": 1.0}
     assert own["path"] == "written"
-    assert {peers.path(Shape(256, 64, 1, 2), kind, "float32") for kind in encoders.KINDS} == {"fused"}
+
+
+@pytest.mark.parametrize(("amx", "forward"), [(True, "fused"), (False, "written")])
+def test_the_path_is_told_of_training_and_forward_apart(amx: bool, forward: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(attention, "cpu_has_amx", lambda: amx)
+    shape = Shape(256, 64, 1, 2)
+    assert [peers.path(shape, kind, "bfloat16") for kind in ("training", "forward")] == ["written", forward]
+    assert {peers.path(shape, kind, "float32") for kind in encoders.KINDS} == {"fused"}
 
 
 @pytest.mark.parametrize(("fast", "types"), [(True, ("bfloat16", "float32")), (False, ("float32",))])

@@ -100,40 +100,23 @@ def test_heads_that_do_not_divide():
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype", "expected"),
+    ("shape", "dtype", "plain", "amx"),
     [
-        ((2, 4, 64, 32), torch.bfloat16, True),
-        ((2, 4, 256, 32), torch.bfloat16, True),
-        ((2, 4, 128, 32), torch.float32, True),
-        ((2, 4, 129, 32), torch.float32, False),
-        ((2, 4, 256, 8), torch.float32, True),
-        ((2, 4, 256, 9), torch.float32, False),
-        ((1, 1, 1025, 32), torch.bfloat16, False),  # its weights would fill the memory
+        ((2, 4, 64, 32), torch.bfloat16, True, True),
+        ((2, 4, 256, 32), torch.bfloat16, True, True),
+        ((2, 4, 128, 32), torch.float32, True, True),
+        ((2, 4, 129, 32), torch.float32, False, False),
+        ((2, 4, 256, 8), torch.float32, True, False),
+        ((2, 4, 256, 9), torch.float32, False, False),
+        ((1, 1, 1025, 32), torch.bfloat16, False, False),  # its weights would fill the memory
     ],
 )
 @pytest.mark.parametrize("learned", [True, False])
-def test_where_products_are_written_out(shape, dtype, expected, learned, monkeypatch):
-    monkeypatch.setattr(attention, "cpu_has_amx", lambda: False)
-    assert written_out(torch.empty(shape, dtype=dtype, requires_grad=learned)) is expected
-    assert not written_out(torch.empty(shape, dtype=dtype, requires_grad=learned, device="meta"))
-
-
-@pytest.mark.parametrize(
-    ("shape", "dtype", "expected"),
-    [
-        ((2, 4, 64, 32), torch.bfloat16, True),
-        ((2, 4, 256, 8), torch.bfloat16, True),
-        ((2, 4, 128, 32), torch.float32, True),
-        ((2, 4, 129, 32), torch.float32, False),
-        ((2, 4, 256, 8), torch.float32, False),
-        ((1, 1, 1025, 32), torch.bfloat16, False),
-    ],
-)
-def test_with_amx_products_are_written_out_for_a_backward_pass_alone(shape, dtype, expected, monkeypatch):
-    monkeypatch.setattr(attention, "cpu_has_amx", lambda: True)
-    assert written_out(torch.empty(shape, dtype=dtype, requires_grad=True)) is expected
-    assert not written_out(torch.empty(shape, dtype=dtype))
-    assert not written_out(torch.empty(shape, dtype=dtype, requires_grad=True, device="meta"))
+def test_where_products_are_written_out(shape, dtype, plain, amx, learned, monkeypatch):
+    for has_amx, expected in ((False, plain), (True, amx and learned)):
+        monkeypatch.setattr(attention, "cpu_has_amx", lambda has_amx=has_amx: has_amx)
+        assert written_out(torch.empty(shape, dtype=dtype, requires_grad=learned)) is expected
+        assert not written_out(torch.empty(shape, dtype=dtype, requires_grad=learned, device="meta"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -82,6 +82,15 @@ def test_the_processor_answers():
     assert compute.cpu_multiplies_bfloat16() in (True, False)
 
 
+@pytest.mark.parametrize(
+    ("found", "bfloat16", "amx"),
+    [({}, False, False), ({"avx512_bf16": True}, True, False), ({"avx512_bf16": False, "amx_bf16": True}, True, True)],
+)
+def test_what_a_processor_has(monkeypatch, found, bfloat16, amx):
+    monkeypatch.setattr(compute, "capabilities", lambda: found)
+    assert (compute.cpu_multiplies_bfloat16(), compute.cpu_has_amx()) == (bfloat16, amx)
+
+
 @pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs Linux's glibc")
 @pytest.mark.parametrize("kept", [True, False])
 def test_freed_memory_is_used_again(kept):
