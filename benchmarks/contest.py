@@ -16,7 +16,7 @@ from torch import Tensor
 
 import vitpipe
 from benchmarks.machine import processor
-from benchmarks.networks import NETWORKS
+from benchmarks.networks import NETWORKS, RECIPE
 from benchmarks.quality_summary import curve, entry
 from benchmarks.timed_training import CURVE_IMAGES, SHOWN, Trial, means_of, recipe, scores, train
 from vitpipe.config import Data, Settings
@@ -144,7 +144,7 @@ class Contest:
         """Named by what decides how the trial ends: the network, its training, the images and the machine."""
         network = [str(trial.variant.build(self.settings))]
         if name == "ours":
-            network += [source("nn"), self.settings.model.model_dump_json()]
+            network += [source("nn"), self.settings.model.model_dump_json(), json.dumps(RECIPE["model"])]
         machine = [processor(), torch.__version__, str(torch.get_num_threads()), str(self.compute)]
         if self.compute.device.type == "cuda":
             machine.append(torch.cuda.get_device_name())

@@ -2,17 +2,22 @@
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
 from einops import rearrange
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from benchmarks.networks import EDSR, NETWORKS, SmallEDSR
 from benchmarks.original import Original
-from vitpipe.config import Settings
+from vitpipe.config import Settings, load_settings
 from vitpipe.errors import InputError
 from vitpipe.nn.supersampler import upsample
+from vitpipe.tasks import task
 
+ROOT = Path(__file__).parents[2]
 SIZES = {"data.size": 192, "data.scale": 4}
 PARAMETERS = {"edsr": 1_517_571, "swinir": 929_628, "rcan": 15_592_355, "original": 41_128_276}
 
@@ -40,6 +45,16 @@ def test_enlarges_four_times_and_learns(name: str, settings: Callable[..., Setti
     assert output.abs().max() < 10, "fresh weights give images of a sensible range"
     if name in PARAMETERS:
         assert parameters(model) == PARAMETERS[name]
+
+
+def test_ours_is_the_model_of_the_recipe() -> None:
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        composed = OmegaConf.to_container(compose("config", overrides=["recipe=celeba"]), resolve=True)
+    recipe = Settings.model_validate(composed)
+    ours, its = NETWORKS["ours"].variants["patch 6"].build(load_settings(ROOT / "params.yaml")), task("supersample")
+    assert str(ours) == str(its.build(recipe))
+    whole = NETWORKS["ours"].whole
+    assert whole == {name: getattr(recipe.train, name) for name in ("batch", "crop", "weight_decay", "loss")}
 
 
 @pytest.mark.parametrize("name", ["swinir", "rcan"])

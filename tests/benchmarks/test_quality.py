@@ -280,6 +280,23 @@ def test_finished_trainings_are_not_done_again(
     assert own == [{"batch": 12, "crop": 2}] * len(own), "whole trainings may have settings of their own"
 
 
+def test_another_model_of_the_recipe_is_another_training(
+    settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Contest(settings(), parts, 10.0, tmp_path)
+
+    def paths() -> list[Path]:
+        return [
+            made.path(name, variant, made.whole(name, Choice(variant, 1e-3, []), 0))
+            for name, variant in (("ours", "patch 6"), ("edsr-small", "32 channels, 12 blocks"))
+        ]
+
+    before = paths()
+    monkeypatch.setitem(contest.RECIPE, "model", {**contest.RECIPE["model"], "skip": "nearest"})  # not told by str
+    after = paths()
+    assert (before[0] == after[0], before[1] == after[1]) == (False, True), "which is nothing to the other networks"
+
+
 def test_a_variant_keeps_its_own_settings_in_whole_trainings(
     settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path
 ) -> None:
