@@ -32,10 +32,11 @@ from vitpipe.tasks import supersample
 POINTS = 8  # of a curve
 CHOICE = 0.2  # share of the minutes that a training gets which only serves to choose
 SEEDS = 10  # at most; they are 0 to 9
-LEVEL = 0.05  # dB: rates that are so close after a short training are both trained whole, to choose
+LEVEL = 0.05  # dB: variants or rates that are so close after a short training are both trained whole, to choose
 FARTHEST = 3  # how often a learning rate at the end of its grid makes the grid longer
 BESIDE = {"mirrored": "mean with the mirrored prediction", "consistent": "made consistent"}
 """Scores of a training that have rows of their own."""
+Scores = dict[tuple[str, float], float | None]  # by variant and learning rate; None where the training diverged
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 
 
@@ -58,32 +59,44 @@ class Contest:
     def choose(self, name: str) -> Choice:
         """The network's variant at its first learning rate, then its learning rate, by PSNR on validation images.
 
-        Rates go by factors of two, and on beyond the one that is best until that is between two worse ones. Those that
-        are nearly level after a short training are compared after a whole one, with the first seed.
+        Rates go by factors of two, and on beyond the one that is best until that is between two worse ones.
         """
         network = NETWORKS[name]
-        lr = network.lr or self.settings.train.lr
-        tried = {(variant, lr): self.tried(name, variant, lr) for variant in network.variants}
-        variant, _ = best(tried)
-        own = {lr: tried[variant, lr]}
+        first = network.lr or self.settings.train.lr
+        tried = {(variant, first): self.tried(name, variant, first) for variant in network.variants}
+        whole: Scores = {}
+        variant, lr = self.settled(name, tried, whole)
+        own = {(variant, lr): tried[variant, lr]}
         for factor in (0.5, 2.0):
-            own[lr * factor] = self.tried(name, variant, lr * factor)
+            own[variant, lr * factor] = self.tried(name, variant, lr * factor)
         for _ in range(FARTHEST):
-            lr = best(own)
-            if lr not in (min(own), max(own)):
+            rates = [lr for _, lr in own]
+            _, lr = best(own)
+            if lr not in (min(rates), max(rates)):
                 break
-            beyond = lr / 2 if lr == min(own) else lr * 2
-            own[beyond] = self.tried(name, variant, beyond)
-        tried |= {(variant, lr): score for lr, score in own.items()}
-        rows = [{"variant": key[0], "lr": key[1], "val_psnr": score} for key, score in sorted(tried.items())]
-        known = {lr: score for lr, score in own.items() if score is not None}
-        level = [lr for lr, score in known.items() if score > max(known.values()) - LEVEL]
-        if len(level) > 1:
-            own = {lr: validated(self.record(name, Choice(variant, lr, []), 0)) for lr in level}
-            for row in rows:
-                if row["variant"] == variant and row["lr"] in own:
-                    row["whole_val_psnr"] = own[row["lr"]]
-        return Choice(variant, best(own), rows)
+            beyond = lr / 2 if lr == min(rates) else lr * 2
+            own[variant, beyond] = self.tried(name, variant, beyond)
+        _, lr = self.settled(name, own, whole)
+        rows = []
+        for key, score in sorted((tried | own).items()):
+            row = {"variant": key[0], "lr": key[1], "val_psnr": score}
+            rows.append(row | ({"whole_val_psnr": whole[key]} if key in whole else {}))
+        return Choice(variant, lr, rows)
+
+    def settled(self, name: str, short: Scores, whole: Scores) -> tuple[str, float]:
+        """The best of these variants and rates: those nearly level after short trainings are compared after whole ones.
+
+        Args:
+            short: PSNR in dB on validation images after short trainings.
+            whole: the same after whole trainings with the first seed; those done here are added.
+        """
+        known = {key: score for key, score in short.items() if score is not None}
+        level = [key for key, score in known.items() if score > max(known.values()) - LEVEL]
+        if len(level) < 2:
+            return best(short)
+        for variant, lr in level:
+            whole[variant, lr] = validated(self.record(name, Choice(variant, lr, []), 0))
+        return best({key: whole[key] for key in level})
 
     def tried(self, name: str, variant: str, lr: float) -> float | None:
         """PSNR in dB on validation images after a short training; None where it diverged."""

@@ -60,7 +60,7 @@ def markdown(content: Mapping[str, Any]) -> str:
         f"{content['data']}, no person in two parts. Scores are means over {images['test']:,} test images, where "
         f"bicubic has {bicubic['psnr']:.2f} dB and SSIM {bicubic['ssim']:.4f}; ± is the standard deviation between "
         f"seeds. Variant and learning rate of each were chosen on validation images after trainings of "
-        f"{content['choice_minutes']:g} minutes; rates within {content['level']:g} dB of the best there were compared "
+        f"{content['choice_minutes']:g} minutes; those within {content['level']:g} dB of the best there were compared "
         "after whole trainings of the first seed. Trainings that earlier commands had stored in reports/benchmarks "
         "count, other seeds among them; the duration behind the command is without theirs.",
         "",

@@ -25,6 +25,7 @@ from vitpipe.tasks import supersample
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 TINY = Variant(lambda settings: SmallEDSR(width=4, blocks=1, scale=settings.data.scale))
+LATE = Variant(TINY.build, {"ema": 0.5})
 
 
 @pytest.fixture
@@ -155,15 +156,20 @@ def test_mirrored_scores_are_those_of_both_predictions_averaged(
 
 
 class Trainer:
-    """Stands for the training: scores follow from the learning rate, on test the other way round."""
+    """Stands for the training: scores follow from the learning rate, on test the other way round.
+
+    The variant `LATE` is `behind` by so many dB after short trainings, and half a dB ahead after whole ones.
+    """
 
     def __init__(self, best: float) -> None:
-        self.best, self.short, self.slope, self.trials = best, best, 1.0, []
+        self.best, self.short, self.slope, self.behind, self.trials = best, best, 1.0, 1.0, []
 
     def __call__(self, trial: Trial, *rest: Any) -> tuple[dict[str, Any], nn.Module]:
         self.trials.append(trial)
         best, slope = (self.short, self.slope) if trial.points == 1 else (self.best, 1.0)
         distance = slope * abs(np.log2(trial.lr / best))
+        if "ema" in trial.variant.train:  # LATE
+            distance += self.behind if trial.points == 1 else -0.5
         score = {"ssim": 0.5, "mse": 0.01}
         point = {"seconds": 1.0, "images": 8, "val": {"psnr": 30 - distance} | score}
         point["test"] = {"psnr": 30 + distance} | score
@@ -177,7 +183,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Trainer]:
         made = Trainer(best)
         monkeypatch.setattr(contest, "train", made)
         monkeypatch.setattr(
-            contest, "NETWORKS", {"tiny": Network("tiny", {"a": TINY, "b": TINY}, 4e-3, whole={"batch": 12, "crop": 2})}
+            contest, "NETWORKS", {"tiny": Network("tiny", {"a": TINY, "b": LATE}, 4e-3, whole={"batch": 12, "crop": 2})}
         )
         monkeypatch.setattr(contest, "scores", lambda *rest, **more: None)
         monkeypatch.setattr(contest, "means_of", lambda table: {"psnr": 30.0, "ssim": 0.5, "mse": 0.01})
@@ -207,7 +213,9 @@ def test_validation_alone_chooses_the_learning_rate(
     assert choice.lr == best
     assert [row["lr"] for row in choice.tried if row["variant"] == choice.variant] == tried
     assert {trial.points for trial in made.trials} == {1}
-    assert [(trial.seconds, trial.variant.train) for trial in made.trials] == [(120.0, {})] * len(made.trials)
+    assert {(trial.seconds, len(trial.variant.train)) for trial in made.trials if trial.variant is not LATE} == {
+        (120, 0)
+    }
 
 
 def test_rates_that_are_level_are_compared_after_whole_trainings(
@@ -226,6 +234,18 @@ def test_rates_that_are_level_are_compared_after_whole_trainings(
     assert [row.get("whole_val_psnr") for row in choice.tried if row["variant"] == "a"] == [30.0, 29.0, 28.0]
     contest.final("tiny", choice, 0)
     assert len([trial for trial in made.trials if trial.points > 1]) == 3, "the first seed's is there already"
+
+
+def test_variants_that_are_level_are_compared_after_whole_trainings(
+    trainer: Callable[[float], Trainer], settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path
+) -> None:
+    made = trainer(4e-3)
+    made.behind = 0.04
+    choice = Contest(settings(), parts, 10.0, tmp_path).choose("tiny")
+    assert (choice.variant, choice.lr) == ("b", 4e-3)
+    whole = {(row["variant"], row["lr"]): row["whole_val_psnr"] for row in choice.tried if "whole_val_psnr" in row}
+    assert whole == {("a", 4e-3): 30.0, ("b", 4e-3): 30.5}
+    assert len([trial for trial in made.trials if trial.points > 1]) == 2
 
 
 def test_the_better_variant_is_chosen(
