@@ -59,13 +59,14 @@ class Contest:
     def choose(self, name: str) -> Choice:
         """The network's variant at its first learning rate, then its learning rate, by PSNR on validation images.
 
-        Rates go by factors of two, and on beyond the one that is best until that is between two worse ones.
+        Rates go by factors of two, and on beyond the one that is best until that is between two worse ones. Variants or
+        rates that are nearly level after a short training are compared after a whole one.
         """
         network = NETWORKS[name]
         first = network.lr or self.settings.train.lr
         tried = {(variant, first): self.tried(name, variant, first) for variant in network.variants}
-        whole: Scores = {}
-        variant, lr = self.settled(name, tried, whole)
+        level = self.level(name, tried)
+        variant, lr = best(level or tried)
         own = {(variant, lr): tried[variant, lr]}
         for factor in (0.5, 2.0):
             own[variant, lr * factor] = self.tried(name, variant, lr * factor)
@@ -76,27 +77,22 @@ class Contest:
                 break
             beyond = lr / 2 if lr == min(rates) else lr * 2
             own[variant, beyond] = self.tried(name, variant, beyond)
-        _, lr = self.settled(name, own, whole)
+        own_level = self.level(name, own)
+        whole = level | own_level
         rows = []
         for key, score in sorted((tried | own).items()):
             row = {"variant": key[0], "lr": key[1], "val_psnr": score}
             rows.append(row | ({"whole_val_psnr": whole[key]} if key in whole else {}))
-        return Choice(variant, lr, rows)
+        return Choice(variant, best(own_level or own)[1], rows)
 
-    def settled(self, name: str, short: Scores, whole: Scores) -> tuple[str, float]:
-        """The best of these variants and rates: those nearly level after short trainings are compared after whole ones.
+    def level(self, name: str, short: Scores) -> Scores:
+        """Those that are nearly level with the best after short trainings, after whole ones with the first seed.
 
-        Args:
-            short: PSNR in dB on validation images after short trainings.
-            whole: the same after whole trainings with the first seed; those done here are added.
+        Both scores are PSNR in dB on validation images. Nothing where there is only the best.
         """
         known = {key: score for key, score in short.items() if score is not None}
-        level = [key for key, score in known.items() if score > max(known.values()) - LEVEL]
-        if len(level) < 2:
-            return best(short)
-        for variant, lr in level:
-            whole[variant, lr] = validated(self.record(name, Choice(variant, lr, []), 0))
-        return best({key: whole[key] for key in level})
+        close = [key for key, score in known.items() if score > max(known.values()) - LEVEL]
+        return {key: validated(self.record(name, Choice(*key, []), 0)) for key in close} if len(close) > 1 else {}
 
     def tried(self, name: str, variant: str, lr: float) -> float | None:
         """PSNR in dB on validation images after a short training; None where it diverged."""
