@@ -36,6 +36,16 @@ def test_an_image_that_agrees_stays():
     torch.testing.assert_close(Consistency(12, 2)(image, reduce @ image @ reduce.mT), image, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_missing_beside_the_enlarged_input_makes_it_whole(dtype):
+    torch.manual_seed(0)
+    enlarge, missing, lr = torch.randn(24, 12), torch.randn(2, 3, 24, 24).to(dtype), torch.randn(2, 3, 12, 12)
+    found = Consistency(12, 2, enlarge)(missing, lr)
+    assert found.dtype == torch.float32
+    whole = enlarge @ lr @ enlarge.mT + missing.float()
+    torch.testing.assert_close(found, Consistency(12, 2)(whole, lr), rtol=0, atol=1e-4)
+
+
 def test_float64_stays_float64():
     torch.manual_seed(0)
     image, lr = torch.randn(1, 3, 24, 24), torch.randn(1, 3, 12, 12)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from vitpipe.nn.convolution import MirroredConv2d, ResidualBlock, stem
+from vitpipe.nn.convolution import Convolutions, MirroredConv2d, ResidualBlock, convolution, stem
 
 
 @pytest.mark.parametrize("expansion", [1, 4])
@@ -54,3 +54,27 @@ def test_a_mirrored_stem_and_block_have_the_weights_of_plain_ones():
     assert {name: w.shape for name, w in own.named_parameters()} == {n: w.shape for n, w in plain.named_parameters()}
     x = torch.randn(1, 3, 6, 6)
     torch.testing.assert_close(own(x.flip(-1)), mirrored(own(x), 8), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize(("first", "blocks"), [(True, 0), (True, 3), (False, 3), (False, 0)])
+def test_convolutions_compute_what_their_layers_would_one_by_one(first, blocks, mirrored, order, dtype):
+    torch.manual_seed(0)
+    layers = [convolution(4, 4, mirrored)] * first
+    layers += [ResidualBlock(4, nn.GELU, 2, mirrored) for _ in range(blocks)]
+    made = Convolutions(*layers).to(memory_format=order)
+    x = torch.randn(2, 4, 6, 5).to(memory_format=order)
+    results = []
+    for run in (made, nn.Sequential(*layers)):
+        given = x.clone().requires_grad_()
+        made.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+            out = run(given * 1)
+        (out.float().square().sum()).backward()
+        results.append([out.float(), given.grad, *(weight.grad for weight in made.parameters())])
+    tolerance = 1e-5 if dtype is torch.float32 else 0.05
+    assert len(results[0]) == 2 + 2 * first + 4 * blocks
+    for found, expected in zip(*results, strict=True):
+        assert (found - expected).abs().max() <= tolerance * expected.abs().max()

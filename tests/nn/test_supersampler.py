@@ -5,7 +5,7 @@ from PIL import Image
 
 from vitpipe.data.batches import to_uint8, unit
 from vitpipe.nn.consistency import Consistency, reduction
-from vitpipe.nn.supersampler import SuperSampler, pixel_shuffle, self_ensemble, upsample
+from vitpipe.nn.supersampler import SuperSampler, enlargement, pixel_shuffle, self_ensemble, upsample
 
 
 def model(**changes) -> SuperSampler:
@@ -55,6 +55,14 @@ def test_a_mirrored_model_is_one_but_for_its_encoder():
     torch.nn.init.zeros_(net.readout.bias)
     torch.testing.assert_close(net(lr.flip(-1)).flip(-1), net(lr), rtol=0, atol=1e-5)
     assert not torch.allclose(net(lr), upsample(lr, 2, "bicubic"), atol=1e-2)
+
+
+@pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize(("size", "scale"), [(12, 2), (7, 5), (48, 4)])
+def test_an_enlargement_is_the_interpolation_as_products(size, scale, method):
+    torch.manual_seed(0)
+    matrix, lr = enlargement(size, scale, method), torch.rand(2, 3, size, size) * 2 - 1
+    torch.testing.assert_close(matrix @ lr @ matrix.mT, upsample(lr, scale, method), rtol=0, atol=1e-5)
 
 
 def test_the_mean_of_a_self_ensemble_is_mirrored_with_its_input():

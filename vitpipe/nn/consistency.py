@@ -21,16 +21,21 @@ class Consistency(nn.Module):
     Args:
         size: s.
         scale: k.
+        enlarge: (k*s, s), how the LR image is enlarged along either side, where images are only what is missing beside
+            that; without, they are whole.
     """
+
+    enlarge: Tensor | None
 
     reduce: Tensor  # s ks
     restore: Tensor  # ks s
 
-    def __init__(self, size: int, scale: int) -> None:
+    def __init__(self, size: int, scale: int, enlarge: Tensor | None = None) -> None:
         super().__init__()
         reduce = reduction(size, scale)
         self.register_buffer("reduce", reduce.float(), persistent=False)
         self.register_buffer("restore", torch.linalg.pinv(reduce).float(), persistent=False)
+        self.register_buffer("enlarge", enlarge, persistent=False)
 
     def forward(self, image: Tensor, lr: Tensor) -> Tensor:
         size = len(self.reduce)
@@ -38,7 +43,15 @@ class Consistency(nn.Module):
         dtype = torch.promote_types(image.dtype, torch.float32)
         image, lr, reduce, restore = (x.to(dtype) for x in (image, lr, self.reduce, self.restore))
         with torch.autocast(image.device.type, enabled=False):
-            return image + restore @ (lr - reduce @ image @ reduce.mT) @ restore.mT
+            if self.enlarge is not None:
+                image = add_stretched(image, self.enlarge.to(dtype), lr)
+            return add_stretched(image, restore, lr - reduce @ image @ reduce.mT)
+
+
+def add_stretched(image: Tensor, matrix: Tensor, small: Tensor) -> Tensor:
+    """image (b, c, m, m) + matrix (m, n) @ small (b, c, n, n) @ matrix.mT, with the sum within the last product."""
+    rows = (matrix @ small).flatten(0, 1)  # b*c m n
+    return torch.baddbmm(image.flatten(0, 1), rows, matrix.mT.expand(len(rows), -1, -1)).view_as(image)
 
 
 def reduction(size: int, scale: int) -> Tensor:

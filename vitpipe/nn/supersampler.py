@@ -6,12 +6,13 @@ Legend of the shapes: b batch, w width (channels), s input side, k scale, n toke
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from vitpipe.nn.consistency import Consistency
-from vitpipe.nn.convolution import ResidualBlock, convolution, stem
+from vitpipe.nn.convolution import Convolutions, ResidualBlock, convolution, stem
 from vitpipe.nn.encoder import Encoder
 from vitpipe.nn.patches import unpatchify
 
@@ -51,11 +52,11 @@ class SuperSampler(nn.Module):
         self.stem = stem(3, width, blocks, expansion, nn.ReLU, mirrored)
         self.encoder = Encoder(size=size, patch=patch, channels=width, dim=dim, **encoder)
         self.readout = nn.Linear(dim, width * patch * patch)
-        self.tail = nn.Sequential(*(ResidualBlock(width, nn.ReLU, expansion, mirrored) for _ in range(blocks)))
+        self.tail = Convolutions(*(ResidualBlock(width, nn.ReLU, expansion, mirrored) for _ in range(blocks)))
         self.last = convolution(width, 3 * scale * scale, mirrored, run_out=scale)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
-        self.consistency = Consistency(size, scale) if consistent else None
+        self.consistency = Consistency(size, scale, enlargement(size, scale, skip)) if consistent else None
 
     def forward(self, lr: Tensor) -> Tensor:
         features = self.stem(lr)  # b w s s
@@ -63,8 +64,9 @@ class SuperSampler(nn.Module):
         patch = self.encoder.patch
         seen = unpatchify(self.readout(tokens), patch, lr.shape[-1] // patch)  # b w s s
         missing = pixel_shuffle(self.last(self.tail(features + seen)), self.scale)  # b 3 ks ks
-        hr = upsample(lr, self.scale, self.skip) + missing
-        return hr if self.consistency is None else self.consistency(hr, lr)
+        if self.consistency is None:
+            return upsample(lr, self.scale, self.skip) + missing
+        return self.consistency(missing, lr)
 
 
 def pixel_shuffle(x: Tensor, scale: int) -> Tensor:
@@ -95,3 +97,9 @@ def upsample(lr: Tensor, scale: int, method: str) -> Tensor:
     if method == "nearest":
         return F.interpolate(lr, scale_factor=scale, mode="nearest")
     return F.interpolate(lr.float().contiguous(), scale_factor=scale, mode=method, align_corners=False, antialias=True)
+
+
+def enlargement(size: int, scale: int, method: str) -> Tensor:
+    """(k*s, s): what `upsample` does along one side. For few pixels the product is faster than the interpolation."""
+    pixels = torch.eye(size)[:, None, :, None]  # s images, one pixel wide, in which one pixel is 1
+    return upsample(pixels, scale, method)[:, 0, :, 0].T.contiguous()
