@@ -4,7 +4,7 @@ import ast
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import vitpipe
 from benchmarks.machine import processor
 from benchmarks.networks import NETWORKS, RECIPE
 from benchmarks.quality_summary import curve, entry
-from benchmarks.timed_training import CURVE_IMAGES, SHOWN, Trial, means_of, recipe, scores, train
+from benchmarks.timed_training import CURVE_IMAGES, SHOWN, Trial, means_of, recipe, scores, train, turns
 from vitpipe.config import Data, Settings
 from vitpipe.data.batches import Packed, spread
 from vitpipe.errors import InputError
@@ -100,15 +100,41 @@ class Contest:
         trial = Trial(network, network.variants[variant], lr, 0, self.minutes * 60 * CHOICE, 1)
         return validated(self.stored(name, variant, trial))
 
-    def final(self, name: str, choice: Choice, seed: int) -> dict[str, Any]:
-        """The whole training with one seed, scored on test on the way and at its end."""
-        record = self.record(name, choice, seed)
-        if record["diverged"]:
-            raise InputError(f"{name} diverged with seed {seed} and learning rate {choice.lr:g}: raise minutes")
-        return record
+    def finals(self, chosen: Mapping[str, Choice], seed: int) -> None:
+        """The whole trainings of all networks with one seed, in turns of some seconds, scored on test on the way.
+
+        Raises:
+            InputError: one has diverged.
+        """
+        paths = self.final_paths(chosen, seed)
+        trials = {name: self.whole(name, choice, seed) for name, choice in chosen.items()}
+        rest = (self.settings, self.parts, self.compute)
+        going = {
+            name: turns(trials[name], *rest, self.title(choice.variant, trials[name]))
+            for name, choice in chosen.items()
+            if not paths[name].exists()
+        }
+        while going:
+            for name, training in list(going.items()):
+                try:
+                    next(training)
+                except StopIteration as end:
+                    del going[name]
+                    self.keep(paths[name], name, chosen[name].variant, trials[name], *end.value)
+        for name, path in paths.items():
+            if json.loads(path.read_text())["diverged"]:
+                raise InputError(
+                    f"{name} diverged with seed {seed} and learning rate {chosen[name].lr:g}: raise minutes"
+                )
+
+    def final_paths(self, chosen: Mapping[str, Choice], seed: int) -> dict[str, Path]:
+        """Where the records of `finals` are: those of trainings beside others are not those of the others' absence."""
+        own = {name: self.path(name, choice.variant, self.whole(name, choice, seed)) for name, choice in chosen.items()}
+        key = digest(sorted(path.name for path in own.values()))
+        return {name: path.with_name(f"{path.stem}-{key}.json") for name, path in own.items()}
 
     def record(self, name: str, choice: Choice, seed: int) -> dict[str, Any]:
-        """That of the whole training, which may have diverged."""
+        """That of the whole training by itself, which may have diverged."""
         return self.stored(name, choice.variant, self.whole(name, choice, seed))
 
     def whole(self, name: str, choice: Choice, seed: int) -> Trial:
@@ -117,19 +143,27 @@ class Contest:
         variant = replace(variant, train={**network.whole, **variant.train})
         return Trial(network, variant, choice.lr, seed, self.minutes * 60, POINTS)
 
-    def finished(self, name: str, choice: Choice) -> list[dict[str, Any]]:
-        """The records of all seeds that were trained."""
-        trials = [self.whole(name, choice, seed) for seed in range(SEEDS)]
-        paths = [self.path(name, choice.variant, trial) for trial in trials]
-        return [json.loads(path.read_text()) for path in paths if path.exists()]
+    def finished(self, chosen: Mapping[str, Choice]) -> dict[str, list[dict[str, Any]]]:
+        """The records of `finals` of all seeds that were trained."""
+        seeds = [self.final_paths(chosen, seed) for seed in range(SEEDS)]
+        whole = [paths for paths in seeds if all(path.exists() for path in paths.values())]
+        return {name: [json.loads(paths[name].read_text()) for paths in whole] for name in chosen}
 
     def stored(self, name: str, variant: str, trial: Trial) -> dict[str, Any]:
-        """The record of the trial: from its file, or trained now and written there."""
+        """The record of the trial by itself: from its file, or trained now and written there."""
         path = self.path(name, variant, trial)
-        if path.exists():
-            return json.loads(path.read_text())
-        title = f"{trial.network.title}, {variant}, lr {trial.lr:g}, seed {trial.seed}"
-        record, model = train(trial, self.settings, self.parts, self.compute, title)
+        if not path.exists():
+            ended = train(trial, self.settings, self.parts, self.compute, self.title(variant, trial))
+            self.keep(path, name, variant, trial, *ended)
+        return json.loads(path.read_text())
+
+    def title(self, variant: str, trial: Trial) -> str:
+        return f"{trial.network.title}, {variant}, lr {trial.lr:g}, seed {trial.seed}"
+
+    def keep(
+        self, path: Path, name: str, variant: str, trial: Trial, record: dict[str, Any], model: torch.nn.Module
+    ) -> None:
+        """Writes the record, with test scores if it is of a whole training."""
         if trial.points > 1 and not record["diverged"]:
             test = self.parts["test"]
             rows = np.arange(len(test))
@@ -141,7 +175,6 @@ class Contest:
                 table = scores(self.consistent(model), test, rows, self.settings, self.compute, precise=True)
                 record["test_consistent"] = means_of(table)
         write_json(path, {"network": name, "variant": variant, "lr": trial.lr, "seed": trial.seed} | record)
-        return json.loads(path.read_text())
 
     def consistent(self, model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """What ours does to its output, done to that of a network that was trained without."""
@@ -176,16 +209,16 @@ class Contest:
         all_images = self.bicubic(np.arange(len(test)))
         curve_images = self.bicubic(spread(test, CURVE_IMAGES))
         networks: dict[str, Any] = {}
+        records = self.finished(chosen)
         for name, choice in chosen.items():
-            network, found = NETWORKS[name], self.finished(name, choice)
+            network, found = NETWORKS[name], records[name]
             setting = recipe(self.whole(name, choice, 0), self.settings)
             facts = {"variant": choice.variant, "lr": choice.lr, "batch": setting.batch, "loss": setting.loss}
             facts |= {"crop": setting.crop, "weight_decay": setting.weight_decay}
             networks[name] = entry(network.title, found, all_images) | facts
             networks[name] |= {"curve": curve(found, curve_images), "tried": choice.tried}
             for kind, words in BESIDE.items():
-                # ours is consistent already, and records of peers of before 2026-11-28 lack the mean
-                if all(f"test_{kind}" in record for record in found):
+                if all(f"test_{kind}" in record for record in found):  # ours is consistent already
                     title = f"{network.title}, {words}"
                     networks[f"{name}-{kind}"] = entry(title, found, all_images, f"test_{kind}") | facts
         return {

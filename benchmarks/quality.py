@@ -50,7 +50,7 @@ def run(
         root: folder of CelebA; None is the built-in faces.
         count: at most so many images; None is all.
         minutes: that each network is trained with each seed.
-        seeds: that are trained now; those of the same trainings finished before count, too.
+        seeds: that are trained now; others of the same trainings, finished before, count, too.
         networks: names of `NETWORKS`; none is all of them.
         scratch: folder of packed images; with `quick` of finished trainings, too.
         records: folder of finished trainings.
@@ -65,9 +65,8 @@ def run(
     data = data_of(settings, root, count)
     contest = Contest(settings, prepare(data, settings.seed, scratch), minutes, scratch if quick else records)
     chosen = {name: contest.choose(name) for name in networks}
-    for seed in seeds:  # networks take turns, so that what slows the machine for a while slows them all
-        for name in networks:
-            contest.final(name, chosen[name], seed)
+    for seed in seeds:
+        contest.finals(chosen, seed)
     return contest.summary(data, chosen)
 
 

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,8 @@ from vitpipe.training.schedule import learning_rate
 TICKS = 10_000  # the schedule counts steps; here so many are the whole time
 CURVE_IMAGES = 96  # of validation and of test, at even distances, that a point of the curve is measured on
 SHOWN = ("psnr", "ssim", "mse")
+TURN = 10.0  # seconds that a training goes on for before others have their turn
+Result = tuple[dict[str, Any], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,12 @@ class Stopwatch:
     def seconds(self) -> float:
         return self.clock() - self.start
 
-    def pause(self, work: Callable[[], Any]) -> Any:
-        """The result of `work`, whose time does not count."""
-        stopped = self.clock()
-        result = work()
-        self.start += self.clock() - stopped
-        return result
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """What happens meanwhile does not count."""
+        since = self.clock()
+        yield
+        self.start += self.clock() - since
 
 
 def train(
@@ -72,10 +75,28 @@ def train(
     compute: Compute,
     title: str,
     clock: Callable[[], float] = time.perf_counter,
-) -> tuple[dict[str, Any], nn.Module]:
-    """Trains, and returns what there is to know about it and the averaged weights.
+) -> Result:
+    """The training from beginning to end, without a break: what `turns` returns."""
+    training = turns(trial, settings, parts, compute, title, clock)
+    while True:
+        try:
+            next(training)
+        except StopIteration as end:
+            return end.value
 
-    A step that would probably end after the time is not begun, so slow networks do not get more of it.
+
+def turns(
+    trial: Trial,
+    settings: Settings,
+    parts: dict[str, Packed],
+    compute: Compute,
+    title: str,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Generator[None, None, Result]:
+    """Trains turn by turn, and returns what there is to know about it and the averaged weights.
+
+    Its time stands still between turns, so several trainings can go on alternately: what slows the machine for minutes
+    slows them all. A step that would probably end after the time is not begun, so slow networks do not get more of it.
 
     Returns:
         parameters, steps, images (seen), diverged, and `points`: seconds, images (seen), val and test scores.
@@ -97,7 +118,7 @@ def train(
     batches = endless(parts["train"], setting, trial.seed, compute)
     with progress(round(trial.seconds), title, "second") as bar:
         watch = Stopwatch(clock)
-        now = duration = 0.0
+        now = duration = turn = 0.0
         while now + duration <= trial.seconds:
             batch = next(batches)
             try:
@@ -111,7 +132,12 @@ def train(
             duration = now - before
             bar.update(round(min(now, trial.seconds)) - bar.n)
             if len(points) + 1 < trial.points and now >= trial.seconds * (len(points) + 1) / trial.points:
-                points.append(watch.pause(score))
+                with watch.stopped():
+                    points.append(score())
+            if now - turn >= TURN:
+                turn = now
+                with watch.stopped():
+                    yield
     if not record["diverged"]:
         points.append(score())
     return record | {"seconds": round(now, 2), "points": points}, averaged

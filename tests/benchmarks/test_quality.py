@@ -1,7 +1,7 @@
 """Equal time for all, validation chooses, nothing is trained twice."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ LATE = Variant(TINY.build, {"ema": 0.5})
 class Trainer:
     """Stands for the training: scores follow from the learning rate, on test the other way round.
 
-    The variant `LATE` is `behind` by so many dB after short trainings, and half a dB ahead after whole ones.
+    `trials` are those trained, in turns as often as they had one. The variant `LATE` is `behind` by so many dB after
+    short trainings, and half a dB ahead after whole ones.
     """
 
     def __init__(self, best: float) -> None:
@@ -37,6 +38,15 @@ class Trainer:
 
     def __call__(self, trial: Trial, *rest: Any) -> tuple[dict[str, Any], nn.Module]:
         self.trials.append(trial)
+        return self.result(trial)
+
+    def turns(self, trial: Trial, *rest: Any) -> Generator[None, None, tuple[dict[str, Any], nn.Module]]:
+        for _ in range(3):
+            self.trials.append(trial)
+            yield
+        return self.result(trial)
+
+    def result(self, trial: Trial) -> tuple[dict[str, Any], nn.Module]:
         best, slope = (self.short, self.slope) if trial.points == 1 else (self.best, 1.0)
         distance = slope * abs(np.log2(trial.lr / best))
         if "ema" in trial.variant.train:  # LATE
@@ -53,6 +63,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Trainer]:
     def make(best: float) -> Trainer:
         made = Trainer(best)
         monkeypatch.setattr(contest, "train", made)
+        monkeypatch.setattr(contest, "turns", made.turns)
         monkeypatch.setattr(
             contest, "NETWORKS", {"tiny": Network("tiny", {"a": TINY, "b": LATE}, 4e-3, whole={"batch": 12, "crop": 2})}
         )
@@ -103,8 +114,6 @@ def test_rates_that_are_level_are_compared_after_whole_trainings(
     assert (choice.variant, choice.lr) == ("a", 2e-3)
     assert sorted(whole) == [(lr, 0, 600.0) for lr in (2e-3, 4e-3, 8e-3)]
     assert [row.get("whole_val_psnr") for row in choice.tried if row["variant"] == "a"] == [30.0, 29.0, 28.0]
-    contest.final("tiny", choice, 0)
-    assert len([trial for trial in made.trials if trial.points > 1]) == 3, "the first seed's is there already"
 
 
 def test_variants_that_are_level_are_compared_after_whole_trainings(
@@ -143,15 +152,13 @@ def test_finished_trainings_are_not_done_again(
     made = trainer(4e-3)
     choice = Choice("a", 4e-3, [])
     first = Contest(settings(), parts, 10.0, tmp_path)
-    record = first.final("tiny", choice, 0)
+    record = first.record("tiny", choice, 0)
     again = Contest(settings(), parts, 10.0, tmp_path)
-    assert again.final("tiny", choice, 0) == record
+    assert again.record("tiny", choice, 0) == record
     assert len(made.trials) == 1
-    again.final("tiny", choice, 1)
-    assert [row["seed"] for row in again.finished("tiny", choice)] == [0, 1]
-    Contest(settings(), parts, 5.0, tmp_path).final("tiny", choice, 0)
-    Contest(settings(**{"train.ema": 0.5}), parts, 10.0, tmp_path).final("tiny", choice, 0)
-    assert len(made.trials) == 4, "another length or another recipe is another training"
+    Contest(settings(), parts, 5.0, tmp_path).record("tiny", choice, 0)
+    Contest(settings(**{"train.ema": 0.5}), parts, 10.0, tmp_path).record("tiny", choice, 0)
+    assert len(made.trials) == 3, "another length or another recipe is another training"
     for constant, value, new in (
         (None, None, {"mse", "spectral"}),
         ("CHARBONNIER", 0.5, {"charbonnier", "spectral"}),
@@ -161,14 +168,45 @@ def test_finished_trainings_are_not_done_again(
             monkeypatch.setattr(supersample, constant, value)
         for loss in ("mse", "charbonnier", "spectral"):
             before = len(made.trials)
-            Contest(settings(**{"train.loss": loss}), parts, 10.0, tmp_path).final("tiny", choice, 0)
+            Contest(settings(**{"train.loss": loss}), parts, 10.0, tmp_path).record("tiny", choice, 0)
             assert (len(made.trials) > before) == (loss in new), "another constant of a loss is another training"
     before = len(made.trials)
     monkeypatch.setattr(contest, "source", lambda place: {"data/augment.py": "changed"}.get(place, ""))
-    Contest(settings(**{"train.loss": "mse"}), parts, 10.0, tmp_path).final("tiny", choice, 0)
+    Contest(settings(**{"train.loss": "mse"}), parts, 10.0, tmp_path).record("tiny", choice, 0)
     assert len(made.trials) == before + 1, "other code of the shifts is another training"
     own = [trial.variant.train for trial in made.trials]
     assert own == [{"batch": 12, "crop": 2}] * len(own), "whole trainings may have settings of their own"
+
+
+def test_all_networks_are_trained_in_turns(
+    trainer: Callable[[float], Trainer],
+    settings: Callable[..., Settings],
+    parts: dict[str, Packed],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = trainer(4e-3)
+    monkeypatch.setitem(contest.NETWORKS, "other", Network("other", {"a": TINY}, 4e-3))
+    chosen = {name: Choice("a", 4e-3, []) for name in ("tiny", "other")}
+    first = Contest(settings(), parts, 10.0, tmp_path)
+    first.finals(chosen, 0)
+    assert [(trial.network.title, trial.seed) for trial in made.trials] == [("tiny", 0), ("other", 0)] * 3
+    again = Contest(settings(), parts, 10.0, tmp_path)
+    again.finals(chosen, 0)
+    assert len(made.trials) == 6, "finished ones are not done again"
+    again.finals(chosen, 2)
+    assert len(made.trials) == 12
+    found = again.finished(chosen)
+    assert {name: [record["seed"] for record in records] for name, records in found.items()} == {
+        "tiny": [0, 2],
+        "other": [0, 2],
+    }
+    alone = {"tiny": chosen["tiny"]}
+    assert again.finished(alone) == {"tiny": []}, "beside others is another comparison"
+    again.finals(alone, 0)
+    assert len(made.trials) == 15
+    again.finals(chosen | {"other": Choice("a", 2e-3, [])}, 0)
+    assert len(made.trials) == 21, "beside another form of the other, too"
 
 
 def test_another_model_of_the_recipe_is_another_training(
@@ -220,7 +258,7 @@ def test_a_diverged_whole_training_is_told(
 ) -> None:
     trainer(4e-3)
     with pytest.raises(InputError, match="tiny diverged with seed 0"):
-        Contest(settings(), parts, 10.0, tmp_path).final("tiny", Choice("a", 0.05, []), 0)
+        Contest(settings(), parts, 10.0, tmp_path).finals({"tiny": Choice("a", 0.05, [])}, 0)
 
 
 def test_whole_section_on_tiny_networks(

@@ -2,6 +2,8 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.networks import Network, SmallEDSR, Variant
-from benchmarks.timed_training import Trial, recipe, scores, train
+from benchmarks.timed_training import Trial, recipe, scores, train, turns
 from vitpipe.config import Settings
 from vitpipe.data.batches import Packed
 from vitpipe.nn.compute import Compute
@@ -83,6 +85,45 @@ def test_what_only_serves_to_choose_never_sees_test(
     del parts["test"]
     record, _ = train(slow(clock, 9, 1), settings(), parts, CPU, "slow", clock)
     assert set(record["points"][0]) == {"seconds", "images", "val"}
+
+
+def test_trainings_in_turns_are_those_without_a_break(
+    settings: Callable[..., Settings], parts: dict[str, Packed]
+) -> None:
+    own = settings(**{"train.crop": 1})
+
+    def trainings(train: Callable[..., Any]) -> list[Any]:
+        clocks = Clock(), Clock()
+        return [
+            train(replace(slow(clock, 300, 2), seed=seed), own, parts, CPU, "slow", clock)
+            for seed, clock in enumerate(clocks)
+        ]
+
+    alone, going, ended, took = trainings(train), trainings(turns), [], 0
+    while going:
+        for training in list(going):
+            took += 1
+            try:
+                next(training)
+            except StopIteration as end:
+                ended.append(end.value)
+                going.remove(training)
+    assert took > 40
+    assert alone[0][1].weight != alone[1][1].weight
+    for (record, model), (expected, other) in zip(ended, alone, strict=True):
+        assert record == expected
+        assert torch.equal(model.weight, other.weight)
+
+
+def test_the_time_between_turns_does_not_count(settings: Callable[..., Settings], parts: dict[str, Packed]) -> None:
+    clock = Clock()
+    training = turns(slow(clock, 30, 1), settings(), parts, CPU, "slow", clock)
+    for _ in range(2):  # after 12 and 24 seconds
+        next(training)
+        clock.now += 1000
+    with pytest.raises(StopIteration) as end:
+        next(training)
+    assert end.value.value[0]["steps"] == 10
 
 
 def test_learning_rate_follows_the_time(
