@@ -18,7 +18,7 @@ import vitpipe
 from benchmarks.machine import processor
 from benchmarks.networks import NETWORKS, RECIPE
 from benchmarks.quality_summary import curve, entry
-from benchmarks.timed_training import CURVE_IMAGES, SHOWN, Trial, means_of, recipe, scores, train, turns
+from benchmarks.timed_training import CURVE_IMAGES, SHOWN, TURN, Result, Trial, means_of, recipe, scores, train, turns
 from vitpipe.config import Data, Settings
 from vitpipe.data.batches import Packed, spread
 from vitpipe.errors import InputError
@@ -101,36 +101,43 @@ class Contest:
         return validated(self.stored(name, variant, trial))
 
     def finals(self, chosen: Mapping[str, Choice], seed: int) -> None:
-        """The whole trainings of all networks with one seed, in turns of some seconds, scored on test on the way.
+        """The whole trainings of all networks with one seed, in turns of `TURN` seconds; scored on test on the way.
+
+        Unless all of them are there already, all are trained, even with a seed that `choose` has trained by itself.
 
         Raises:
-            InputError: one has diverged.
+            InputError: one has diverged; none is kept.
         """
         paths = self.final_paths(chosen, seed)
+        if all(path.exists() for path in paths.values()):
+            return
         trials = {name: self.whole(name, choice, seed) for name, choice in chosen.items()}
         rest = (self.settings, self.parts, self.compute)
-        going = {
-            name: turns(trials[name], *rest, self.title(choice.variant, trials[name]))
-            for name, choice in chosen.items()
-            if not paths[name].exists()
-        }
-        while going:
-            for name, training in list(going.items()):
-                try:
-                    next(training)
-                except StopIteration as end:
-                    del going[name]
-                    self.keep(paths[name], name, chosen[name].variant, trials[name], *end.value)
+        going = {name: turns(trial, *rest, self.title(chosen[name].variant, trial)) for name, trial in trials.items()}
+        ended: dict[str, Result] = {}
+        try:
+            while going:
+                for name, training in list(going.items()):
+                    try:
+                        next(training)
+                    except StopIteration as end:
+                        del going[name]
+                        ended[name] = end.value
+                        if end.value[0]["diverged"]:
+                            lr = chosen[name].lr
+                            raise InputError(
+                                f"{name} diverged with seed {seed} and learning rate {lr:g}: raise minutes"
+                            ) from None
+        finally:
+            for training in going.values():
+                training.close()
         for name, path in paths.items():
-            if json.loads(path.read_text())["diverged"]:
-                raise InputError(
-                    f"{name} diverged with seed {seed} and learning rate {chosen[name].lr:g}: raise minutes"
-                )
+            self.keep(path, name, chosen[name].variant, trials[name], *ended[name])
 
     def final_paths(self, chosen: Mapping[str, Choice], seed: int) -> dict[str, Path]:
-        """Where the records of `finals` are: those of trainings beside others are not those of the others' absence."""
+        """Where `finals` keeps its records: named by all networks compared, as a training by itself is another one."""
         own = {name: self.path(name, choice.variant, self.whole(name, choice, seed)) for name, choice in chosen.items()}
-        key = digest(sorted(path.name for path in own.values()))
+        key = digest(TURN, sorted(path.name for path in own.values()))
         return {name: path.with_name(f"{path.stem}-{key}.json") for name, path in own.items()}
 
     def record(self, name: str, choice: Choice, seed: int) -> dict[str, Any]:
@@ -227,6 +234,7 @@ class Contest:
             "minutes": self.minutes,
             "choice_minutes": self.minutes * CHOICE,
             "level": LEVEL,
+            "turn": TURN,
             "curve_images": min(CURVE_IMAGES, len(test)),
             "precision": str(self.compute.dtype).removeprefix("torch."),
             "bicubic": all_images,

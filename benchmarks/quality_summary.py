@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.timed_training import TURN
 from vitpipe.tasks import supersample
 
 Record = dict[str, Any]
@@ -63,8 +62,8 @@ def markdown(content: Mapping[str, Any]) -> str:
         f"seeds. Variant and learning rate of each were chosen on validation images after trainings of "
         f"{content['choice_minutes']:g} minutes; those within {content['level']:g} dB of the best there were compared "
         "after whole trainings with seed 0. Then all were trained side by side with each seed, in turns of "
-        f"{TURN:g} seconds, so that what slows the machine slows them all. Trainings that earlier commands had stored "
-        "in reports/benchmarks count; the duration behind the command is without theirs.",
+        f"{content['turn']:g} seconds, so that what slows the machine slows them all. Trainings that earlier commands "
+        "had stored in reports/benchmarks count; the duration behind the command is without theirs.",
         "",
         "| network | gain in PSNR, dB | gain in SSIM | MSE / bicubic's | seeds | parameters | images seen | variant "
         "| batch | `train.crop` | weight decay | learning rate |",

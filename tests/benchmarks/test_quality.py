@@ -196,6 +196,9 @@ def test_all_networks_are_trained_in_turns(
     assert len(made.trials) == 6, "finished ones are not done again"
     again.finals(chosen, 2)
     assert len(made.trials) == 12
+    again.final_paths(chosen, 2)["other"].unlink()
+    again.finals(chosen, 2)
+    assert len(made.trials) == 18, "none is trained without the others"
     found = again.finished(chosen)
     assert {name: [record["seed"] for record in records] for name, records in found.items()} == {
         "tiny": [0, 2],
@@ -204,9 +207,9 @@ def test_all_networks_are_trained_in_turns(
     alone = {"tiny": chosen["tiny"]}
     assert again.finished(alone) == {"tiny": []}, "beside others is another comparison"
     again.finals(alone, 0)
-    assert len(made.trials) == 15
+    assert len(made.trials) == 21
     again.finals(chosen | {"other": Choice("a", 2e-3, [])}, 0)
-    assert len(made.trials) == 21, "beside another form of the other, too"
+    assert len(made.trials) == 27, "beside another form of the other, too"
 
 
 def test_another_model_of_the_recipe_is_another_training(
@@ -259,6 +262,7 @@ def test_a_diverged_whole_training_is_told(
     trainer(4e-3)
     with pytest.raises(InputError, match="tiny diverged with seed 0"):
         Contest(settings(), parts, 10.0, tmp_path).finals({"tiny": Choice("a", 0.05, [])}, 0)
+    assert not list(tmp_path.glob("*.json"))
 
 
 def test_whole_section_on_tiny_networks(

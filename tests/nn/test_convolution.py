@@ -72,7 +72,9 @@ def test_convolutions_compute_what_their_layers_would_one_by_one(first, blocks, 
         made.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
             out = run(given * 1)
-        (out.float().square().sum()).backward()
+        if blocks:
+            assert out.dtype is dtype or not first
+        out.float().square().sum().backward()
         results.append([out.float(), given.grad, *(weight.grad for weight in made.parameters())])
     tolerance = 1e-5 if dtype is torch.float32 else 0.05
     assert len(results[0]) == 2 + 2 * first + 4 * blocks

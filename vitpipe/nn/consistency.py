@@ -21,8 +21,8 @@ class Consistency(nn.Module):
     Args:
         size: s.
         scale: k.
-        enlarge: (k*s, s), how the LR image is enlarged along either side, where images are only what is missing beside
-            that; without, they are whole.
+        enlarge: (k*s, s), enlarges the LR image along either side. If given, `forward` adds the enlarged LR image to
+            `image` first; otherwise `image` is whole.
     """
 
     enlarge: Tensor | None

@@ -64,8 +64,8 @@ class ResidualBlock(nn.Module):
 class Convolutions(nn.Sequential):
     """A convolution or none, then residual blocks of one kind.
 
-    It computes what nn.Sequential would, with the kernels of all blocks averaged and cast at once and sums written over
-    what no one needs any more: 8 % less for a step of `recipe=celeba`, of whose operations half were tiny.
+    It computes what nn.Sequential would, in the convolutions' type. Kernels of all blocks are averaged and cast at
+    once: one by one that was half of the operations of a training step. Blocks are not called, nor are their hooks.
     """
 
     def forward(self, x: Tensor) -> Tensor:
