@@ -68,16 +68,9 @@ class Stopwatch:
         self.start += self.clock() - since
 
 
-def train(
-    trial: Trial,
-    settings: Settings,
-    parts: dict[str, Packed],
-    compute: Compute,
-    title: str,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Result:
-    """The training from beginning to end, without a break: what `turns` returns."""
-    training = turns(trial, settings, parts, compute, title, clock)
+def train(*what: Any) -> Result:
+    """The training of `turns` from beginning to end, without a break."""
+    training = turns(*what)
     while True:
         try:
             next(training)

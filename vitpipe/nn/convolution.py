@@ -65,7 +65,7 @@ class Convolutions(nn.Sequential):
     """A convolution or none, then residual blocks of one kind.
 
     It computes what nn.Sequential would, in the convolutions' type. Kernels of all blocks are averaged and cast at
-    once: one by one that was half of the operations of a training step. Blocks are not called, nor are their hooks.
+    once: one by one, that was a quarter of a training step's operations. Blocks are not called, nor are their hooks.
     """
 
     def forward(self, x: Tensor) -> Tensor:
