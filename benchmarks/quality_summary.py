@@ -100,8 +100,8 @@ def with_sd(value: Mapping[str, float | None], mean: str, sd: str) -> str:
 
 def lead(networks: Mapping[str, Any]) -> list[str]:
     """How far ours is before or behind the best other network, seed by seed, like beside like: in one pass over an
-    image, and averaged with the mirrored prediction where there are all others', too. Nothing where there is no such
-    pair."""
+    image, and averaged with the mirrored prediction where there are all others', too; with more seeds the mean and the
+    standard deviation of these differences. Nothing where there is no such pair."""
     lines = []
     for ours, averaged in (("ours", False), ("ours-mirrored", True)):
         others = {name: one for name, one in networks.items() if not name.startswith("ours")}
@@ -112,8 +112,10 @@ def lead(networks: Mapping[str, Any]) -> list[str]:
         peer = max(alike, key=lambda one: one["gain"]["psnr"]["mean"])
         its = {row["seed"]: row["gain"]["psnr"] for row in peer["seeds"]}
         pairs = [(row["gain"]["psnr"], its[row["seed"]]) for row in networks[ours]["seeds"] if row["seed"] in its]
-        text = ", ".join(f"{mine - other:+.3f}" for mine, other in pairs).replace("-", "−")
-        if pairs:
+        gaps = [mine - other for mine, other in pairs]
+        if gaps:
             own = "Ours, mean with the mirrored prediction," if averaged else "Ours"
-            lines += [f"{own} less the best other network, {peer['title']}, seed by seed: {text} dB.", ""]
+            each = ", ".join(f"{gap:+.3f}" for gap in gaps).replace("-", "−")
+            mean = f"; mean {with_sd(mean_and_sd(gaps), '+.3f', '.3f')}" if len(gaps) > 1 else ""
+            lines += [f"{own} less the best other network, {peer['title']}, seed by seed: {each} dB{mean}.", ""]
     return lines[:-1]

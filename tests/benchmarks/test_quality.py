@@ -25,12 +25,12 @@ def test_what_ours_is_ahead_by_compares_like_with_like() -> None:
 
     found = {"ours": one("vitpipe", 3.0, 3.1, curve=[]), "ours-mirrored": one("vitpipe, mean", 3.2, 3.3)}
     found |= {"a": one("A", 2.9, 2.7, curve=[]), "a-mirrored": one("A, mean", 3.3), "b": one("B", 2.6, 2.6, curve=[])}
-    assert lead(found) == ["Ours less the best other network, A, seed by seed: +0.100, +0.400 dB."]
+    assert lead(found) == ["Ours less the best other network, A, seed by seed: +0.100, +0.400 dB; mean +0.250 ± 0.212."]
     found["b-mirrored"] = one("B, mean", 3.5, 3.25)
     gap, mean = lead(found)[1:]
     assert gap == ""
     assert mean.startswith("Ours, mean with the mirrored prediction, less the best other network, B, mean, ")
-    assert mean.endswith(" seed by seed: −0.300, +0.050 dB.")
+    assert mean.endswith(" seed by seed: −0.300, +0.050 dB; mean −0.125 ± 0.247.")
     assert lead({"ours": found["ours"]}) == []
     apart = {"title": "C", "gain": {"psnr": {"mean": 4.0}}, "seeds": [{"seed": 5, "gain": {"psnr": 4.0}}], "curve": []}
     assert lead({"ours": found["ours"], "c": apart}) == [], "no seed in common"
