@@ -40,7 +40,9 @@ def test_an_image_that_agrees_stays():
 def test_what_is_missing_beside_the_enlarged_input_makes_it_whole(dtype):
     torch.manual_seed(0)
     enlarge, missing, lr = torch.randn(24, 12), torch.randn(2, 3, 24, 24).to(dtype), torch.randn(2, 3, 12, 12)
+    before = missing.clone()
     found = Consistency(12, 2, enlarge)(missing, lr)
+    assert torch.equal(missing, before), "what it is given stays as it was"
     assert found.dtype == torch.float32
     whole = enlarge @ lr @ enlarge.mT + missing.float()
     torch.testing.assert_close(found, Consistency(12, 2)(whole, lr), rtol=0, atol=1e-4)

@@ -29,6 +29,18 @@ def test_a_token_holds_the_pixels_of_its_box_and_no_others(patch, rows, columns)
         assert torch.equal(tokens[:, token].reshape(2, 3, patch, patch), square)
 
 
+def test_patches_leave_channels_last_in_memory() -> None:
+    """Sums of images that lie differently take several times as long: features, what was seen, and gradients."""
+    last = torch.channels_last
+    images = torch.randn(2, 3, 8, 12).to(memory_format=last).requires_grad_()
+    again = unpatchify(patchify(images, 4), 4, 3)
+    assert again.is_contiguous(memory_format=last)
+    (images * again).sum().backward()
+    assert images.grad is not None
+    assert images.grad.is_contiguous(memory_format=last)
+    torch.testing.assert_close(images.grad, 2 * images.detach())
+
+
 def test_patch_that_does_not_divide():
     with pytest.raises(AssertionError, match="patch 5 must divide the image 12x10"):
         patchify(torch.zeros(1, 3, 12, 10), 5)

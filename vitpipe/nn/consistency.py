@@ -41,17 +41,18 @@ class Consistency(nn.Module):
         size = len(self.reduce)
         assert lr.shape[-2:] == (size, size), f"LR images must have {size}x{size} pixels, not {tuple(lr.shape[-2:])}"
         dtype = torch.promote_types(image.dtype, torch.float32)
-        image, lr, reduce, restore = (x.to(dtype) for x in (image, lr, self.reduce, self.restore))
+        known, reduce, restore = (x.to(dtype) for x in (lr.flatten(0, 1), self.reduce, self.restore))
+        found = image.flatten(0, 1).to(dtype, copy=True)  # b*c ks ks
         with torch.autocast(image.device.type, enabled=False):
             if self.enlarge is not None:
-                image = add_stretched(image, self.enlarge.to(dtype), lr)
-            return add_stretched(image, restore, lr - reduce @ image @ reduce.mT)
+                add_stretched(found, self.enlarge.to(dtype), known)
+            add_stretched(found, restore, known - reduce @ found @ reduce.mT)
+        return found.view(image.shape)
 
 
-def add_stretched(image: Tensor, matrix: Tensor, small: Tensor) -> Tensor:
-    """image (b, c, m, m) + matrix (m, n) @ small (b, c, n, n) @ matrix.mT, with the sum within the last product."""
-    rows = (matrix @ small).flatten(0, 1)  # b*c m n
-    return torch.baddbmm(image.flatten(0, 1), rows, matrix.mT.expand(len(rows), -1, -1)).view_as(image)
+def add_stretched(image: Tensor, matrix: Tensor, small: Tensor) -> None:
+    """Adds matrix (m, n) @ small (b, n, n) @ matrix.mT to image (b, m, m) in place, within the last product."""
+    image.baddbmm_(matrix @ small, matrix.mT.expand(len(small), -1, -1))
 
 
 def reduction(size: int, scale: int) -> Tensor:

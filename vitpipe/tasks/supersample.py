@@ -114,7 +114,7 @@ class Charbonnier(torch.autograd.Function):
 
 def psnr(output: Tensor, target: Tensor) -> Tensor:
     """PSNR in dB of each image (b,), both on [-1, 1], clipped but not rounded; the reported one is in `metrics`."""
-    error = (output.clamp(-1, 1) - target).flatten(1)
+    error = output.clamp(-1, 1).sub_(target).flatten(1)
     mse = torch.linalg.vector_norm(error, dim=1).square() / error.shape[1]
     return 10 * torch.log10(4 / mse.clamp_min(1e-10))
 
