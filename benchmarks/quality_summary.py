@@ -100,8 +100,8 @@ def with_sd(value: Mapping[str, float | None], mean: str, sd: str) -> str:
 
 def lead(networks: Mapping[str, Any]) -> list[str]:
     """How far ours is before or behind the best other network, seed by seed, like beside like: in one pass over an
-    image, and averaged with the mirrored prediction where there are all others', too; with more seeds the mean and the
-    standard deviation of these differences. Nothing where there is no such pair."""
+    image, and averaged with the mirrored prediction where there are all others', too; with several seeds the mean and
+    the standard deviation of these differences. Nothing where there is no such pair."""
     lines = []
     for ours, averaged in (("ours", False), ("ours-mirrored", True)):
         others = {name: one for name, one in networks.items() if not name.startswith("ours")}

@@ -32,6 +32,8 @@ def test_what_ours_is_ahead_by_compares_like_with_like() -> None:
     assert mean.startswith("Ours, mean with the mirrored prediction, less the best other network, B, mean, ")
     assert mean.endswith(" seed by seed: −0.300, +0.050 dB; mean −0.125 ± 0.247.")
     assert lead({"ours": found["ours"]}) == []
+    (single,) = lead({"ours": found["ours"], "d": one("D", 2.9, curve=[])})
+    assert single.endswith(" seed by seed: +0.100 dB."), "one seed in common has no mean"
     apart = {"title": "C", "gain": {"psnr": {"mean": 4.0}}, "seeds": [{"seed": 5, "gain": {"psnr": 4.0}}], "curve": []}
     assert lead({"ours": found["ours"], "c": apart}) == [], "no seed in common"
 

@@ -13,7 +13,7 @@ from vitpipe.nn.compute import cpu_has_amx
 LONGEST = 1024
 """Tokens above which the weights of all heads would fill the memory, where the fused kernel needs next to none."""
 SHORT = 128
-"""Tokens up to which that kernel is mostly the slower one in float32, too (docs/benchmarks.md)."""
+"""Tokens up to which that kernel is mostly the slower one in float32, too, without AMX (docs/benchmarks.md)."""
 
 
 class Attention(nn.Module):
@@ -52,7 +52,8 @@ def written_out(q: Tensor) -> bool:
     """Whether softmax and products are faster than torch's fused kernel for queries (b, h, n, e).
 
     On CPUs in bfloat16, where that kernel's backward pass is slow, for few tokens, and for heads that are narrower
-    than its vectors. With AMX the kernel is the faster one without a backward pass, and for narrow heads.
+    than its vectors. With AMX the kernel is the faster one without a backward pass, and for narrow heads in
+    float32.
     """
     tokens, width = q.shape[-2:]
     if q.device.type != "cpu" or tokens > LONGEST:

@@ -51,7 +51,7 @@ class Consistency(nn.Module):
 
 
 def add_stretched(image: Tensor, matrix: Tensor, small: Tensor) -> None:
-    """Adds matrix (m, n) @ small (b, n, n) @ matrix.mT to image (b, m, m) in place, within the last product."""
+    """Adds matrix (m, n) @ small (b*c, n, n) @ matrix.mT to image (b*c, m, m) in place, within the last product."""
     image.baddbmm_(matrix @ small, matrix.mT.expand(len(small), -1, -1))
 
 
