@@ -71,3 +71,11 @@ def test_it_is_as_precise_in_mixed_precision_and_has_no_weights():
     assert found.dtype == torch.float32
     assert not consistency.state_dict()
     assert not list(consistency.parameters())
+
+
+def test_gradients_pass_through_both_sums():
+    """By finite differences, in float64: sums in place must leave what the backward pass needs."""
+    torch.manual_seed(0)
+    missing, lr = torch.randn(1, 1, 6, 6).double().requires_grad_(), torch.randn(1, 1, 3, 3).double().requires_grad_()
+    for consistency in (Consistency(3, 2), Consistency(3, 2, torch.randn(6, 3))):
+        assert torch.autograd.gradcheck(consistency, (missing, lr))
