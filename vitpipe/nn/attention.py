@@ -36,7 +36,9 @@ class Attention(nn.Module):
         self.recorder: list[Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = rearrange(self.qkv(x), "b n (three h e) -> three b h n e", three=3, h=self.heads)
+        # taken apart before heads go in front of tokens: backward their gradients are joined in one pass, not two
+        parts = rearrange(self.qkv(x), "b n (three h e) -> b n three h e", three=3, h=self.heads).unbind(2)
+        q, k, v = (rearrange(part, "b n h e -> b h n e") for part in parts)
         if self.recorder is not None:
             weights = torch.softmax((q @ k.mT).float() * self.scale, dim=-1)  # b h n n
             self.recorder.append(weights)
