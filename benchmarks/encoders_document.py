@@ -25,14 +25,17 @@ brackets the quartiles; a ratio is the median of the ratios within each round.
 
 vitpipe has the allocator keep freed memory (`vitpipe.nn.compute.keep_memory`). Ours runs so; each peer both as it comes
 and so, and the faster of the two is compared. The super-sampler is that of params.yaml, CIFAR-10 the model of
-conf/recipe/cifar10.yaml, ViT-S the usual one for images of 224 px."""
+conf/recipe/cifar10.yaml, ViT-S the usual one for images of 224 px.
+
+Queries, keys and values have a bias in ours, timm's and torchvision's, and none in vit-pytorch's. So ours without it
+(`model.bias: false`) is compared with vit-pytorch's, too: "no bias / vit-pytorch". "ours / fastest peer" is with it."""
 SHARE = """Share of the peak: operations of the matrix products, n (8 + 4 m) d² + 4 n² d for each block and image with n
 tokens of width d and an MLP of m d (three times as many in training), over seconds, over what the fastest product of
 two 2048 x 2048 matrices of the same type reached in the same rounds."""
 ALLOCATOR = "Images a second of the peers as they come, and with freed memory kept:"
-PATHS = """Ours has two paths, torch's fused kernel, and softmax and products written out. It takes one by device, type
-and shape (`vitpipe.nn.attention.written_out`). Images a second of each, the faster in bold; `*` marks what the rule
-took when this was measured."""
+PATHS = """Ours has two paths of attention, torch's fused kernel, and softmax and products written out. It takes one by
+device, type and shape (`vitpipe.nn.attention.written_out`). Images a second of each, the faster in bold; `*` marks
+what the rule took when this was measured."""
 MEMORY = """Peak memory of a training step in MB: the process's resident memory above what it was with libraries and
 threads ready and no model made yet. Peers as they come."""
 
@@ -74,10 +77,20 @@ def summary(rows: pd.DataFrame) -> str:
         slowest, peer = lower.idxmin()
         least = f"{lower.min():.2f} times as fast as timm's and torchvision's ({slowest}, {peer})"
         told.append(f"In bfloat16 it is at least {least}.")
+    told.append(without_bias(rows))
     told.append(
         f"The forward pass is at least {forward.min():.2f} times as fast as the fastest peer's ({where}, {how})."
     )
     return " ".join(told)
+
+
+def without_bias(rows: pd.DataFrame) -> str:
+    """How ours without bias of queries, keys and values does in training where it does worst beside vit-pytorch's."""
+    found = faster(rows).unbiased.xs(("training", "vit-pytorch"), level=("kind", "encoder"))
+    ratios = found.map(lambda ratio: ratio["median"])
+    shape, dtype = ratios.idxmin()
+    least = f"at least {ratios.min():.2f} times as fast as vit-pytorch's ({shape}, {dtype})"
+    return f"Without the bias of queries, keys and values, which vit-pytorch's lacks, it is {least}."
 
 
 def sizes(shapes: dict[str, Any]) -> str:
@@ -99,10 +112,11 @@ def speeds(rows: pd.DataFrame, kind: str, dtype: str) -> str:
     for shape in rows["shape"].unique():
         own = found.loc[(shape, kind, dtype)]
         cells = [spread(own.images[name]) for name in ("ours", *PEERS)]
-        over = [f"{own.over[peer]:.2f}" for peer in PEERS]
+        over = [f"{own.over[peer]:.2f}" for peer in PEERS] + [f"{own.unbiased['vit-pytorch']['median']:.2f}"]
         fastest = f"{min(own.over[peer] for peer in PEERS):.2f}"
         lines.append([shape, *cells, *over, f"**{fastest}**", f"{own.share['ours']:.0%}"])
-    heads = ["shape", "ours", *PEERS, *(f"ours / {peer}" for peer in PEERS), "ours / fastest peer", "ours of the peak"]
+    ratios = [*(f"ours / {peer}" for peer in PEERS), "no bias / vit-pytorch", "ours / fastest peer"]
+    heads = ["shape", "ours", *PEERS, *ratios, "ours of the peak"]
     return "\n".join(table(heads, lines))
 
 
@@ -124,8 +138,9 @@ def paths(rows: pd.DataFrame) -> str:
         for kind in KINDS:
             for dtype in dtypes:
                 own = group[(group.kind == kind) & (group.dtype == dtype)].set_index("encoder")
-                speed = {name: own.images[name]["median"] for name in ("fused", "written")}
-                fast, taken = max(speed, key=lambda name: speed[name]), own.path["ours"]
+                images, taken = own.images, own.path["ours"]
+                speed = {name: images["ours" if name == taken else "other"]["median"] for name in ("fused", "written")}
+                fast = max(speed, key=lambda name: speed[name])
                 cells += [
                     ("**{}**" if name == fast else "{}").format(number(value)) + ("\\*" if name == taken else "")
                     for name, value in speed.items()

@@ -47,28 +47,39 @@ class Shape:
         return asdict(self) | {"flops": self.flops}
 
 
-def ours(shape: Shape) -> nn.Module:
+def ours(shape: Shape, *, bias: bool = True) -> nn.Module:
     """`vitpipe.nn.encoder.Encoder` without patches and positions."""
     encoder = Encoder(
-        size=2, patch=1, channels=3, dim=shape.dim, depth=shape.depth, heads=shape.heads, mlp=shape.mlp, position="none"
+        size=2,
+        patch=1,
+        channels=3,
+        dim=shape.dim,
+        depth=shape.depth,
+        heads=shape.heads,
+        mlp=shape.mlp,
+        position="none",
+        bias=bias,
     )
     return nn.Sequential(*encoder.blocks, encoder.norm)
 
 
-def fused(shape: Shape) -> nn.Module:
-    """Ours, always with torch's fused kernel."""
-    attention.written_out = lambda q: False
-    return ours(shape)
+def unbiased(shape: Shape) -> nn.Module:
+    """Ours without bias of queries, keys and values, which is what vit-pytorch's has."""
+    return ours(shape, bias=False)
 
 
-def written(shape: Shape) -> nn.Module:
-    """Ours, always with softmax and products written out."""
-    attention.written_out = lambda q: True
+def other(shape: Shape) -> nn.Module:
+    """Ours with the path of attention that its rule does not take; turns the rule of the whole process around."""
+    rule = attention.written_out
+    attention.written_out = lambda q: not rule(q)
     return ours(shape)
 
 
 def path(shape: Shape, kind: str, dtype: str) -> str:
-    """Which of the two our encoder takes at this shape and type on this CPU, in training or forward alone."""
+    """Which path of attention our encoder takes at this shape and type on this CPU, in training or forward alone.
+
+    "fused" is torch's kernel, "written" softmax and products written out.
+    """
     size = (1, shape.heads, shape.tokens, shape.dim // shape.heads)
     queries = torch.empty(size, dtype=getattr(torch, dtype), requires_grad=kind == "training")
     return "written" if attention.written_out(queries) else "fused"
@@ -93,7 +104,7 @@ def vit_pytorch(shape: Shape) -> nn.Module:
 
 
 PEERS: dict[str, Callable[[Shape], nn.Module]] = {"timm": timm, "torchvision": torchvision, "vit-pytorch": vit_pytorch}
-ENCODERS: dict[str, Callable[[Shape], nn.Module]] = {"ours": ours, "fused": fused, "written": written, **PEERS}
+ENCODERS: dict[str, Callable[[Shape], nn.Module]] = {"ours": ours, "unbiased": unbiased, "other": other, **PEERS}
 
 
 def parameters(name: str, shape: Shape) -> int:

@@ -1,6 +1,7 @@
 """The encoders that are compared compute the same thing at the same size."""
 
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ def test_flops_as_torch_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_peers_have_our_size() -> None:
     own = peers.parameters("ours", TINY)
+    assert peers.parameters("unbiased", TINY) == peers.parameters("vit-pytorch", TINY)
     block = 16 * 48 + 48 + 16 * 16 + 16 + 2 * 16 * 48 + 48 + 16 + 4 * 16
     assert own == 2 * block + 2 * 16
     missing = {"timm": 0, "torchvision": 0, "vit-pytorch": 2 * 48}  # no bias of queries, keys and values
@@ -53,15 +55,11 @@ def test_peers_have_our_size() -> None:
 def test_peers_compute_what_ours_computes(name: str) -> None:
     """With equal weights, found by their order: sizes, and that each is a pre-norm encoder with a last norm."""
     torch.manual_seed(0)
-    own, other = peers.ours(TINY), ENCODERS[name](TINY)
+    own, other = ENCODERS["unbiased" if name == "vit-pytorch" else "ours"](TINY), ENCODERS[name](TINY)
     weights = dict(own.named_parameters())
-    if name == "vit-pytorch":  # has no bias of queries, keys and values, and its last norm comes first
-        weights = {key: weight for key, weight in weights.items() if not key.endswith("qkv.bias")}
+    if name == "vit-pytorch":  # its last norm comes first
         weights = {key: weights[key] for key in sorted(weights, key=lambda key: not key.startswith("2."))}
     with torch.no_grad():
-        for module in own.modules():
-            if isinstance(module, attention.Attention):
-                module.qkv.bias.zero_()
         for mine, theirs in zip(weights.values(), other.parameters(), strict=True):
             theirs.copy_(mine)
     tokens = torch.randn(2, 9, 16)
@@ -101,6 +99,17 @@ def test_quick_run_and_what_is_written_of_it(settings: Callable[..., Settings], 
     assert own["path"] == "written"
 
 
+@pytest.mark.parametrize("written", [True, False])
+def test_other_path_is_the_one_that_is_not_taken(written: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "written_out", lambda q: written)
+    calls: list[str] = []
+    for make in (peers.ours, peers.other):
+        fused = partial(lambda name, q, k, v: calls.append(name) or v, make.__name__)
+        monkeypatch.setattr(attention.F, "scaled_dot_product_attention", fused)
+        make(TINY)(torch.randn(1, 9, 16))
+    assert calls == ["other" if written else "ours"] * TINY.depth
+
+
 @pytest.mark.parametrize(("amx", "forward"), [(True, "fused"), (False, "written")])
 def test_the_path_is_told_of_training_and_forward_apart(amx: bool, forward: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(attention, "cpu_has_amx", lambda: amx)
@@ -119,11 +128,11 @@ def test_only_what_the_processor_multiplies_is_timed(monkeypatch: pytest.MonkeyP
 
 
 def test_rows_from_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ours takes a second, the peers two and in the last round three; the fastest matrix product half a second."""
+    """Ours takes 1 s, without bias 0.5, the peers 2 and in the last round 3; the fastest matrix product 0.5."""
 
     def measure(wanted: dict[str, Any], rounds: int, least: float) -> tuple[dict[str, list[float]], dict[str, int]]:
         seconds = {name: [1.0, 1.0, 1.0] if name.startswith("ours") else [2.0, 2.0, 3.0] for name in wanted}
-        return seconds | {"peak": [0.5, 1.0, 1.0]}, dict.fromkeys(wanted, 5_000_000)
+        return seconds | {"unbiased True": [0.5] * 3, "peak": [0.5, 1.0, 1.0]}, dict.fromkeys(wanted, 5_000_000)
 
     monkeypatch.setattr(encoders, "measure", measure)
     rows, peak = encoders.compare(TINY, "training", "bfloat16", rounds=3, least=0)
@@ -131,6 +140,7 @@ def test_rows_from_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {(row["encoder"], row["kept"]): row for row in rows}
     assert set(found) == {(name, True) for name in ENCODERS} | {(name, False) for name in PEERS}
     assert found["timm", False]["ratio"] == {"median": 2.0, "q1": 2.0, "q3": 2.5}, "ours is twice as fast, or more"
+    assert found["timm", False]["unbiased"] == {"median": 4.0, "q1": 4.0, "q3": 5.0}
     assert found["timm", False]["images"]["median"] == 1.0
     assert found["ours", True]["images"]["median"] == 2.0
     assert found["ours", True]["memory"] == 5.0
