@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from vitpipe.files import write_json
 from vitpipe.metrics.image_quality import PROTOCOL
 from vitpipe.nn.compute import choose
 from vitpipe.nn.consistency import Consistency
-from vitpipe.nn.supersampler import upsample
+from vitpipe.nn.supersampler import self_ensemble, upsample
 from vitpipe.tasks import supersample
 
 POINTS = 8  # of a curve
@@ -111,7 +110,7 @@ class Contest:
         paths = self.final_paths(chosen, seed)
         if all(path.exists() for path in paths.values()):
             return
-        trials = {name: self.whole(name, choice, seed) for name, choice in chosen.items()}
+        trials = {name: replace(self.whole(name, choice, seed), tested=True) for name, choice in chosen.items()}
         rest = (self.settings, self.parts, self.compute)
         going = {name: turns(trial, *rest, self.title(chosen[name].variant, trial)) for name, trial in trials.items()}
         ended: dict[str, Result] = {}
@@ -170,24 +169,24 @@ class Contest:
     def keep(
         self, path: Path, name: str, variant: str, trial: Trial, record: dict[str, Any], model: torch.nn.Module
     ) -> None:
-        """Writes the record, with test scores if it is of a whole training."""
-        if trial.points > 1 and not record["diverged"]:
-            test = self.parts["test"]
-            rows = np.arange(len(test))
-            table = scores(model, test, rows, self.settings, self.compute, precise=True)
-            record["test"] = means_of(table)
-            table = scores(model, test, rows, self.settings, self.compute, precise=True, mirrored=True)
-            record["test_mirrored"] = means_of(table)
-            if name != "ours":
-                table = scores(self.consistent(model), test, rows, self.settings, self.compute, precise=True)
-                record["test_consistent"] = means_of(table)
+        """Writes the record, with all test scores if the trial is one that is tested."""
+        if trial.tested and not record["diverged"]:
+            test, predict = self.parts["test"], self.predictions(name, model)
+            tables = scores(predict, test, np.arange(len(test)), self.settings, self.compute, precise=True)
+            record |= {kind: means_of(table) for kind, table in tables.items()}
         write_json(path, {"network": name, "variant": variant, "lr": trial.lr, "seed": trial.seed} | record)
 
-    def consistent(self, model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        """What ours does to its output, done to that of a network that was trained without."""
+    def predictions(self, name: str, model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], dict[str, Tensor]]:
+        """What is scored of a network: its output, its mean with the mirrored one, its output made consistent."""
         data = self.settings.data
         consistency = Consistency(data.input_size, data.scale).to(self.compute.device)
-        return lambda lr: consistency(model(lr), lr)
+
+        def predict(lr: Tensor) -> dict[str, Tensor]:
+            own, mean = self_ensemble(model, lr)
+            found = {"test": own, "test_mirrored": mean}
+            return found if name == "ours" else found | {"test_consistent": consistency(own, lr)}
+
+        return predict
 
     def path(self, name: str, variant: str, trial: Trial) -> Path:
         """Named by what decides how the trial ends: the network, its training, the images and the machine."""
@@ -244,8 +243,11 @@ class Contest:
 
     def bicubic(self, rows: np.ndarray) -> dict[str, float]:
         """What interpolation scores on these test images."""
-        enlarge = partial(upsample, scale=self.settings.data.scale, method="bicubic")
-        return means_of(scores(enlarge, self.parts["test"], rows, self.settings, self.compute, precise=True))
+        scale, test = self.settings.data.scale, self.parts["test"]
+        tables = scores(
+            lambda lr: {"own": upsample(lr, scale, "bicubic")}, test, rows, self.settings, self.compute, precise=True
+        )
+        return means_of(tables["own"])
 
 
 def best(scores: dict[Any, float | None]) -> Any:

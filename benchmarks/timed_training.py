@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,6 @@ from vitpipe.data.batches import Batch, Packed, shuffled, spread, to_uint8, unit
 from vitpipe.errors import InputError
 from vitpipe.metrics.image_quality import image_quality
 from vitpipe.nn.compute import Compute
-from vitpipe.nn.supersampler import self_ensemble
 from vitpipe.progress import progress
 from vitpipe.tasks import supersample
 from vitpipe.training.loop import Training
@@ -38,8 +38,8 @@ class Trial:
     Args:
         lr: peak learning rate.
         seconds: of training, without building the network and scoring it.
-        points: how often it is scored, at even distances in time, the end among them; a trial scored only once
-            is there to be chosen by validation and never sees test.
+        points: how often it is scored on validation images, at even distances in time, the end among them.
+        tested: whether on test images, too; not where it only serves to choose.
     """
 
     network: Network
@@ -48,6 +48,7 @@ class Trial:
     seed: int
     seconds: float
     points: int
+    tested: bool = False
 
 
 class Stopwatch:
@@ -92,7 +93,7 @@ def turns(
     slows them all. A step that would probably end after the time is not begun, so slow networks do not get more of it.
 
     Returns:
-        parameters, steps, images (seen), diverged, and `points`: seconds, images (seen), val and test scores.
+        parameters, steps, images (seen), diverged, and `points`: seconds, images (seen), scores of val and of test.
     """
     setting = recipe(trial, settings)
     own = settings.model_copy(update={"seed": trial.seed, "train": setting})
@@ -103,7 +104,7 @@ def turns(
     points: list[dict[str, Any]] = []
 
     def score() -> dict[str, Any]:
-        watched = ("val", "test") if trial.points > 1 else ("val",)
+        watched = ("val", "test") if trial.tested else ("val",)
         scores = {part: curve_scores(averaged, parts[part], settings, compute) for part in watched}
         return {"seconds": round(now, 2), "images": record["images"]} | scores
 
@@ -174,34 +175,35 @@ def curve_scores(
     model: Callable[[Tensor], Tensor], packed: Packed, settings: Settings, compute: Compute
 ) -> dict[str, float]:
     """Mean scores on some images of a part, computed as precisely as in training."""
-    return means_of(scores(model, packed, spread(packed, CURVE_IMAGES), settings, compute, precise=False))
+    rows = spread(packed, CURVE_IMAGES)
+    return means_of(scores(lambda lr: {"own": model(lr)}, packed, rows, settings, compute, precise=False)["own"])
 
 
 @torch.inference_mode()
 def scores(
-    model: Callable[[Tensor], Tensor],
+    predict: Callable[[Tensor], Mapping[str, Tensor]],
     packed: Packed,
     rows: np.ndarray,
     settings: Settings,
     compute: Compute,
     *,
     precise: bool,
-    mirrored: bool = False,
-) -> pd.DataFrame:
-    """The project's measures of each of these images, one row per image.
+) -> dict[str, pd.DataFrame]:
+    """The project's measures of each of these images, by name of the prediction a table with one row per image.
 
     Args:
+        predict: what there is to score, by name: HR (b, 3, k*s, k*s) on [-1, 1] for LR images (b, 3, s, s).
         precise: in float32, as the evaluate stage has it, or as in training.
-        mirrored: averages the prediction with the mirrored one of the mirrored image.
     """
-    found = []
+    found = defaultdict(list)
     for chunk in np.array_split(rows, math.ceil(len(rows) / 16)):
         lr = unit(torch.from_numpy(packed.take("lr", chunk)).to(compute.device).permute(0, 3, 1, 2))
         with torch.autocast(compute.device.type, enabled=False) if precise else compute.autocast():
-            output = self_ensemble(model, lr)[1] if mirrored else model(lr).float()
-        images = to_uint8(output).permute(0, 2, 3, 1).cpu().numpy()
-        found.append(pd.DataFrame(image_quality(images, packed.take("hr", chunk), settings.data.scale)))
-    return pd.concat(found, ignore_index=True)
+            outputs = predict(lr)
+        for name, output in outputs.items():
+            images = to_uint8(output.float()).permute(0, 2, 3, 1).cpu().numpy()
+            found[name].append(pd.DataFrame(image_quality(images, packed.take("hr", chunk), settings.data.scale)))
+    return {name: pd.concat(tables, ignore_index=True) for name, tables in found.items()}
 
 
 def means_of(table: pd.DataFrame) -> dict[str, float]:

@@ -1,20 +1,23 @@
 """Validation chooses, networks are trained side by side, nothing is trained twice."""
 
+import json
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from benchmarks import contest
 from benchmarks.contest import Choice, Contest
 from benchmarks.networks import Network, SmallEDSR, Variant
-from benchmarks.timed_training import Trial, recipe
+from benchmarks.timed_training import Trial, recipe, scores
 from vitpipe.config import Settings
 from vitpipe.data.batches import Packed
 from vitpipe.errors import InputError
+from vitpipe.nn.supersampler import upsample
 from vitpipe.tasks import supersample
 
 TINY = Variant(lambda settings: SmallEDSR(width=4, blocks=1, scale=settings.data.scale))
@@ -62,7 +65,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Trainer]:
         monkeypatch.setattr(
             contest, "NETWORKS", {"tiny": Network("tiny", {"a": TINY, "b": LATE}, 4e-3, whole={"batch": 12, "crop": 2})}
         )
-        monkeypatch.setattr(contest, "scores", lambda *rest, **more: None)
+        monkeypatch.setattr(contest, "scores", lambda *rest, **more: {"test": None})
         monkeypatch.setattr(contest, "means_of", lambda table: {"psnr": 30.0, "ssim": 0.5, "mse": 0.01})
         return made
 
@@ -121,6 +124,7 @@ def test_variants_that_are_level_are_compared_after_whole_trainings(
     whole = {(row["variant"], row["lr"]): row["whole_val_psnr"] for row in choice.tried if "whole_val_psnr" in row}
     assert whole == {("a", 4e-3): 30.0, ("b", 4e-3): 30.5}
     assert len([trial for trial in made.trials if trial.points > 1]) == 2
+    assert not any(trial.tested for trial in made.trials), "what only serves to choose never sees test"
 
 
 def test_the_better_variant_is_chosen(
@@ -186,14 +190,17 @@ def test_all_networks_are_trained_in_turns(
     first = Contest(settings(), parts, 10.0, tmp_path)
     first.finals(chosen, 0)
     assert [(trial.network.title, trial.seed) for trial in made.trials] == [("tiny", 0), ("other", 0)] * 3
+    assert all(trial.tested for trial in made.trials)
+    assert all("test" in json.loads(path.read_text()) for path in first.final_paths(chosen, 0).values())
+    assert "test" not in first.record("tiny", chosen["tiny"], 0)
     again = Contest(settings(), parts, 10.0, tmp_path)
     again.finals(chosen, 0)
-    assert len(made.trials) == 6, "finished ones are not done again"
+    assert len(made.trials) == 7, "finished ones are not done again"
     again.finals(chosen, 2)
-    assert len(made.trials) == 12
+    assert len(made.trials) == 13
     again.final_paths(chosen, 2)["other"].unlink()
     again.finals(chosen, 2)
-    assert len(made.trials) == 18, "none is trained without the others"
+    assert len(made.trials) == 19, "none is trained without the others"
     found = again.finished(chosen)
     assert {name: [record["seed"] for record in records] for name, records in found.items()} == {
         "tiny": [0, 2],
@@ -202,9 +209,30 @@ def test_all_networks_are_trained_in_turns(
     alone = {"tiny": chosen["tiny"]}
     assert again.finished(alone) == {"tiny": []}, "beside others is another comparison"
     again.finals(alone, 0)
-    assert len(made.trials) == 21
+    assert len(made.trials) == 22
     again.finals(chosen | {"other": Choice("a", 2e-3, [])}, 0)
-    assert len(made.trials) == 27, "beside another form of the other, too"
+    assert len(made.trials) == 28, "beside another form of the other, too"
+
+
+def test_what_is_scored_of_a_network(
+    settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path
+) -> None:
+    ramp = torch.linspace(-0.3, 0.3, 24)  # the same error mirrored is its opposite
+
+    def model(lr: Tensor) -> Tensor:
+        return upsample(lr, 2, "bicubic") + ramp
+
+    made = Contest(settings(), parts, 10.0, tmp_path)
+    test = parts["test"]
+    rest = (test, np.arange(len(test)), made.settings, made.compute)
+    found = scores(made.predictions("other", model), *rest, precise=True)
+    error = {name: table["mse"].mean() for name, table in found.items()}
+    bicubic = made.bicubic(np.arange(len(test)))["mse"]
+    assert list(error) == ["test", "test_mirrored", "test_consistent"]
+    assert error["test"] > bicubic + 0.01
+    assert error["test_mirrored"] == pytest.approx(bicubic, abs=1e-4)
+    assert error["test_consistent"] < error["test"] / 5, "a ramp is what consistency takes away"
+    assert list(made.predictions("ours", model)(torch.zeros(1, 3, 12, 12))) == ["test", "test_mirrored"]
 
 
 def test_another_model_of_the_recipe_is_another_training(
