@@ -1,7 +1,5 @@
-"""The trainings that the quality section compares, each kept as soon as it is finished."""
+"""Variant and learning rate of each network that the quality section compares, and their whole trainings."""
 
-import ast
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -13,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import vitpipe
-from benchmarks.machine import processor
-from benchmarks.networks import NETWORKS, RECIPE
+from benchmarks.networks import NETWORKS
 from benchmarks.quality_summary import curve, entry
+from benchmarks.records import Records, digest
 from benchmarks.timed_training import CURVE_IMAGES, SHOWN, TURN, Result, Trial, means_of, recipe, scores, train, turns
 from vitpipe.config import Data, Settings
 from vitpipe.data.batches import Packed, spread
@@ -26,7 +23,6 @@ from vitpipe.metrics.image_quality import PROTOCOL
 from vitpipe.nn.compute import choose
 from vitpipe.nn.consistency import Consistency
 from vitpipe.nn.supersampler import self_ensemble, upsample
-from vitpipe.tasks import supersample
 
 POINTS = 8  # of a curve
 CHOICE = 0.2  # share of the minutes that a training gets which only serves to choose
@@ -36,7 +32,6 @@ FARTHEST = 3  # how often a learning rate at the end of its grid makes the grid 
 BESIDE = {"mirrored": "mean with the mirrored prediction", "consistent": "made consistent"}
 """Scores of a training that have rows of their own."""
 Scores = dict[tuple[str, float], float | None]  # by variant and learning rate; None where the training diverged
-DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 
 
 @dataclass(frozen=True)
@@ -49,11 +44,12 @@ class Choice:
 
 
 class Contest:
-    """The trainings on one data set with one length; those in `records` are not done again."""
+    """The trainings on one data set with one length; those in the folder `records` are not done again."""
 
     def __init__(self, settings: Settings, parts: dict[str, Packed], minutes: float, records: Path) -> None:
-        self.settings, self.parts, self.minutes, self.records = settings, parts, minutes, records
+        self.settings, self.parts, self.minutes = settings, parts, minutes
         self.compute = choose(settings.train)
+        self.records = Records(settings, parts, self.compute, records)
 
     def choose(self, name: str) -> Choice:
         """The network's variant at its first learning rate, then its learning rate, by PSNR on validation images.
@@ -135,7 +131,7 @@ class Contest:
 
     def final_paths(self, chosen: Mapping[str, Choice], seed: int) -> dict[str, Path]:
         """Where `finals` keeps its records: named by all networks compared, as a training by itself is another one."""
-        own = {name: self.path(name, choice.variant, self.whole(name, choice, seed)) for name, choice in chosen.items()}
+        own = {name: self.records.path(name, self.whole(name, choice, seed)) for name, choice in chosen.items()}
         key = digest(TURN, sorted(path.name for path in own.values()))
         return {name: path.with_name(f"{path.stem}-{key}.json") for name, path in own.items()}
 
@@ -157,7 +153,7 @@ class Contest:
 
     def stored(self, name: str, variant: str, trial: Trial) -> dict[str, Any]:
         """The record of the trial by itself: from its file, or trained now and written there."""
-        path = self.path(name, variant, trial)
+        path = self.records.path(name, trial)
         if not path.exists():
             ended = train(trial, self.settings, self.parts, self.compute, self.title(variant, trial))
             self.keep(path, name, variant, trial, *ended)
@@ -187,27 +183,6 @@ class Contest:
             return found if name == "ours" else found | {"test_consistent": consistency(own, lr)}
 
         return predict
-
-    def path(self, name: str, variant: str, trial: Trial) -> Path:
-        """Named by what decides how the trial ends: the network, its training, the images and the machine."""
-        network = [str(trial.variant.build(self.settings))]
-        if name == "ours":
-            network += [source("nn"), self.settings.model.model_dump_json(), json.dumps(RECIPE["model"])]
-        machine = [processor(), torch.__version__, str(torch.get_num_threads()), str(self.compute)]
-        if self.compute.device.type == "cuda":
-            machine.append(torch.cuda.get_device_name())
-        setting = recipe(trial, self.settings).model_dump()
-        if setting["optimizer"] == "muon":
-            setting["source"] = source("training/optimizers.py")
-        if setting["loss"] in ("charbonnier", "spectral"):
-            setting["charbonnier"] = supersample.CHARBONNIER
-        if setting["loss"] == "spectral":
-            setting["spectrum"] = [supersample.SPECTRUM_WEIGHT, supersample.LARGEST_BLOCK]
-        if setting["crop"]:
-            setting["shift"] = source("data/augment.py")
-        own = [trial.seed, trial.seconds, trial.points, trial.network.channels_last]
-        images = [self.parts[part].digest for part in ("train", "val", "test")]
-        return self.records / f"{name}-{digest(network, setting, own, images, machine)}.json"
 
     def summary(self, data: Data, chosen: dict[str, Choice]) -> dict[str, Any]:
         """The content of the section."""
@@ -258,17 +233,3 @@ def best(scores: dict[Any, float | None]) -> Any:
 def validated(record: dict[str, Any]) -> float | None:
     """PSNR in dB on validation images at the end; None where the training diverged."""
     return None if record["diverged"] else record["points"][-1]["val"]["psnr"]
-
-
-def digest(*content: Any) -> str:
-    return hashlib.blake2b(json.dumps(content, default=str).encode(), digest_size=8).hexdigest()
-
-
-def source(place: str) -> str:
-    """The code of a module or folder of vitpipe, without comments and docstrings."""
-    path = Path(vitpipe.__file__).parent / place
-    trees = [ast.parse(file.read_text()) for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
-    for node in (node for tree in trees for node in ast.walk(tree)):
-        if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return "".join(ast.dump(tree) for tree in trees)

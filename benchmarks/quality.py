@@ -12,10 +12,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from benchmarks.contest import SEEDS, Contest, digest
+from benchmarks.contest import SEEDS, Contest
 from benchmarks.networks import NETWORKS
 from benchmarks.quality_figure import quality
 from benchmarks.quality_summary import markdown as markdown
+from benchmarks.records import digest
 from vitpipe.config import Data, Settings
 from vitpipe.data.batches import Packed
 from vitpipe.data.packing import pack

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import contest
+from benchmarks import contest, records
 from benchmarks.contest import Choice, Contest
 from benchmarks.networks import Network, SmallEDSR, Variant
 from benchmarks.timed_training import Trial, recipe, scores
@@ -170,7 +170,7 @@ def test_finished_trainings_are_not_done_again(
             Contest(settings(**{"train.loss": loss}), parts, 10.0, tmp_path).record("tiny", choice, 0)
             assert (len(made.trials) > before) == (loss in new), "another constant of a loss is another training"
     before = len(made.trials)
-    monkeypatch.setattr(contest, "source", lambda place: {"data/augment.py": "changed"}.get(place, ""))
+    monkeypatch.setattr(records, "source", lambda place: {"data/augment.py": "changed"}.get(place, ""))
     Contest(settings(**{"train.loss": "mse"}), parts, 10.0, tmp_path).record("tiny", choice, 0)
     assert len(made.trials) == before + 1, "other code of the shifts is another training"
     own = [trial.variant.train for trial in made.trials]
@@ -242,12 +242,12 @@ def test_another_model_of_the_recipe_is_another_training(
 
     def paths() -> list[Path]:
         return [
-            made.path(name, variant, made.whole(name, Choice(variant, 1e-3, []), 0))
+            made.records.path(name, made.whole(name, Choice(variant, 1e-3, []), 0))
             for name, variant in (("ours", "patch 6"), ("edsr-small", "32 channels, 12 blocks"))
         ]
 
     before = paths()
-    monkeypatch.setitem(contest.RECIPE, "model", {**contest.RECIPE["model"], "skip": "nearest"})  # not told by str
+    monkeypatch.setitem(records.RECIPE, "model", {**records.RECIPE["model"], "skip": "nearest"})  # not told by str
     after = paths()
     assert (before[0] == after[0], before[1] == after[1]) == (False, True), "which is nothing to the other networks"
 
