@@ -44,12 +44,12 @@ class Choice:
 
 
 class Contest:
-    """The trainings on one data set with one length; those in the folder `records` are not done again."""
+    """The trainings on one data set with one length; those in the folder are not done again."""
 
-    def __init__(self, settings: Settings, parts: dict[str, Packed], minutes: float, records: Path) -> None:
+    def __init__(self, settings: Settings, parts: dict[str, Packed], minutes: float, folder: Path) -> None:
         self.settings, self.parts, self.minutes = settings, parts, minutes
         self.compute = choose(settings.train)
-        self.records = Records(settings, parts, self.compute, records)
+        self.records = Records(settings, parts, self.compute, folder)
 
     def choose(self, name: str) -> Choice:
         """The network's variant at its first learning rate, then its learning rate, by PSNR on validation images.
