@@ -64,11 +64,25 @@ def test_the_recipes_are_those_that_are_promised():
     assert Settings.model_validate(composed()).model.patch == 3
 
 
-@pytest.mark.parametrize(("recipe", "parameters"), [("mnist-original", 5_066), ("cifar10-original", 2_209_674)])
-def test_the_originals_have_their_size_to_the_last_parameter(recipe, parameters):
-    from vitpipe.tasks import classify
+@pytest.mark.parametrize(
+    ("recipe", "classes", "parameters"),
+    [
+        ("supersample", 0, 494_880),
+        ("celeba", 0, 946_096),
+        ("gender", 2, 272_882),
+        ("gender-celeba", 2, 271_874),
+        ("digits", 10, 146_762),
+        ("mnist", 10, 92_234),
+        ("mnist-original", 10, 5_066),
+        ("cifar10", 10, 635_018),
+        ("cifar10-original", 10, 2_209_674),
+    ],
+)
+def test_models_have_the_size_that_is_told_to_the_last_parameter(recipe, classes, parameters):
+    from vitpipe.tasks import task
 
-    model = classify.build(Settings.model_validate(composed(f"recipe={recipe}")), tuple("0123456789"))
+    settings = Settings.model_validate(composed(f"recipe={recipe}"))
+    model = task(settings.task.name).build(settings, tuple("0123456789"[:classes]))
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
 
 
