@@ -42,8 +42,10 @@ def quality(content: Mapping[str, Any]) -> Figure:
     axes.set(xlim=(0, minutes * 1.005), ylim=(bottom - room, best + room), xlabel="minutes of training")
     axes.text(0.01 * minutes, 0, "bicubic", color=MUTED, va="bottom", size=10)
     labels(axes, {name: (networks[name]["title"], value, colours[name]) for name, value in final.items()})
+    seeds = max(len(one["seeds"]) for one in networks.values())
+    what = f"mean and range of {seeds} seeds" if seeds > 1 else "one seed"
     note = (
-        f"Curves: gain in PSNR over bicubic on {content['curve_images']} test images, mean and range of the seeds. "
+        f"Curves: gain in PSNR over bicubic on {content['curve_images']} test images, {what}. "
         f"Numbers at the right: on all {content['images']['test']:,}."
     )
     sheet.title(78, 14, f"Quality after equal time, {minutes:g} minutes each", note)
