@@ -20,7 +20,7 @@ def main(settings: Settings) -> None:
     compute, job = choose(settings.train), task(settings.task.name)
     packed = Packed(Path("data/packed/test"), settings.target)
     model = job.build(settings, packed.classes).to(compute.device)
-    load_weights(weights, model)
+    load_weights(weights, model, settings)
 
     metrics, table = job.evaluate(model, packed, load_json(reports / "baseline.json", "baseline"), settings, compute)
     facts = {"epoch": weights_facts(weights)["epoch"], "protocol": [job.PROTOCOL]}

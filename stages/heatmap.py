@@ -26,7 +26,7 @@ def main(settings: Settings) -> None:
     torch.manual_seed(settings.seed)
     untrained = job.build(settings, test.classes).to(device)
     model = job.build(settings, test.classes).to(device)
-    load_weights(Path("models/model.safetensors"), model)
+    load_weights(Path("models/model.safetensors"), model, settings)
     torch.manual_seed(settings.seed + 1)  # weights that training began with resemble those it ended with
     other = job.build(settings, test.classes).to(device)
 

@@ -144,6 +144,8 @@ def test_unknown_recipe_is_told_with_the_known_ones():
         ({"train.lr": "fast"}, "train.lr is 'fast', but input should be a valid number"),
         ({"train.lr": float("nan")}, "train.lr is nan, but input should be a finite number"),
         ({"train.lr": 0}, "train.lr is 0, but input should be greater than 0"),
+        ({"train.lr": True}, "train.lr is True, but must be a number"),
+        ({"model.mlp": 0.05}, "model.mlp is 0.05, but must be at least 1 / model.dim"),
         ({"train.flip": "often"}, "train.flip is 'often', but input should be a valid boolean"),
         ({"train.device": "gpu"}, "train.device is 'gpu', but input should be 'auto', 'cpu' or 'cuda'"),
         ({"train": {"lr": 0.1}}, "train.epochs is missing"),

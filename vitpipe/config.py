@@ -5,11 +5,21 @@ that hold across fields. Nothing heavy is imported, so a wrong value is told at 
 """
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from vitpipe.errors import InputError
 
@@ -22,6 +32,13 @@ class Section(BaseModel):
     """A part of the settings: no unknown keys, no changes once made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def no_switch_is_a_number(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is float:
+            raise ValueError("must be a number")  # pydantic takes true for 1.0
+        return value
 
 
 class Data(Section):
@@ -149,6 +166,12 @@ class Settings(Section):
             fail("model.patch", model.patch, rule, divisors(side, side // 2))
         if model.dim % model.heads:
             fail("model.heads", model.heads, f"must divide model.dim {model.dim}", divisors(model.dim, 64))
+        if int(model.dim * model.mlp) < 1:
+            fail(
+                "model.mlp",
+                model.mlp,
+                f"must be at least 1 / model.dim: the MLP is model.dim {model.dim} times as wide",
+            )
         if model.position == "sincos" and model.dim % 4:
             fail("model.dim", model.dim, "must be a multiple of 4 with model.position sincos")
         if self.train.batch % self.train.processes:
@@ -193,7 +216,8 @@ def divisors(number: int, largest: int) -> list[int]:
     return [d for d in range(1, largest + 1) if number % d == 0]
 
 
-def nearest(word: str, choices: tuple[str, ...]) -> str:
+def nearest(word: str, choices: Sequence[str]) -> str:
+    """The choice that was probably meant, as the end of a sentence; nothing where none is near."""
     close = difflib.get_close_matches(word, choices, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 

@@ -1,6 +1,7 @@
 """How every stage starts and ends: settings first, and one line when something is wrong."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -26,7 +27,7 @@ def run(main: Callable[[Settings], None]) -> None:
         where = f": {os.path.relpath(error.filename)}" if isinstance(error.filename, str) else ""
         sys.exit(f"{name}: {error.strerror or error}{where}")
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        if not isinstance(error, MemoryError) and not re.search("out of memory|allocate memory", str(error)):
             raise
         sys.exit(f"{name}: not enough memory: lower train.batch or data.size ({str(error).splitlines()[0]:.120})")
     except KeyboardInterrupt:

@@ -181,6 +181,12 @@ def test_missing_part_says_what_to_run(tmp_path):
         Packed(tmp_path / "test")
 
 
+def test_a_damaged_manifest_says_what_to_run(packed):
+    (packed / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match=r"manifest\.json is empty or damaged: make it again \(dvc repro"):
+        _ = Packed(packed / "train").digest
+
+
 @pytest.mark.parametrize("free", [10, 10**9])
 def test_batches_from_copies_are_those_of_the_files(packed, monkeypatch, free):
     """On the CPU, which stands for a CUDA device with so many bytes free."""

@@ -251,7 +251,7 @@ def test_stage_keeps_the_arrays_beside_the_pictures(packed, stage, test, setting
     """The control is the model that training begins with: of a model that learned nothing the two are the same."""
     chosen = settings(**CLASSIFY)
     begun = Training(classify, chosen, Packed(packed / "train", "label"), Packed(packed / "val", "label"), COMPUTE)
-    save_weights(tmp_path / "models" / "model.safetensors", begun.model.state_dict(), {"epoch": 1})
+    save_weights(tmp_path / "models" / "model.safetensors", begun.model.state_dict(), {"settings": chosen.model_dump()})
     done = stage("heatmap", **CLASSIFY)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "reports" / "heatmaps"

@@ -179,7 +179,7 @@ def test_drawn_with_captions(model, test, tmp_path):
 
 
 def test_stage_writes_arrays_measures_and_pictures(packed, stage, model, test, tmp_path, settings):
-    save_weights(tmp_path / "models" / "model.safetensors", model.state_dict(), {"epoch": 1})
+    save_weights(tmp_path / "models" / "model.safetensors", model.state_dict(), {"settings": settings().model_dump()})
     done = stage("heatmap")
     assert done.returncode == 0, done.stderr
     reports = tmp_path / "reports"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics
 
-from vitpipe.metrics.classification import EPSILON, PROTOCOL, calibration_error, classification, sample_scores, wilson
+from vitpipe.metrics.classification import EPSILON, PROTOCOL, calibration_error, classification, sample_scores
 
 KEYS = [
     "accuracy",
@@ -164,27 +164,6 @@ def test_perfect_predictions(labels):
     assert not np.signbit(loss).any()  # a loss of "-0.000" would look odd in a figure
     for row in result["per_class"]:
         assert row["precision"] == row["recall"] == row["f1"] == (row["images"] > 0)
-
-
-@given(st.integers(1, 20_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_agrees_with_scipy(share):
-    successes, n = share
-    interval = binomtest(successes, n).proportion_ci(method="wilson")
-    assert wilson(successes, n) == pytest.approx((interval.low, interval.high), abs=1e-12)
-
-
-@given(st.integers(1, 20_000))
-def test_wilson_is_exact_at_the_ends(n):
-    assert wilson(0, n)[0] == 0
-    assert wilson(n, n)[1] == 1
-
-
-def test_wilson_by_hand():
-    assert wilson(8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
-    with pytest.raises(ValueError, match="4 of 3 is no share"):
-        wilson(4, 3)
-    with pytest.raises(ValueError, match="0 of 0 is no share"):
-        wilson(0, 0)
 
 
 def reference_calibration_error(correct, confidence, bins: int = 15) -> float:

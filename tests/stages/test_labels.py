@@ -123,9 +123,8 @@ def test_every_stage_that_needs_labels_says_so(photos, tmp_path, name):
 
 def test_unknown_class_to_show(photos, stage, tmp_path):
     chosen = photos(TWENTY)
-    save_weights(
-        tmp_path / "models" / "model.safetensors", classify.build(chosen, ("cat", "dog")).state_dict(), {"epoch": 1}
-    )
+    weights = classify.build(chosen, ("cat", "dog")).state_dict()
+    save_weights(tmp_path / "models" / "model.safetensors", weights, {"settings": chosen.model_dump()})
     done = stage("heatmap", **CLASSIFY, **{"task.show": ["dog", "caat"]})
     assert done.returncode == 1
     lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line and "image/s" not in line]

@@ -96,7 +96,7 @@ def learned(settings, parts: list[Packed], folder) -> nn.Module:
     chosen = settings(**CLASSIFY, **{"train.epochs": 12, "train.lr": 0.01, "train.ema": 0.8})
     train(classify, chosen, *parts[:2], CPU, Resume(folder / "resume"), folder / "models", folder / "curve.csv")
     net = classify.build(chosen, parts[0].classes)
-    load_weights(folder / "models" / "model.safetensors", net)
+    load_weights(folder / "models" / "model.safetensors", net, chosen)
     return net
 
 
@@ -127,7 +127,6 @@ def test_metrics_have_the_keys_that_scripts_rely_on(model, test, rivals, setting
     assert metrics["images"] == np.sum(metrics["confusion"]) == 12
     assert [row["class"] for row in metrics["per_class"]] == ["left", "right"]
     assert metrics["parameters"] == sum(p.numel() for p in model.parameters())
-    assert metrics["seconds"] >= 0
     assert list(table.columns) == ["actual", "predicted", "probability", "probability_actual", "loss"]
     assert list(table.index) == list(test.samples.index)
     json.dumps(metrics, allow_nan=False)
@@ -173,6 +172,15 @@ def test_no_score_depends_on_the_batch(model, test, settings, monkeypatch):
     for probabilities, shown in found[1:]:
         np.testing.assert_allclose(probabilities, found[0][0], rtol=1e-4)
         assert shown == pytest.approx(found[0][1], rel=1e-5)
+
+
+def test_of_large_images_fewer_are_scored_at_once(test, monkeypatch):
+    assert classify.at_once(test) == 256
+    side = test.take("lr", np.array([0])).shape[1]
+    monkeypatch.setattr(classify, "PIXELS", 3 * side**2 + 1)
+    assert classify.at_once(test) == 3
+    monkeypatch.setattr(classify, "PIXELS", 1)
+    assert classify.at_once(test) == 1
 
 
 def test_scoring_is_done_in_evaluation_mode_and_leaves_the_weights_alone(model, test, settings):

@@ -213,7 +213,7 @@ def test_what_both_find_wrong_is_told_once(folder, begin):
     assert process.returncode == 1
     told = [line for line in lines(errors) if not line.startswith("epoch ")]
     assert len(told) == 1
-    assert " in epoch 1, batch " in told[0]
+    assert " in epoch 1" in told[0]
     assert "lower train.lr (now 10)" in told[0]
 
 

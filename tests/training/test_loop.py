@@ -99,7 +99,7 @@ def test_first_row_is_worked_out_by_hand(packed, settings, trained):
         optimizer.step()
     folder = trained("a", **changes)
     found = supersample.build(made)
-    load_weights(folder / "model.safetensors", found)
+    load_weights(folder / "model.safetensors", found, made)
     for name, expected in model.state_dict().items():
         torch.testing.assert_close(found.state_dict()[name], expected, rtol=1e-4, atol=1e-6, msg=name)
     assert pd.read_csv(folder / "curve.csv")["train_loss"][0] == pytest.approx(sum(losses) / 2, rel=1e-4)
@@ -185,7 +185,7 @@ def test_checkpoint_is_the_best_epoch_on_validation(trained, settings):
     assert (facts["epoch"], facts["val_psnr"]) == (2, 5)
     assert facts["settings"] == settings(**{"train.epochs": 4}).model_dump()
     model = supersample.build(settings())
-    load_weights(folder / "model.safetensors", model)
+    load_weights(folder / "model.safetensors", model, settings())
     kept = model.state_dict()
     assert all(torch.equal(kept[name], task.seen[1][name]) for name in kept)
     assert not all(torch.equal(kept[name], task.seen[3][name]) for name in kept)
@@ -214,7 +214,7 @@ def test_patience_stops_and_the_best_epoch_is_kept(trained, settings, scores, pa
     assert list(pd.read_csv(folder / "curve.csv")["epoch"]) == list(range(1, epochs + 1))
     assert weights_facts(folder / "model.safetensors")["epoch"] == best
     model = supersample.build(settings())
-    load_weights(folder / "model.safetensors", model)
+    load_weights(folder / "model.safetensors", model, settings())
     assert all(torch.equal(weight, task.seen[best - 1][name]) for name, weight in model.state_dict().items())
 
 
@@ -331,7 +331,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(packed, s
 
 
 def test_validation_that_is_not_finite_stops_too(trained):
-    with pytest.raises(InputError, match="val_psnr became nan in epoch 1"):
+    with pytest.raises(InputError, match="val_psnr became nan in epoch 1: lower"):
         trained("a", Planned([math.nan, 1]))
 
 
@@ -339,7 +339,7 @@ def test_validation_loss_that_is_not_finite_stops_too(trained, monkeypatch):
     """A score such as accuracy is a number whatever the weights have become."""
     scores = {"val_loss": math.nan, "val_psnr": 1.0}
     monkeypatch.setattr(supersample, "validate", lambda *arguments: scores)
-    with pytest.raises(InputError, match="val_loss became nan in epoch 1"):
+    with pytest.raises(InputError, match="val_loss became nan in epoch 1: lower"):
         trained("a")
 
 

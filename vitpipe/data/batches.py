@@ -1,6 +1,5 @@
 """Packed images in, batches of tensors out."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from vitpipe.data.labels import classes, indices
 from vitpipe.errors import InputError
+from vitpipe.files import load_json
 
 COPIED = 1024  # images that go to a CUDA device at once
 
@@ -47,7 +47,7 @@ class Packed:
     @cached_property
     def manifest(self) -> dict[str, dict[str, Any]]:
         """What the downsample stage wrote on all parts: number of images, digest, images of each class."""
-        return json.loads((self.folder.parent / "manifest.json").read_text())
+        return load_json(self.folder.parent / "manifest.json", "downsample")
 
     @property
     def digest(self) -> str:

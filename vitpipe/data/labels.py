@@ -4,7 +4,6 @@ The column `label` holds the class of each image. Any other column is an attribu
 0 is unknown; its classes are "not NAME" and "NAME".
 """
 
-import difflib
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vitpipe.config import nearest
 from vitpipe.errors import InputError
 
 Counts = Mapping[str, Mapping[str, int]]
@@ -78,9 +78,8 @@ def unknown(target: str, columns: list[str]) -> str:
     """What is wrong with a target that is no column."""
     if not columns:
         return "the images have no labels at all: put those of each class into a folder of its own"
-    close = difflib.get_close_matches(target, columns, n=1)
     known = ", ".join(columns[:8]) + (f" and {len(columns) - 8} more" if len(columns) > 8 else "")
-    return f"must be one of {known}" + (f" (did you mean {close[0]}?)" if close else "")
+    return f"must be one of {known}{nearest(target, columns)}"
 
 
 def indices(table: pd.DataFrame, target: str, classes: tuple[str, ...]) -> np.ndarray:

@@ -6,13 +6,12 @@ the tables per class: DVC leaves lists out of its tables of metrics.
 Legend of the shapes: n images, c classes.
 """
 
-import math
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 Labels = NDArray[np.integer]
@@ -61,7 +60,7 @@ def classification(labels: Labels, probabilities: Values, classes: Sequence[str]
         labels, predicted, labels=range(len(classes)), zero_division=0
     )
     correct = int(counts.trace())
-    low, high = wilson(correct, len(labels))
+    low, high = binomtest(correct, len(labels)).proportion_ci(CONFIDENCE, "wilson")
     return {
         "accuracy": rounded(correct / len(labels)),
         "accuracy_low": rounded(low),
@@ -126,22 +125,6 @@ def check(labels: Labels, probabilities: Values) -> None:
     if not ((probabilities >= 0).all() and (abs(totals - 1) < 1e-3).all()):  # NaN fails both
         found = f"{totals.min():g}..{totals.max():g}"
         raise ValueError(f"probabilities must not be negative, and rows sum to one, not to {found}")
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """The 95 % score interval of a share, both ends in [0, 1], `successes / n` within.
-
-    Unlike the normal approximation it keeps its width where every or no image is right.
-
-    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-    """
-    if not 0 <= successes <= n or n == 0:
-        raise ValueError(f"{successes} of {n} is no share")
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    share = successes / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))  # exact at 0 and 1
 
 
 def calibration_error(correct: NDArray[np.bool_], confidence: Values) -> float:

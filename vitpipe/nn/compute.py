@@ -48,7 +48,8 @@ def choose(train: Train) -> Compute:
     """Resolves `train.device` and `train.precision`.
 
     `auto` means CUDA where there is one, and bfloat16 where the hardware multiplies it (on other
-    processors it is emulated and slower than float32).
+    processors it is emulated and slower than float32). With float32 on CUDA convolutions
+    run in TF32 where the device has it, as torch has it by default.
 
     Raises:
         InputError: CUDA is asked for and absent.

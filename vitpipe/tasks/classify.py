@@ -14,13 +14,13 @@ from vitpipe.data.augment import augment, mix
 from vitpipe.data.batches import Batch, Packed, in_order, spread, unit
 from vitpipe.errors import InputError
 from vitpipe.metrics.classification import PROTOCOL as MEASURES
-from vitpipe.metrics.classification import classification, sample_scores
+from vitpipe.metrics.classification import classification, rounded, sample_scores
 from vitpipe.nn.classifier import Classifier
 from vitpipe.nn.compute import Compute
 from vitpipe.progress import progress
 
 BEST = "val_accuracy"
-BATCH = 256  # images scored at once; no score depends on it
+BATCH, PIXELS = 256, 2**20  # scored at once, whichever is less; no score depends on it
 LEARNED_FROM = 10_000  # training images that logistic regression sees at most
 FINEST = 32  # side in pixels of the images that logistic regression sees at most
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of logistic regression, of which validation images choose one
@@ -73,13 +73,18 @@ def validate(
     """Cross-entropy and accuracy, averaged over the images, which are as they are."""
     model.eval()
     sums = {"val_loss": 0.0, "val_accuracy": 0.0}
-    for batch in in_order(packed, BATCH, compute.device, only):
+    for batch in in_order(packed, at_once(packed), compute.device, only):
         with compute.autocast():
             logits = model(unit(batch.lr)).float()
         sums["val_loss"] += float(F.cross_entropy(logits, batch.labels, reduction="sum"))
         sums["val_accuracy"] += float((logits.argmax(1) == batch.labels).sum())
     count = len(range(len(packed))[only])
     return {name: total / count for name, total in sums.items()}
+
+
+def at_once(packed: Packed) -> int:
+    """How many images are scored at once: of large ones fewer, or it would take more memory than training."""
+    return max(1, min(BATCH, PIXELS // packed.shards["lr"][0].shape[1] ** 2))
 
 
 def baseline(train: Packed, val: Packed, test: Packed, settings: Settings) -> dict:
@@ -137,7 +142,7 @@ def predict(model: nn.Module, packed: Packed, device: torch.device) -> np.ndarra
     model.eval()
     parts = []
     with progress(len(packed), "evaluate", "image") as bar:
-        for batch in in_order(packed, BATCH, device):
+        for batch in in_order(packed, at_once(packed), device):
             parts.append(model(unit(batch.lr)).softmax(-1).cpu().numpy())
             bar.update(len(batch))
     return np.concatenate(parts)
@@ -156,7 +161,7 @@ def evaluate(
     rivals = {name: baseline[name] for name in ("majority", "logistic")}
     gain = ("accuracy", "balanced_accuracy", "macro_f1")
     metrics |= rivals | {
-        "gain": {name: float(f"{metrics[name] - rivals['logistic'][name]:.6g}") for name in gain},
+        "gain": {name: rounded(metrics[name] - rivals["logistic"][name]) for name in gain},
         "seconds": round(time.perf_counter() - start, 2),
         "parameters": sum(p.numel() for p in model.parameters()),
     }

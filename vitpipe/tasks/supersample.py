@@ -221,10 +221,11 @@ def examples(
     """
     gains = (table["psnr"] - table["bicubic_psnr"]).to_numpy()
     count = min(8, len(table))
+    few = max(1, count // 2)
     picks = {
         "gallery": np.linspace(0, len(table) - 1, count).round().astype(int),
-        "best": np.argsort(-gains, kind="stable")[: count // 2],
-        "worst": np.argsort(gains, kind="stable")[: count // 2],
+        "best": np.argsort(-gains, kind="stable")[:few],
+        "worst": np.argsort(gains, kind="stable")[:few],
     }
     shown = {}
     for name, rows in picks.items():

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -30,8 +31,8 @@ def save_weights(path: Path, weights: dict[str, torch.Tensor], facts: dict[str, 
         temporary.write_bytes(save(tensors, {"facts": json.dumps(facts)}))
 
 
-def load_weights(path: Path, model: nn.Module) -> None:
-    """Loads weights saved by `save_weights` into `model`.
+def load_weights(path: Path, model: nn.Module, settings: Settings) -> None:
+    """Loads weights that `vitpipe.training.loop.train` saved into `model`, which was built by `settings`.
 
     Raises:
         InputError: there are none, they are damaged, or they belong to a model of other settings.
@@ -39,11 +40,19 @@ def load_weights(path: Path, model: nn.Module) -> None:
     if not path.exists():
         raise InputError(f"{path} is missing: run the train stage first (dvc repro train)")
     try:
-        model.load_state_dict(load_file(path))
+        weights, trained = load_file(path), weights_facts(path)["settings"]
     except SafetensorError as error:
         raise InputError(f"{path} is damaged ({error}): train again (dvc repro -f train)") from None
-    except RuntimeError:
-        raise InputError(f"{path} was trained with other model settings than params.yaml has: run dvc repro") from None
+    own = settings.model_dump()
+    if any(trained[section][name] != own[section][name] for section, name in built_by(own)):  # shapes don't tell all
+        raise InputError(f"{path} was trained with other model settings than params.yaml has: run dvc repro")
+    model.load_state_dict(weights)
+
+
+def built_by(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    """Section and name of the settings that a model is built by."""
+    model = [("model", name) for name in settings["model"]]
+    return [*model, ("data", "size"), ("data", "scale"), ("task", "name"), ("task", "target")]
 
 
 def weights_facts(path: Path) -> dict[str, Any]:
@@ -80,10 +89,17 @@ class Resume:
             temporary.write_bytes(content.getbuffer())
 
     def load(self) -> dict[str, Any] | None:
-        """The state last saved, with its tensors on the CPU, or None where there is none."""
+        """The state last saved, with its tensors on the CPU, or None where there is none.
+
+        Raises:
+            InputError: it is damaged.
+        """
         if not self.path.exists():
             return None
-        return torch.load(self.path, map_location="cpu", weights_only=True)
+        try:
+            return torch.load(self.path, map_location="cpu", weights_only=True)
+        except (EOFError, RuntimeError, UnpicklingError):
+            raise InputError(f"{self.path} is damaged: remove {self.folder} to train from the beginning") from None
 
     def clear(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +39,12 @@ class Group:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model, so that its gradients are averaged over the processes; they must have equal weights."""
-        return model if self.size == 1 else nn.parallel.DistributedDataParallel(model)
+        if self.size == 1:
+            return model
+        with warnings.catch_warnings():  # torch 2.13 has another name for it, which older ones don't know
+            warnings.simplefilter("ignore", FutureWarning)
+            # buffers never change, so they need not be sent with every step
+            return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
 
     def means(self, values: dict[str, float], count: int) -> dict[str, float]:
         """Means over the images of all processes, of means over the `count` images of each. The same in all."""

@@ -52,7 +52,7 @@ def launch(module: str, processes: int) -> None:
 
 def launched() -> bool:
     """Whether torchrun started this process."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
 
 
 def end_with_launcher() -> None:

@@ -147,8 +147,9 @@ class Training:
         found = gradients(*self.task.inputs(batch, setting))
         norm, *own = torch.stack(list(found.values())).tolist()
         means = self.group.means(dict(zip(list(found)[1:], own, strict=True)), len(batch.own))
-        self.finite("the loss", means["loss"])
-        self.finite("the gradient", norm)
+        where = f", batch {self.batch + 1}"
+        self.finite("the loss", means["loss"], where)
+        self.finite("the gradient", norm, where)
         self.set_rate(learning_rate(self.step, self.per_epoch, setting) if rate is None else rate)
         descend()
         with torch.no_grad():  # or the averages would remember every step
@@ -201,14 +202,13 @@ class Training:
             self.best = {"epoch": self.epoch + 1, "score": score, "loss": loss, "weights": weights}
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
 
-    def finite(self, name: str, value: float) -> float:
-        """The value, where it is a number."""
+    def finite(self, name: str, value: float, where: str = "") -> None:
+        """Raises InputError where the value is no finite number; `where` says more than the epoch."""
         if not math.isfinite(value):
             raise InputError(
-                f"{name} became {value} in epoch {self.epoch + 1}, batch {self.batch + 1}: lower train.lr (now "
+                f"{name} became {value} in epoch {self.epoch + 1}{where}: lower train.lr (now "
                 f"{self.settings.train.lr:g}) or set train.precision float32; the last good state is kept in .resume"
             )
-        return value
 
     def line(self) -> str:
         row = self.curve[-1]
