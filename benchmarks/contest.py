@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ POINTS = 8  # of a curve
 CHOICE = 0.2  # share of the minutes that a training gets which only serves to choose
 SEEDS = 10  # at most; they are 0 to 9
 LEVEL = 0.05  # dB: variants or rates that are so close after a short training are both trained whole, to choose
-FARTHEST = 3  # how often a learning rate at the end of its grid makes the grid longer
 BESIDE = {"mirrored": "mean with the mirrored prediction", "consistent": "made consistent"}
 """Scores of a training that have rows of their own."""
 Scores = dict[tuple[str, float], float | None]  # by variant and learning rate; None where the training diverged
@@ -55,7 +54,8 @@ class Contest:
         """The network's variant at its first learning rate, then its learning rate, by PSNR on validation images.
 
         Rates go by factors of two, and on beyond the one that is best until that is between two worse ones. Variants or
-        rates that are nearly level after a short training are compared after a whole one.
+        rates that are nearly level after a short training are compared after a whole one; where the best of these is at
+        an end, too, whole trainings go on from there.
         """
         network = NETWORKS[name]
         first = network.lr or self.settings.train.lr
@@ -65,19 +65,16 @@ class Contest:
         own = {(variant, lr): tried[variant, lr]}
         for factor in (0.5, 2.0):
             own[variant, lr * factor] = self.tried(name, variant, lr * factor)
-        for _ in range(FARTHEST):
-            rates = [lr for _, lr in own]
-            _, lr = best(own)
-            if lr not in (min(rates), max(rates)):
-                break
-            beyond = lr / 2 if lr == min(rates) else lr * 2
-            own[variant, beyond] = self.tried(name, variant, beyond)
+        while lr := beyond(own, best(own)):
+            own[variant, lr] = self.tried(name, variant, lr)
         own_level = self.level(name, own)
-        whole = level | own_level
-        rows = []
-        for key, score in sorted((tried | own).items()):
-            row = {"variant": key[0], "lr": key[1], "val_psnr": score}
-            rows.append(row | ({"whole_val_psnr": whole[key]} if key in whole else {}))
+        while own_level and (lr := beyond(own | own_level, best(own_level))):
+            own_level |= self.wholes(name, [(variant, lr)])
+        scores = {"val_psnr": tried | own, "whole_val_psnr": level | own_level}
+        rows = [
+            {"variant": key[0], "lr": key[1]} | {kind: found[key] for kind, found in scores.items() if key in found}
+            for key in sorted(scores["val_psnr"] | scores["whole_val_psnr"])
+        ]
         return Choice(variant, best(own_level or own)[1], rows)
 
     def level(self, name: str, short: Scores) -> Scores:
@@ -87,7 +84,11 @@ class Contest:
         """
         known = {key: score for key, score in short.items() if score is not None}
         close = [key for key, score in known.items() if score > max(known.values()) - LEVEL]
-        return {key: validated(self.record(name, Choice(*key, []), 0)) for key in close} if len(close) > 1 else {}
+        return self.wholes(name, close) if len(close) > 1 else {}
+
+    def wholes(self, name: str, keys: Sequence[tuple[str, float]]) -> Scores:
+        """PSNR in dB on validation images after whole trainings with the first seed; None where they diverged."""
+        return {key: validated(self.record(name, Choice(*key, []), 0)) for key in keys}
 
     def tried(self, name: str, variant: str, lr: float) -> float | None:
         """PSNR in dB on validation images after a short training; None where it diverged."""
@@ -195,7 +196,7 @@ class Contest:
             network, found = NETWORKS[name], records[name]
             setting = recipe(self.whole(name, choice, 0), self.settings)
             facts = {"variant": choice.variant, "lr": choice.lr, "batch": setting.batch, "loss": setting.loss}
-            facts |= {"crop": setting.crop, "weight_decay": setting.weight_decay}
+            facts |= {"crop": setting.crop, "weight_decay": setting.weight_decay, "optimizer": setting.optimizer}
             networks[name] = entry(network.title, found, all_images) | facts
             networks[name] |= {"curve": curve(found, curve_images), "tried": choice.tried}
             for kind, words in BESIDE.items():
@@ -223,6 +224,12 @@ class Contest:
             lambda lr: {"own": upsample(lr, scale, "bicubic")}, test, rows, self.settings, self.compute, precise=True
         )
         return means_of(tables["own"])
+
+
+def beyond(scores: Scores, key: tuple[str, float]) -> float | None:
+    """The next learning rate where that of the key is the lowest or the highest of all; None where it lies within."""
+    rates, lr = [lr for _, lr in scores], key[1]
+    return lr / 2 if lr == min(rates) else lr * 2 if lr == max(rates) else None
 
 
 def best(scores: dict[Any, float | None]) -> Any:

@@ -181,7 +181,7 @@ def rates(turns: dict[Way, Callable[[], float]], images: int, rounds: int, title
 
 
 def step(settings: Settings, packed: Path, steps: int) -> dict[str, Any]:
-    """Milliseconds of a training step of the default model and of its input, and the input's share of both."""
+    """Milliseconds of a training step of the default model and of its input, and the input's over the step's."""
     torch.set_num_threads(cores())
     compute = choose(settings.train)
     train, val = (Packed(packed / part) for part in ("train", "val"))

@@ -11,8 +11,9 @@ from vitpipe.files import atomic_file
 NOTES = Path(__file__).with_name("notes.md")
 HEAD = """# Speed and quality beside the peers
 
-Made by `make bench` from what it measured, `reports/benchmarks.json`; `python -m benchmarks document` makes it again
-from that file without measuring. Compared numbers come from one run in which the competitors took turns."""
+The sections up to "Cost growth" are made of what `make bench` measured, `reports/benchmarks.json`, each in one run in
+which the competitors took turns; `python -m benchmarks document` makes them again without measuring. What
+follows is written by hand."""
 
 
 def write(results: dict[str, Any], folder: Path) -> None:

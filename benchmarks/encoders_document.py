@@ -31,8 +31,9 @@ Queries, keys and values have a bias in ours, timm's and torchvision's, and none
 (`model.bias: false`) is compared with vit-pytorch's, too: "no bias / vit-pytorch". "ours / fastest peer" is with it."""
 SHARE = """Share of the peak: operations of the matrix products, n (8 + 4 m) d² + 4 n² d for each block and image with n
 tokens of width d and an MLP of m d (three times as many in training), over seconds, over what the fastest product of
-two 2048 x 2048 matrices of the same type reached in the same rounds."""
-ALLOCATOR = "Images a second of the peers as they come, and with freed memory kept:"
+two 2048 x 2048 matrices of the same type reached in the same rounds. With AMX that differs much between the rows, so
+compare shares with the peak beside them."""
+ALLOCATOR = "With freed memory kept peers are {} to {} times as fast as they come (median {})."
 PATHS = """Ours has two paths of attention, torch's fused kernel, and softmax and products written out. It takes one by
 device, type and shape (`vitpipe.nn.attention.written_out`). Images a second of each, the faster in bold; `*` marks
 what the rule took when this was measured."""
@@ -47,8 +48,8 @@ def markdown(content: dict[str, Any]) -> str:
     parts += [INTRO.format(rounds=content["rounds"]), sizes(shapes)]
     for kind in KINDS:
         for dtype in rows["dtype"].unique():
-            parts += [f"**{TITLES[kind]}, {dtype}**, images a second", speeds(rows, kind, dtype)]
-    parts += [SHARE, ALLOCATOR, allocator(rows), PATHS, paths(rows), MEMORY, memory(rows)]
+            parts += [f"**{TITLES[kind]}, {dtype}**, images a second", speeds(rows, content["peaks"], kind, dtype)]
+    parts += [SHARE, allocator(rows), PATHS, paths(rows), MEMORY, memory(rows)]
     return "\n\n".join(parts)
 
 
@@ -105,29 +106,30 @@ def sizes(shapes: dict[str, Any]) -> str:
     return "\n".join(table(heads, lines))
 
 
-def speeds(rows: pd.DataFrame, kind: str, dtype: str) -> str:
-    """Images a second with quartiles, what ours is times each peer, and the share of the peak."""
+def speeds(rows: pd.DataFrame, peaks: list[dict[str, Any]], kind: str, dtype: str) -> str:
+    """Images a second with quartiles, what ours is times each peer, and the share of the peak in GFLOP/s."""
     found = faster(rows)
+    highest = {row["shape"]: row["peak"] for row in peaks if (row["kind"], row["dtype"]) == (kind, dtype)}
     lines = []
     for shape in rows["shape"].unique():
         own = found.loc[(shape, kind, dtype)]
         cells = [spread(own.images[name]) for name in ("ours", *PEERS)]
         over = [f"{own.over[peer]:.2f}" for peer in PEERS] + [f"{own.unbiased['vit-pytorch']['median']:.2f}"]
         fastest = f"{min(own.over[peer] for peer in PEERS):.2f}"
-        lines.append([shape, *cells, *over, f"**{fastest}**", f"{own.share['ours']:.0%}"])
+        share = f"{own.share['ours']:.0%} of {highest[shape]:,.0f}"
+        lines.append([shape, *cells, *over, f"**{fastest}**", share])
     ratios = [*(f"ours / {peer}" for peer in PEERS), "no bias / vit-pytorch", "ours / fastest peer"]
-    heads = ["shape", "ours", *PEERS, *ratios, "ours of the peak"]
+    heads = ["shape", "ours", *PEERS, *ratios, "ours of the peak, GFLOP/s"]
     return "\n".join(table(heads, lines))
 
 
 def allocator(rows: pd.DataFrame) -> str:
-    lines = []
-    for (shape, kind, dtype), group in rows.groupby(["shape", "kind", "dtype"], sort=False):
-        speed = {(row.encoder, row.kept): number(row.images["median"]) for row in group.itertuples()}
-        cells = [speed[peer, kept] for peer in PEERS for kept in (False, True)]
-        lines.append([str(shape), str(kind), str(dtype), *cells])
-    heads = ["shape", "step", "type", *(f"{peer}{kept}" for peer in PEERS for kept in ("", ", kept"))]
-    return "\n".join(table(heads, lines))
+    """What keeping freed memory does for the peers."""
+    peers = rows[rows.encoder.isin(PEERS)]
+    speed = peers.assign(speed=[images["median"] for images in peers.images])
+    by = speed.pivot_table("speed", ["shape", "kind", "dtype", "encoder"], "kept")
+    times = by[True] / by[False]
+    return ALLOCATOR.format(*(f"{value:.2f}" for value in (times.min(), times.max(), times.median())))
 
 
 def paths(rows: pd.DataFrame) -> str:
@@ -181,7 +183,7 @@ def chart(content: dict[str, Any]) -> Figure:
     panels = [(kind, dtype) for kind in KINDS for dtype in dtypes]
     sheet = Sheet(1320, 95 + 410 * (len(panels) // 2))
     note = (
-        "Images a second over those of the fastest peer (dashed). In our bars: share of the measured peak.\n"
+        "Speed relative to the fastest peer (dashed), by ratios within each round. In our bars: share of the peak.\n"
         "Below: tokens · width, blocks · heads."
     )
     sheet.title(76, 14, "Encoder speed beside timm, torchvision and vit-pytorch", note)

@@ -23,7 +23,9 @@ weights) of the super-sampler with {batch} images of {size} px a batch, in {dtyp
 others are those of params.yaml: {model}. Every model has a process of its own; those of one setting take turns.
 Numbers are medians of {rounds} rounds, in brackets the quartiles. Memory is the process's peak above what it was
 before the model was made. A slope is that of the line through all points of a log-log plot: 1 grows in proportion, 2
-with the square; in brackets that of the last two points alone, where what does not grow counts least."""
+with the square; in brackets that of the last two points alone, where what does not grow counts least. The settings were
+changed one after the other while the machine's speed varied: the model of params.yaml stands in every panel, with
+another time in each. So times compare within a panel."""
 SLOPE: dict[str, Any] = {"color": MUTED, "bbox": {"color": "white", "pad": 1}}
 LEFT, WIDTH, HEIGHT = 92, 200, 250  # pixels of a panel
 
@@ -40,13 +42,14 @@ def markdown(content: dict[str, Any]) -> str:
         )
         title, _ = AXES[key]
         parts.append(f"**{title}** (`{key}`): slope of time {time}, of memory {memory}.")
-        lines = []
-        for point in points:
-            spent = point["milliseconds"]
-            times = f"{spent['median']:.0f} ({spent['q1']:.0f}–{spent['q3']:.0f})"
-            facts = [f"{point['value']}", f"{point['tokens']}", f"{point['parameters']:,}"]
-            lines.append([*facts, times, f"{point['memory']:.0f}"])
-        parts.append("\n".join(table([f"`{key}`", "tokens", "weights", "ms a step", "peak memory, MB"], lines)))
+        spent = [point["milliseconds"] for point in points]
+        lines = [
+            ["tokens", *(f"{point['tokens']}" for point in points)],
+            ["weights", *(f"{point['parameters']:,}" for point in points)],
+            ["ms a step", *(f"{ms['median']:.0f} ({ms['q1']:.0f}–{ms['q3']:.0f})" for ms in spent)],
+            ["peak memory, MB", *(f"{point['memory']:.0f}" for point in points)],
+        ]
+        parts.append("\n".join(table([f"`{key}`", *(f"{point['value']}" for point in points)], lines)))
     return "\n\n".join(parts)
 
 

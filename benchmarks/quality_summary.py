@@ -7,6 +7,7 @@ from typing import Any
 from vitpipe.tasks import supersample
 
 Record = dict[str, Any]
+TITLES = {"muon": "Muon", "adamw": "Adam", "sgd": "SGD"}  # AdamW without decay is Adam
 
 
 def entry(title: str, records: Sequence[Record], bicubic: dict[str, float], score: str = "test") -> dict[str, Any]:
@@ -54,40 +55,49 @@ def markdown(content: Mapping[str, Any]) -> str:
     """The section's text and table."""
     networks, images, bicubic = content["networks"], content["images"], content["bicubic"]
     where = f" on one {content['gpu']}" if "gpu" in content else ""
-    ranked = sorted(networks.values(), key=lambda one: -one["gain"]["psnr"]["mean"])
+    trained = {name: one for name, one in networks.items() if "curve" in one}
+    ranked = sorted(trained, key=lambda name: -trained[name]["gain"]["psnr"]["mean"])
+    seeds = max(len(one["seeds"]) for one in trained.values())
     lines = [
-        f"Each network was trained for {content['minutes']:g} minutes{where} on the same {images['train']:,} images of "
-        f"{content['data']}, no person in two parts. Scores are means over {images['test']:,} test images, where "
-        f"bicubic has {bicubic['psnr']:.2f} dB and SSIM {bicubic['ssim']:.4f}; ± is the standard deviation between "
-        f"seeds. Variant and learning rate of each were chosen on validation images after trainings of "
-        f"{content['choice_minutes']:g} minutes; those within {content['level']:g} dB of the best there were compared "
-        "after whole trainings with seed 0. Then all were trained side by side with each seed, in turns of "
-        f"{content['turn']:g} seconds, so that what slows the machine slows them all. Trainings that earlier commands "
-        "had stored in reports/benchmarks count; the duration behind the command is without theirs.",
+        f"Each network was trained for {content['minutes']:g} minutes{where} in {content['precision']} on the same "
+        f"{images['train']:,} images of {content['data']}, no person in two parts. Scores are means over "
+        f"{images['test']:,} test images, where bicubic has {bicubic['psnr']:.2f} dB and SSIM {bicubic['ssim']:.4f}; "
+        + (f"± is the standard deviation between {seeds} seeds. " if seeds > 1 else "one seed. ")
+        + f"Variant and learning rate of each were chosen on {content['curve_images']} validation images after "
+        f"trainings of {content['choice_minutes']:g} minutes; those within {content['level']:g} dB of the best there "
+        "were compared after whole trainings with seed 0. Then all were trained side by side with each seed, in turns "
+        f"of {content['turn']:g} seconds, so that what slows the machine slows them all. Trainings that earlier "
+        "commands had stored in reports/benchmarks count; the duration behind the command is without theirs.",
         "",
-        "| network | gain in PSNR, dB | gain in SSIM | MSE / bicubic's | seeds | parameters | images seen | variant "
-        "| batch | `train.crop` | weight decay | learning rate |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "Gain in PSNR over bicubic in dB: of one pass, of the mean with the prediction for the mirrored image (two "
+        "passes), and of one pass made consistent with the input afterwards, which ours is by itself.",
+        "",
+        "| network | one pass | with the mirrored | made consistent | gain in SSIM | MSE / bicubic's | parameters "
+        "| images seen | variant | training | learning rate |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    lines += [table_row(one) for one in ranked]
+    lines += [table_row(networks, name) for name in ranked]
     figure = "![Gain in PSNR over bicubic against minutes of training](benchmarks/quality.png)"
     return "\n".join([*lines, "", *lead(networks), "", figure]) + "\n"
 
 
-def table_row(one: Mapping[str, Any]) -> str:
+def table_row(networks: Mapping[str, Any], name: str) -> str:
+    one = networks[name]
     gains = one["gain"]
+    beside = [networks.get(f"{name}-{kind}") for kind in ("mirrored", "consistent")]
+    training = [TITLES[one["optimizer"]], f"{one['loss']} loss", f"batch {one['batch']}"]
+    training += [f"crop {one['crop']}"] if one["crop"] else []
+    training += [f"decay {one['weight_decay']:g}"] if one["weight_decay"] else []
     cells = [
         one["title"],
         with_sd(gains["psnr"], "+.3f", ".3f"),
+        *(with_sd(other["gain"]["psnr"], "+.3f", ".3f") if other else "" for other in beside),
         with_sd(gains["ssim"], "+.4f", ".4f"),
         with_sd(gains["mse_ratio"], ".3f", ".3f"),
-        str(len(one["seeds"])),
         f"{one['parameters']:,}",
         f"{fmean(row['images'] for row in one['seeds']):,.0f}",
         one["variant"],
-        str(one["batch"]),
-        str(one.get("crop", 0)),
-        f"{one.get('weight_decay', 0):g}",
+        ", ".join(training),
         f"{one['lr']:g}",
     ]
     return f"| {' | '.join(cells)} |"

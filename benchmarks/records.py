@@ -1,4 +1,8 @@
-"""Where the quality section keeps each finished training: under a name made of what decides how it ends."""
+"""Where the quality section keeps each finished training: under a name made of what decides how it ends.
+
+Of code that is what is most often changed: ours' modules, optimiser, shifts. Who changes the training loop, another
+network's code or the version of spandrel removes the files of what that touches.
+"""
 
 import ast
 import hashlib

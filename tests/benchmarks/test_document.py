@@ -42,7 +42,12 @@ def encoders_content() -> dict[str, Any]:
                     rows.append(row | ({"path": "written"} if name == "ours" else {}))
     counts = {"ours": 1234, "timm": 1234, "torchvision": 1234, "vit-pytorch": 1200}
     shape = {"tokens": 64, "dim": 32, "depth": 4, "heads": 2, "mlp": 4.0, "batch": 8, "flops": 2.5e9}
-    return {"rounds": 7, "shapes": {"tiny": shape | {"parameters": counts}}, "peaks": [], "rows": rows}
+    peaks = [
+        {"shape": "tiny", "kind": kind, "dtype": dtype, "peak": 1234.5}
+        for kind in ("training", "forward")
+        for dtype in ("bfloat16", "float32")
+    ]
+    return {"rounds": 7, "shapes": {"tiny": shape | {"parameters": counts}}, "peaks": peaks, "rows": rows}
 
 
 def growth_content() -> dict[str, Any]:
@@ -87,7 +92,9 @@ def test_document_of_growth(tmp_path: Path) -> None:
     assert origin in text
     assert "185 GFLOP/s in float32 and 1,423 GFLOP/s in bfloat16" in text
     assert "slope of time 2.00 (2.00), of memory 1.00 (1.00)" in text
-    assert "| 192 | 192 | 5,000 | 369 (332–406) | 384 |" in text
+    assert "| `data.size` | 96 | 192 |" in text
+    assert "| ms a step | 92 (83–101) | 369 (332–406) |" in text
+    assert "| peak memory, MB | 192 | 384 |" in text
     assert "patch 3, dim 128, depth 2, heads 8" in text
     assert text.endswith((ROOT / "benchmarks" / "notes.md").read_text().strip() + "\n"), (
         "what is written by hand is there"
@@ -105,9 +112,9 @@ def test_text_on_encoders_compares_with_the_faster_of_both_allocators() -> None:
     text = encoders_document.markdown(encoders_content())
     assert "1.20 times as fast as the fastest peer's where it does worst (tiny, bfloat16)" in text
     assert "at least 1.50 times as fast as timm's and torchvision's (tiny, timm)" in text
-    speeds = "| 120 (108–132) | 80 (72–88) | 60 (54–66) | 100 (90–110) | 1.50 | 2.00 | 1.20 | 1.30 | **1.20** | 62% |"
-    assert text.count(f"| tiny {speeds}") == 4
-    assert "| tiny | training | float32 | 40 | 80 | 30 | 60 | 50 | 100 |" in text, "as it comes, then kept"
+    speeds = "120 (108–132) | 80 (72–88) | 60 (54–66) | 100 (90–110)"
+    assert text.count(f"| tiny | {speeds} | 1.50 | 2.00 | 1.20 | 1.30 | **1.20** | 62% of 1,234 |") == 4
+    assert "With freed memory kept peers are 2.00 to 2.00 times as fast as they come (median 2.00)." in text
     assert text.count("| 90 | **120**\\* ") == 4, "the faster path is bold, the rule's is marked"
     assert "1,234 (vit-pytorch 1,200)" in text
     assert "| tiny | 3,120 | 3,040 | 3,030 | 3,050 | 3,120 | 3,040 | 3,030 | 3,050 |" in text, "peers as they come"
