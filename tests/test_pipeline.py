@@ -153,6 +153,16 @@ def test_a_change_runs_what_it_must_and_no_more(
         path.write_text(before)
 
 
+def test_the_same_pictures_from_another_place_train_nothing_anew(repository: Path) -> None:
+    path = repository / "params.yaml"
+    before = path.read_text()
+    path.write_text(before.replace("root: null", "root: elsewhere", 1))
+    try:
+        assert stages_changed(call(repository, "dvc", "status")) == {"fetch", "report"}
+    finally:
+        path.write_text(before)
+
+
 def stages_changed(status: str) -> set[str]:
     """Stages that `dvc status` names."""
     return {

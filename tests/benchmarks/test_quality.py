@@ -83,7 +83,7 @@ def test_whole_section_on_tiny_networks(
         "ours is consistent by itself"
     )
     assert row[-2] == "Adam, charbonnier loss, batch 6, crop 1"
-    assert "minutes on one A card on the same" in quality.markdown(content | {"gpu": "A card"})
+    assert "minutes on one A card in float32 on the same" in quality.markdown(content | {"gpu": "A card"})
     assert "Ours less the best other network, other, made consistent, seed by seed:" in text
     mean = "mean with the mirrored prediction,"
     assert f"Ours, {mean} less the best other network, other, {mean} seed by seed:" in text

@@ -148,7 +148,8 @@ def test_report_and_arrays_of_both_tasks(made, task):
     assert set(summary["controls"]) == {"random", "centre", "edge"} | ({"near"} if task == "supersample" else set())
     assert report["relevance"]["deletion"] == round(summary["deletion_area"][names.index("relevance"), 0], 4)
     assert report["images"] == summary["images"] == 4
-    assert summary["share"][[0, -1]].tolist() == [0, 1]
+    deleted = [0, 1, 4, 9, 16] if task == "classify" else [0, 1, 2, 6, 15]
+    assert summary["share"].tolist() == [count / deleted[-1] for count in deleted]
     for curve in ("deletion", "insertion"):
         means = summary[curve][:, 0]
         assert np.ptp(means[:, [0, -1]], axis=0).max() < 1e-6, "all orders begin and end alike"

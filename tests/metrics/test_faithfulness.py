@@ -44,9 +44,14 @@ def test_controls_by_distance():
     assert near(np.array([0, 3]), 4)[2, 3] == -2
 
 
-@given(st.integers(1, 700), st.integers(2, 40))
-def test_counts_run_from_none_to_all(patches, most):
-    found = counts(patches, most)
+def test_counts_where_few_patches_decide():
+    assert counts(255, 7).tolist() == [0, 5, 21, 47, 83, 130, 187, 255]
+    assert counts(255, 7, local=True).tolist() == [0, 1, 3, 6, 16, 40, 101, 255]
+
+
+@given(st.integers(1, 700), st.integers(2, 40), st.booleans())
+def test_counts_run_from_none_to_all(patches, most, local):
+    found = counts(patches, most, local=local)
     assert found[0] == 0
     assert found[-1] == patches
     assert len(found) <= most + 1

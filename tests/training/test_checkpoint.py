@@ -20,6 +20,7 @@ def test_resume_folder_belongs_to_settings_and_data(settings, monkeypatch, tmp_p
     assert resume_folder(settings(), ["a", "b"], CPU) == one
     assert resume_folder(settings(recipe="trial01"), ["a", "b"], CPU) == one
     assert resume_folder(settings(**{"task.show": ["odd"]}), ["a", "b"], CPU) == one  # of figures alone
+    assert resume_folder(settings(**{"data.root": "elsewhere"}), ["a", "b"], CPU) == one
     others = [
         settings(seed=1),
         settings(**{"train.lr": 0.1}),

@@ -72,7 +72,7 @@ def views(
     trial = TRIALS[task](model, packed, rows, device)
     found = trial.maps(model, len(rows))
     maps = {name: values.cpu().numpy() for name, values in found.patches.items()}
-    measured = tested(trial, maps, POINTS[task], settings.seed)
+    measured = tested(trial, maps, POINTS[task], settings.seed, local=task == "supersample")
     fewer = min(RANDOMISED[task], len(rows))
     summary = measures.summary(
         measured | randomised(model, untrained, trial, maps, fewer, settings.seed), settings.seed
@@ -86,13 +86,16 @@ def views(
     }
 
 
-def tested(trial: Trial, maps: dict[str, np.ndarray], points: int, seed: int) -> dict[str, Any]:
-    """Methods' maps and controls by deletion and insertion, as `vitpipe.metrics.faithfulness.summary` takes it."""
+def tested(trial: Trial, maps: dict[str, np.ndarray], points: int, seed: int, *, local: bool) -> dict[str, Any]:
+    """Methods' maps and controls by deletion and insertion, as `vitpipe.metrics.faithfulness.summary` takes it.
+
+    `points` and `local`: see `vitpipe.metrics.faithfulness.counts`. A window of a super-sampler's output hangs on few.
+    """
     first = next(iter(maps.values()))
     chance = np.random.default_rng(seed).random((RANDOM, *first.shape))
     every = [*maps.values(), *trial.controls.values(), *chance]
     places = np.stack([measures.positions(values, trial.fixed, seed) for values in every])
-    at = measures.counts(int((~trial.fixed[0]).sum()), points)
+    at = measures.counts(int((~trial.fixed[0]).sum()), points, local=local)
     scores = deletion.curves(trial, places, at)
     joined = {name: np.concatenate([v[:-RANDOM], v[-RANDOM:].mean(0)[None]]) for name, v in scores.items()}
     return {"methods": list(maps), "controls": [*trial.controls, "random"], "counts": at} | joined

@@ -44,15 +44,19 @@ def near(point: Values, grid: int) -> Values:
     return -np.hypot(rows - point[0], columns - point[1])
 
 
-def counts(patches: int, most: int) -> NDArray[np.int64]:
+def counts(patches: int, most: int, *, local: bool = False) -> NDArray[np.int64]:
     """How many of the patches are deleted at each point of a curve, from 0 to all: (t,).
 
     Every count where `most` steps suffice; else about `most` of them, as squares, closer at the start, where
     curves bend.
+
+    Args:
+        local: that a few patches decide, so that most of a curve lies in its first steps: from 1 by equal factors.
     """
     if patches <= most:
         return np.arange(patches + 1)
-    return np.unique(np.round(np.linspace(0, 1, most + 1) ** 2 * patches).astype(np.int64))
+    steps = np.geomspace(1, patches, most) if local else np.linspace(0, 1, most + 1)[1:] ** 2 * patches
+    return np.unique([0, *np.round(steps).astype(np.int64)])
 
 
 def area(curves: Values, at: NDArray[np.int64]) -> Values:

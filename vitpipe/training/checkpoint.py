@@ -67,7 +67,9 @@ def resume_folder(settings: Settings, digests: list[str], compute: Compute) -> P
     Outside DVC the working directory is the root. `digests` name the data.
     """
     name = hashlib.blake2b(digest_size=8)
-    parts = settings.model_dump(include={"seed", "data", "task", "model", "train"}, exclude={"task": {"show"}})
+    parts = settings.model_dump(
+        include={"seed", "data", "task", "model", "train"}, exclude={"task": {"show"}, "data": {"root"}}
+    )
     name.update(json.dumps([parts, digests, torch.__version__, torch.get_num_threads(), str(compute)]).encode())
     package = Path(vitpipe.__file__).parent
     for path in sorted(path for room in ("nn", "tasks", "training", "data") for path in (package / room).rglob("*.py")):

@@ -245,7 +245,7 @@ def train(
     facts = {
         "epoch": training.best["epoch"],
         task.BEST: training.best["score"],
-        "settings": settings.model_dump(),
+        "settings": settings.model_dump(exclude={"data": {"root"}}),  # where pictures lay changes no weights
         "classes": training.train.classes,
     }
     save_weights(models / "model.safetensors", training.best["weights"], facts)
