@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks import contest, records
 from benchmarks.contest import Choice, Contest
-from benchmarks.networks import Network, SmallEDSR, Variant
+from benchmarks.networks import NETWORKS, Network, SmallEDSR, Variant
 from benchmarks.timed_training import Trial, recipe, scores
 from vitpipe.config import Settings
 from vitpipe.data.batches import Packed
@@ -253,6 +253,33 @@ def test_another_model_of_the_recipe_is_another_training(
     assert (before[0] == after[0], before[1] == after[1]) == (False, True), "which is nothing to the other networks"
 
 
+def test_what_decides_how_a_training_ends_is_in_its_name(
+    settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def paths(images: dict[str, Packed] = parts, **changes: Any) -> list[Path]:
+        """Of ours, of the small EDSR, and of that with Muon."""
+        made = Contest(settings(**changes), images, 10.0, tmp_path)
+        muon = Contest(settings(**changes | {"train.optimizer": "muon"}), images, 10.0, tmp_path)
+        small = Choice("32 channels, 12 blocks", 1e-3, [])
+        trials = [(made, "ours", Choice("patch 6", 1e-3, [])), (made, "edsr-small", small), (muon, "edsr-small", small)]
+        return [one.records.path(name, one.whole(name, choice, 0)) for one, name, choice in trials]
+
+    def changed(*made: Any, **more: Any) -> list[bool]:
+        return [one != other for one, other in zip(paths(*made, **more), before, strict=True)]
+
+    before, source = paths(), records.source
+    for place, expected in (("training/optimizers.py", [False, False, True]), ("nn", [True, False, False])):
+        with monkeypatch.context() as patch:
+            patch.setattr(records, "source", lambda asked, own=place: "" if asked == own else source(asked))
+            assert changed() == expected, f"other code in {place}"
+    assert changed(**{"model.position": "sincos"}) == [True, False, False], "the network as text tells no positions"
+    for part in parts:
+        other = next(packed for name, packed in parts.items() if name != part)
+        assert all(changed(parts | {part: other})), f"other images in {part}"
+    monkeypatch.setattr(records, "processor", lambda: "another")
+    assert all(changed())
+
+
 def test_a_variant_keeps_its_own_settings_in_whole_trainings(
     settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path
 ) -> None:
@@ -262,6 +289,21 @@ def test_a_variant_keeps_its_own_settings_in_whole_trainings(
     assert (own.optimizer, own.weight_decay, own.batch, own.crop) == ("adamw", 0.0, 12, 4), "Adam stays Adam"
 
 
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [("edsr", "l1"), ("swinir", "l1"), ("rcan", "l1"), ("original", "mse"), ("original-strided", "mse")],
+)
+def test_published_networks_have_their_loss_and_adam(
+    name: str, loss: str, settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path
+) -> None:
+    made = settings(**{"train.optimizer": "muon", "train.weight_decay": 0.1})
+    whole = Contest(made, parts, 10.0, tmp_path).whole
+    own = {key: recipe(whole(name, Choice(key, 1e-3, []), 0), made) for key in NETWORKS[name].variants}
+    assert {setting.loss for setting in own.values()} == {loss}
+    own.pop("our optimiser", None)
+    assert {(setting.optimizer, setting.weight_decay) for setting in own.values()} == {("adamw", 0.0)}
+
+
 def test_a_diverged_whole_training_is_told(
     trainer: Callable[[float], Trainer], settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path
 ) -> None:
@@ -269,3 +311,22 @@ def test_a_diverged_whole_training_is_told(
     with pytest.raises(InputError, match="tiny diverged with seed 0"):
         Contest(settings(), parts, 10.0, tmp_path).finals({"tiny": Choice("a", 0.05, [])}, 0)
     assert not list(tmp_path.glob("*.json"))
+
+
+def test_gains_are_over_bicubic_on_the_same_images(
+    trainer: Callable[[float], Trainer],
+    settings: Callable[..., Settings],
+    parts: dict[str, Packed],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trainer(4e-3)  # all scores are 30 dB
+    monkeypatch.setattr(contest, "CURVE_IMAGES", 5)
+    monkeypatch.setattr(Contest, "bicubic", lambda self, rows: {"psnr": float(len(rows)), "ssim": 0.5, "mse": 0.01})
+    own, chosen = settings(), {"tiny": Choice("a", 4e-3, [])}
+    made = Contest(own, parts, 10.0, tmp_path)
+    made.finals(chosen, 0)
+    found = made.summary(own.data.model_copy(update={"name": "faces"}), chosen)
+    tiny = found["networks"]["tiny"]
+    assert (found["bicubic"]["psnr"], tiny["gain"]["psnr"]["mean"]) == (12, 30 - 12), "all test images"
+    assert [point["psnr"] for point in tiny["curve"]] == [30 - 5], "those of the curve"

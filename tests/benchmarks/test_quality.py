@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import contest, quality
+from benchmarks import contest, quality, quality_figure
 from benchmarks.networks import Network, SmallEDSR, Variant
-from benchmarks.quality_summary import lead
+from benchmarks.quality_summary import curve, lead
 from vitpipe.config import Settings
 from vitpipe.data.batches import Packed
 from vitpipe.errors import InputError
@@ -36,6 +36,30 @@ def test_what_ours_is_ahead_by_compares_like_with_like() -> None:
     assert single.endswith(" seed by seed: +0.100 dB."), "one seed in common has no mean"
     apart = {"title": "C", "gain": {"psnr": {"mean": 4.0}}, "seeds": [{"seed": 5, "gain": {"psnr": 4.0}}], "curve": []}
     assert lead({"ours": found["ours"], "c": apart}) == [], "no seed in common"
+
+
+def test_a_curve_is_that_of_test_images() -> None:
+    records = [{"points": [{"seconds": 1.0, "val": {"psnr": 20.0}, "test": {"psnr": psnr}}]} for psnr in (30.0, 33.0)]
+    assert curve(records, {"psnr": 29.0}) == [{"seconds": 1.0, "psnr": 2.5, "least": 1.0, "most": 4.0}]
+
+
+def test_figure_draws_the_curves_and_tells_the_gains() -> None:
+    def one(title: str, gain: float, *means: float) -> dict[str, Any]:
+        points = [
+            {"seconds": 60.0 * minute, "psnr": mean, "least": mean - 0.1, "most": mean + 0.1}
+            for minute, mean in enumerate(means, 1)
+        ]
+        return {"title": title, "gain": {"psnr": {"mean": gain}}, "seeds": [{}], "curve": points}
+
+    networks = {"ours": one("vitpipe", 1.25, 0.5, 1.0), "other": one("other", -0.5, -0.75, -0.25)}
+    axes = quality_figure.quality(
+        {"networks": networks, "minutes": 2, "curve_images": 96, "images": {"test": 100}}
+    ).axes[0]
+    drawn = [line.get_xydata().tolist() for line in axes.lines]
+    assert drawn[:2] == [[[1, 0.5], [2, 1.0]], [[1, -0.75], [2, -0.25]]]
+    ranges = [area.get_paths()[0].get_extents() for area in axes.collections]
+    assert [edge for box in ranges for edge in (box.y0, box.y1)] == pytest.approx([0.4, 1.1, -0.85, -0.15])
+    assert [text.get_text() for text in axes.texts] == ["bicubic", "+1.25  vitpipe", "−0.50  other"]
 
 
 def test_whole_section_on_tiny_networks(
@@ -84,6 +108,10 @@ def test_whole_section_on_tiny_networks(
     )
     assert row[-2] == "Adam, charbonnier loss, batch 6, crop 1"
     assert "minutes on one A card in float32 on the same" in quality.markdown(content | {"gpu": "A card"})
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in text.splitlines() if line.startswith("| ")][2:]
+    trained = [content["networks"][name] for name in networks]
+    ranked = sorted(trained, key=lambda one: one["gain"]["psnr"]["mean"], reverse=True)
+    assert rows == [one["title"] for one in ranked], "the best comes first"
     assert "Ours less the best other network, other, made consistent, seed by seed:" in text
     mean = "mean with the mirrored prediction,"
     assert f"Ours, {mean} less the best other network, other, {mean} seed by seed:" in text
