@@ -1,11 +1,14 @@
 """The networks of the comparison are the ones they are named after."""
 
+import math
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -90,6 +93,25 @@ def test_original_patches_are_strided_with_the_fault_and_squares_without() -> No
         assert len(tokens[0].unflatten(1, (3, 36))[:, 2].unique()) == 48 * 48, "every pixel belongs to one token"
 
 
+def test_original_computes_what_its_facts_say() -> None:
+    torch.manual_seed(0)
+    model = Original(size=12, patch=3, strided=False).eval().double()
+    lr = torch.rand(2, 3, 12, 12, dtype=torch.float64) * 2 - 1
+    found = model(lr)
+    angles = [[token / 10000 ** (i / 144) for i in range(0, 144, 2)] for token in range(16)]
+    position = torch.tensor([[wave(angle) for angle in row for wave in (math.sin, math.cos)] for row in angles])
+    x = model.placed(model.embed(model.tokens(lr)) + position)
+    qkv = model.attention.qkv(x).unflatten(2, (3, 16, 32))  # b n 3 h e
+    heads = [qkv[:, :, :, head].unbind(2) for head in range(16)]
+    mixed = [torch.softmax(q @ k.mT, -1) @ v for q, k, v in heads]  # not by 1/sqrt(e)
+    x = x + model.attention.join(torch.cat(mixed, -1))
+    x = (x + model.mlp(x)).unflatten(2, (12, 12))
+    for layers in model.enlarge:
+        x = layers(torch.cat([lr, x], 1))
+        lr = F.interpolate(lr, scale_factor=2, mode="bicubic")
+    torch.testing.assert_close(found, model.last(torch.cat([lr, x], 1)).tanh(), atol=1e-6, rtol=0)
+
+
 def test_original_drops_in_training_only() -> None:
     torch.manual_seed(0)
     model = Original(size=12, patch=3, strided=True)
@@ -102,6 +124,17 @@ def test_original_drops_in_training_only() -> None:
 def test_small_edsr_begins_as_bicubic() -> None:
     lr = torch.rand(2, 3, 12, 12) * 2 - 1
     torch.testing.assert_close(SmallEDSR(width=8, blocks=2, scale=4)(lr), upsample(lr, 4, "bicubic"))
+
+
+@pytest.mark.parametrize("build", [EDSR, partial(SmallEDSR, scale=4)], ids=["EDSR", "SmallEDSR"])
+def test_the_long_skip_of_edsr_goes_past_its_body(build: Callable[..., EDSR | SmallEDSR]) -> None:
+    torch.manual_seed(0)
+    model = build(width=4, blocks=1)
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight)
+    torch.nn.init.zeros_(model.body[-1].weight)
+    model(torch.rand(1, 3, 6, 6)).square().sum().backward()
+    assert model.head.weight.grad.all()
 
 
 def test_edsr_has_the_width_and_blocks_it_is_given() -> None:
