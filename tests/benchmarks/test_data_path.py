@@ -1,20 +1,23 @@
 """The ways that are compared make the same images; memory is that of the work; the document says what was found."""
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import SECTIONS, data_path, data_path_memory
+from benchmarks import SECTIONS, data_path, data_path_memory, loaders
 from benchmarks.apart import apart, peak
 from benchmarks.data_path_document import BOTH, OURS, THEIRS, chart, figures, markdown
 from benchmarks.loaders import Arrays, Jpegs, epoch
 from benchmarks.peaks import PROCESSES
-from vitpipe.config import Data
+from vitpipe.config import Data, Settings
 from vitpipe.data.batches import Packed, to_uint8
 from vitpipe.data.sources import celeba
+from vitpipe.training.loop import Training
 
 DATA = Data(name="faces", size=48, count=24, test=0.25, val=0.25)
 
@@ -89,6 +92,64 @@ def test_the_ratio_is_to_ours_on_as_many_cores() -> None:
     rows = data_path.rates(turns, 100, 2, "title")
     assert [row["ratio"]["median"] for row in rows] == [1, 1, 4, 4]
     assert [row["images"]["median"] for row in rows] == [50, 100, 25, 12.5]
+
+
+@pytest.fixture
+def same_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured in this process, not apart, leaves its threads as they are."""
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+
+
+@pytest.mark.usefixtures("same_threads")
+def test_a_step_and_its_input_are_timed_apart(
+    packed: Path, settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+
+    def taking(seconds: float, work: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any) -> Any:
+            now[0] += seconds
+            return work(*arguments)
+
+        return timed
+
+    monkeypatch.setattr(data_path, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(data_path, "unit", taking(0.5, data_path.unit))  # of LR and of HR
+    monkeypatch.setattr(Training, "learn", taking(4.0, Training.learn))
+    found = data_path.step(settings(), packed, 2)
+    assert [found[name]["median"] for name in ("input", "step", "share")] == [1000, 4000, 0.25]
+
+
+@pytest.mark.usefixtures("same_threads")
+def test_quick_run_has_every_way(
+    settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[int] = []
+
+    class Loader(loaders.DataLoader):
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            loaded.append(more["num_workers"])
+            super().__init__(*arguments, **more)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loaders, "DataLoader", Loader)
+    monkeypatch.setattr(data_path, "apart", lambda work, *arguments, cores: work(*arguments))  # a process takes seconds
+    monkeypatch.setattr(data_path, "keep_memory", lambda: None)
+    monkeypatch.setattr(data_path, "growth", lambda folder, counts: {"rows": list(counts)})
+    monkeypatch.setattr(data_path, "cores", lambda: 2)
+    monkeypatch.setattr(data_path, "QUICK_WORKERS", (0, 1))
+    monkeypatch.setattr(data_path, "QUICK_IMAGES", 24)
+    found = data_path.run(settings(**{"data.test": 0.25, "data.val": 0.25}), quick=True)
+    made, given = ({tuple(row.values())[:3] for row in found[name]} for name in ("downsample", "input"))
+    ways = {("DataLoader", cores, workers) for cores in (1, 2) for workers in (0, 1)}
+    assert made == {("downsample", 1, None), ("downsample", 2, None)} | ways
+    ways = {(f"DataLoader of {what}", 2, workers) for what in ("arrays", "JPEGs") for workers in (0, 1)}
+    assert given == {("vitpipe", 2, None)} | ways
+    assert sorted(loaded) == [0] * 8 + [1] * 8, "each once to warm up and once to be timed"
+    assert set(found["pieces"]) == {*OURS, *BOTH, *THEIRS}
+    assert set(found["step"]) == {"input", "step", "share", "dtype"}
+    assert found["memory"]["rows"] == [100, 200]
+    assert not list((tmp_path / data_path.SCRATCH).iterdir())
 
 
 @pytest.fixture

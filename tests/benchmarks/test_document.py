@@ -19,6 +19,7 @@ from benchmarks.machine import cores, facts
 from benchmarks.store import load, put
 from vitpipe.config import Settings
 from vitpipe.errors import InputError
+from vitpipe.training.loop import Training
 
 ROOT = Path(__file__).parents[2]
 SPEED = {"ours": 120.0, "unbiased": 130.0, "other": 90.0, "timm": 80.0, "torchvision": 60.0, "vit-pytorch": 100.0}
@@ -103,6 +104,12 @@ def test_document_of_growth(tmp_path: Path) -> None:
     assert (tmp_path / "docs" / "benchmarks" / "growth.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_document_is_what_was_measured_and_the_notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document, "save", lambda *_: None)  # charts depend on matplotlib's version
+    write(load(ROOT / "reports" / "benchmarks.json"), tmp_path)
+    assert (tmp_path / "benchmarks.md").read_text() == (ROOT / "docs" / "benchmarks.md").read_text()
+
+
 def test_document_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing was measured yet"):
         write({}, tmp_path)
@@ -178,6 +185,17 @@ def test_quick_run_of_growth(settings: Callable[..., Settings]) -> None:
     assert all(point["milliseconds"]["median"] > 0 and point["memory"] > 0 for point in (one, two))
     json.dumps(found, allow_nan=False)
     growth_document.markdown(found)
+
+
+def test_the_step_that_is_timed_is_one_of_training(
+    settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Training] = []
+    monkeypatch.setattr(growth, "Training", lambda *what: made.append(Training(*what)) or made[-1])
+    step = growth.make(settings())
+    before = [weight.clone() for weight in made[0].weights]
+    step()
+    assert not all(map(torch.equal, before, made[0].weights))
 
 
 def test_values_that_the_rules_refuse_are_left_out(settings: Callable[..., Settings]) -> None:
