@@ -175,6 +175,17 @@ def test_raw_attention_does_not_see_the_head_but_the_gradient_does(made):
     assert found["gradient"] < 0.999
 
 
+def test_deleted_patches_become_what_the_protocol_says(made):
+    model, _, part, _, _ = made("classify")
+    trial = deletion.classifying(model, part, np.array([1, 5, 7]), CPU)
+    mean = trial.images.mean((2, 3), keepdim=True)
+    assert mean.abs().min() > 0.01  # grey is another colour
+    torch.testing.assert_close(trial.deleted, mean.expand(3, 3, 12, 12))
+    model, _, part, _, _ = made("supersample")
+    trial = deletion.supersampling(model, part, np.array([1, 5, 7]), CPU)
+    torch.testing.assert_close(trial.deleted, heavily_blurred(trial.images))
+
+
 def test_the_window_is_at_the_eye_of_each_image(made):
     model, _, part, _, _ = made("supersample")
     rows = np.array([1, 5, 7])
