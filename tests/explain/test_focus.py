@@ -162,6 +162,10 @@ def test_interval_covers_the_mean_as_often_as_it_says():
     assert 0.91 < held / 400 < 0.98
 
 
+def test_ends_leave_out_a_fortieth_of_the_draws_each():
+    assert interval(3, lambda drawn: np.linspace(0, 1, len(drawn)), seed=0) == pytest.approx((0.025, 0.975))
+
+
 def test_ratio_of_means_not_mean_of_ratios():
     above, below, drawn = np.array([4.0, 2.0]), np.array([1.0, 2.0]), np.array([[0, 1], [0, 0]])
     assert mean_ratio(above, below, drawn).tolist() == pytest.approx([2, 4])
