@@ -215,6 +215,7 @@ def test_attention_per_class_is_of_the_classes_that_are_asked_for(build, test, s
     images = test.take("lr", ALL)
     for i, name in enumerate(("west", "north")):
         np.testing.assert_allclose(found["median"][i], np.median(rows[labels == name], axis=0), rtol=1e-4)
+        np.testing.assert_allclose(found["difference"][i], found["median"][i] - found["all_median"], atol=1e-6)
         np.testing.assert_allclose(found["images"][i], images[labels == name].mean(0), rtol=1e-5)
 
 

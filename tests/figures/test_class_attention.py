@@ -58,12 +58,13 @@ def test_six_steps_panels_hold_the_arrays_of_their_id():
 
 def test_six_steps_names_its_images():
     arrays = made(2)
+    arrays["predicted"][1] = "bird"
     figure = six_steps(arrays)
     for sample, verdict in (("b.png", "right, probability 0.500"), ("a.png", "wrong, probability 0.900")):
         box = axes_of(figure)[f"image: {sample}"].get_position()
         for text in (sample, verdict):
             assert box.y0 < height_of(figure, text) < box.y1
-    assert {"cat", "dog"} <= set(texts(figure))
+    assert {"cat", "dog", "bird"} <= set(texts(figure))
 
 
 @pytest.mark.parametrize(("query", "uniform"), [("class token", 17), ("mean of all patches", 16)])

@@ -103,11 +103,19 @@ def test_the_zero_case_is_said():
 
 def test_what_is_left_out_is_said():
     classes = tuple(f"american_pit_bull_terrier {i}" for i in range(37))
-    figure = per_class(made(classes, layers=24))
+    arrays = made(classes, layers=24)
+    arrays["p"][-1, -1, 2, 3] = 0.01
+    figure = per_class(arrays)
     assert any("12 of 24 layers and 10 of 37 classes shown" in text for text in texts(figure))
     drawn = {int(name.split(": layer ")[1]) for name in axes_of(figure) if name.startswith("all images")}
     assert len(drawn) == 12
     assert {1, 24} <= drawn
+    axes = axes_of(figure)
+    np.testing.assert_array_equal(axes["all images: layer 24"].images[0].get_array(), arrays["all_median"][-1])
+    for key in ("median", "difference"):
+        shown = axes[f"{classes[-1]}: layer 24 {key}"].images[0].get_array()
+        np.testing.assert_array_equal(shown, arrays[key][-1, -1])
+    assert lines(axes[f"{classes[-1]}: layer 24 difference"]) == square(2, 3)
 
 
 def test_every_layer_of_a_usual_model_is_drawn():
