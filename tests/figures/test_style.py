@@ -31,6 +31,18 @@ def test_png_is_the_same_every_time(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
 
 
+@styled
+def titled(name: str) -> Figure:
+    sheet = Sheet(300, 80)
+    sheet.title(10, 4, name)
+    sheet.axes(100, 40, 190, 20).set_yticks([0], [name])
+    return sheet.figure
+
+
+def test_dollar_signs_in_names_are_no_formula(tmp_path):
+    save(titled(r"cost $\frac$ high"), tmp_path / "a.png")
+
+
 def test_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     path.write_bytes(b"old")

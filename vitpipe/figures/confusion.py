@@ -112,7 +112,7 @@ class Table:
                 if text:
                     colour = on(norm(values[row, column]))
                     panel.text(column, row, text, size=size, color=colour, ha="center", va="center_baseline")
-        style = {"size": self.size, "parse_math": False}
+        style = {"size": self.size}
         muted = style | {"color": MUTED}
         for i, name in enumerate(self.names):
             x, y = self.left + (i + 0.5) * cell, self.top + (i + 0.5) * cell

@@ -90,7 +90,7 @@ def naming(sheet: Sheet, x: float, y: float, arrays: Mapping[str, np.ndarray], r
             (f"true: {shortened(str(arrays['actual'][row]), 14)}", MUTED),
         ]
     for i, (text, colour) in enumerate([*lines, (shortened(str(arrays["ids"][row]), 18), MUTED)]):
-        sheet.text(x, y + 18 * i, text, size=10 if colour is INK else 9.5, color=colour, parse_math=False)
+        sheet.text(x, y + 18 * i, text, size=10 if colour is INK else 9.5, color=colour)
 
 
 def draw(arrays: Mapping[str, np.ndarray], folder: Path) -> dict[str, dict[str, str]]:

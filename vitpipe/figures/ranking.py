@@ -54,10 +54,10 @@ def ranking(groups: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
                 (f"loss {nats(group['loss'][i])}", 10.5, INK, "normal"),
             ]
             for line, (text, points, colour, weight) in enumerate(lines):
-                style = {"size": points, "color": colour, "weight": weight, "parse_math": False}
+                style = {"size": points, "color": colour, "weight": weight}
                 sheet.text(x, below + line * LINE_HEIGHT, fitted(text, column, points, beginning, weight), **style)
             label = fitted(sample, column, 9.5, shortened)
-            sheet.text(x, below + len(lines) * LINE_HEIGHT, label, size=9.5, color=MUTED, parse_math=False)
+            sheet.text(x, below + len(lines) * LINE_HEIGHT, label, size=9.5, color=MUTED)
     return sheet.figure
 
 

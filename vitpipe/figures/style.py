@@ -26,6 +26,7 @@ RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so text is the same on every machine
     "font.size": 11,
     "text.color": INK,
+    "text.parse_math": False,  # two dollar signs in a name are dollar signs
     "axes.labelcolor": INK,
     "axes.edgecolor": MUTED,
     "axes.linewidth": 0.8,
