@@ -76,11 +76,11 @@ def test_best_validation_epoch_is_marked(table):
     assert "kept: epoch 2 with 29.25 dB, −0.75 on bicubic" in notes(curves(table, "psnr", ("bicubic", 30.0)))
 
 
-def test_first_of_equally_good_epochs_is_marked(accuracy):
+def test_of_equally_good_epochs_that_with_the_lowest_loss_is_marked(accuracy):
     figure = curves(accuracy, "accuracy")
-    assert "kept: epoch 2 with 87.5 % on validation images" in notes(figure)
-    for axes, value in zip(figure.axes, (1.2, 87.5), strict=True):
-        assert any(list(line.get_xdata()) == [2] and list(line.get_ydata()) == [value] for line in axes.lines)
+    assert "kept: epoch 3 with 87.5 % on validation images" in notes(figure)
+    for axes, value in zip(figure.axes, (0.9, 87.5), strict=True):
+        assert any(list(line.get_xdata()) == [3] and list(line.get_ydata()) == [value] for line in axes.lines)
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ def curves(
     """Loss and a score against the epoch, on training and validation images.
 
     Args:
-        curve: columns epoch, train_loss, val_loss, train_`score` and val_`score`; the first epoch with the
-            highest val_`score` is marked as the one that was kept.
+        curve: columns epoch, train_loss, val_loss, train_`score` and val_`score`; the epoch with the highest
+            val_`score`, of several the one with the lowest val_loss, is marked as the one that was kept.
         score: "psnr" (dB) or "accuracy" (0 to 1 in the table, drawn in percent).
         baseline: name and validation score of what the model is to beat, as in the table; a dashed line.
         training: what the legend calls the training images, for instance "training (augmented)".
@@ -31,7 +31,7 @@ def curves(
     title, factor, unit, decimals = SCORES[score]
     sheet = Sheet(1200, 450)
     panels = {name: sheet.axes(x, 70, 490, 320, name) for name, x in (("loss", 78), (score, 660))}
-    best = curve.loc[curve[f"val_{score}"].idxmax()]
+    best = curve.sort_values([f"val_{score}", "val_loss"], ascending=[False, True], kind="stable").iloc[0]
     for measure, axes in panels.items():
         scale = factor if measure == score else 1
         for part, name, colour in (("train", training, BLUE), ("val", "validation", ORANGE)):
