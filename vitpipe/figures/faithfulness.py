@@ -166,17 +166,20 @@ def apart(values: np.ndarray, least: float, low: float, high: float) -> np.ndarr
 def words(arrays: Mapping[str, np.ndarray]) -> list[str]:
     """What to trust, by the numbers, and how they were taken."""
     names = [NAMES[str(name)] for name in arrays["methods"]]
-    wins = {
+    stuck = [name for name, ends in zip(names, arrays["correlations"][:, -1, 0], strict=True) if ends > KEPT]
+    better = {
         curve: [name for i, name in enumerate(names) if verdict(arrays, curve, i) > 0]
         for curve in ("deletion", "insertion")
     }
-    stuck = [name for name, ends in zip(names, arrays["correlations"][:, -1, 0], strict=True) if ends > KEPT]
-    trusted = [name for name in wins["deletion"] if name in wins["insertion"] and name not in stuck]
+    wins = {curve: [name for name in found if name not in stuck] for curve, found in better.items()}
+    trusted = [name for name in wins["deletion"] if name in wins["insertion"]]
     if trusted:
         title = f"Trust {listed(trusted)}: better than the best control in deletion and insertion"
     elif any(wins.values()):
         parts = [f"{listed(found)} in {curve}" for curve, found in wins.items() if found]
         title = f"Trust with care what beats the best control: {', '.join(parts)}"
+    elif any(better.values()):
+        title = "Trust no map: what beats the best control is much the same with random weights"
     else:
         rivals = list(dict.fromkeys(CONTROLS[str(arrays[f"{curve}_best"])] for curve in wins))
         title = f"No map tells more than the order “{'” or “'.join(rivals)}”"
