@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "training": {"nn", "metrics", "data"},
     "explain": {"nn", "metrics", "data"},
     "figures": {"metrics"},
-    "report": set(),
+    "report": {"metrics"},
     "nn": set(),
     "metrics": set(),
     "data": set(),

@@ -97,6 +97,18 @@ def measured(**changes) -> dict:
     )
 
 
+def test_what_rounds_to_zero_is_zero_in_summary_and_report():
+    """A figure that reads the one and a page that reads the other come to the same verdict."""
+    curves = np.full((3, 4, 3), 0.5)
+    curves[0] -= 4e-5
+    found = summary(measured(deletion=curves, correlations=np.full((1, 2, 4), 0.50004)), seed=0)
+    assert found["deletion_gain"].tolist() == [[0, 0, 0]]
+    assert found["correlations"][0, -1].tolist() == [0.5, 0.5, 0.5]
+    entry = report(found)["methods"][0]
+    assert [entry[f"deletion_gain{end}"] for end in ("", "_low", "_high")] == found["deletion_gain"][0].tolist()
+    assert entry["randomised"][-1]["correlation"] == found["correlations"][0, -1, 0]
+
+
 def test_report_says_what_the_summary_holds():
     found = summary(measured(), seed=0)
     content = report(found)

@@ -11,12 +11,12 @@ from scipy.optimize import isotonic_regression
 from vitpipe.figures.methods import NAMES
 from vitpipe.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, Sheet, save, styled
 from vitpipe.figures.text import extent
+from vitpipe.metrics.faithfulness import ALIKE
 
 CONTROLS = {"random": "random order", "centre": "centre first", "edge": "edge first", "near": "nearest first"}
 DASHES = {"random": "-", "centre": "--", "edge": ":", "near": "-."}
 WORDS = {"deletion": "lower is better", "insertion": "higher is better"}
 VERDICTS = {1: (BLUE, "better than every control"), 0: (MUTED, "not told apart"), -1: (ORANGE, "worse than a control")}
-KEPT = 0.5  # a rank correlation above which a map of random weights still is the trained model's
 GAP, LEFT, WIDTH = 14, 84, 1240
 
 
@@ -135,7 +135,7 @@ def randomised(axes: Axes, arrays: Mapping[str, np.ndarray]) -> None:
     bottom = min(-0.35, float(arrays["correlations"].min()) - 0.05)
     places = apart(ends, 0.062 * (1.02 - bottom), bottom + 0.03, 1.0)
     for name, values, place in zip(arrays["methods"], arrays["correlations"], places, strict=True):
-        colour = ORANGE if values[-1, 0] > KEPT else GREEN
+        colour = ORANGE if values[-1, 0] > ALIKE else GREEN
         axes.plot(range(len(steps)), [1, *values[:, 0]], color=colour, linewidth=1.4, label=name)
         axes.plot([len(steps) - 1, len(steps) - 1], values[-1, 1:], color=colour, linewidth=1, clip_on=False)
         style = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "relpos": (0, 0.5)}
@@ -166,7 +166,7 @@ def apart(values: np.ndarray, least: float, low: float, high: float) -> np.ndarr
 def words(arrays: Mapping[str, np.ndarray]) -> list[str]:
     """What to trust, by the numbers, and how they were taken."""
     names = [NAMES[str(name)] for name in arrays["methods"]]
-    stuck = [name for name, ends in zip(names, arrays["correlations"][:, -1, 0], strict=True) if ends > KEPT]
+    stuck = [name for name, ends in zip(names, arrays["correlations"][:, -1, 0], strict=True) if ends > ALIKE]
     better = {
         curve: [name for i, name in enumerate(names) if verdict(arrays, curve, i) > 0]
         for curve in ("deletion", "insertion")

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from vitpipe.metrics.faithfulness import ALIKE
+
 MEASURES = {  # name, unit and format of a measure, in the order of the table; others go by their key
     "accuracy": ("accuracy", "%", ".1%"),
     "accuracy_low": ("accuracy, from", "%", ".1%"),
@@ -52,7 +54,6 @@ MEASURES = {  # name, unit and format of a measure, in the order of the table; o
     "parameters": ("parameters", "", ",d"),
     "epoch": ("epoch kept", "", ".4g"),
 }
-ALIKE = 0.5  # correlation from which a map counts as much the same
 ROWS = {  # of the table of measures; others go by their key
     "majority": "majority class",
     "logistic": "logistic regression",
