@@ -352,7 +352,7 @@ def test_focus_has_a_row_of_each_region(reports):
         "looks at it and follows it when it moves",
     ]  # fmt: skip
     assert page.row("nose")[4] == "–"
-    assert page.row("nose")[-1] == "looks at the place, does not follow the content"
+    assert page.row("nose")[-1] == "looks at it; whether it follows was not measured"
 
 
 def test_no_focus_without_landmarks(reports):

@@ -143,7 +143,9 @@ def focus_verdict(found: Mapping[str, Any]) -> str:
         return "looks away from it"
     if found["lift_low"] <= 1:
         return "not more than its share of the area"
-    if found.get("content_lift_low", 0) <= 1:
+    if "content_lift_low" not in found:
+        return "looks at it; whether it follows was not measured"
+    if found["content_lift_low"] <= 1:
         return "looks at the place, does not follow the content"
     if not found["survives"]:
         return "follows the content, no more than untrained"
