@@ -81,6 +81,14 @@ def test_received_ties_map_to_image_by_id(random):
         assert paint.get_interpolation() == "nearest"
 
 
+def test_received_ids_keep_to_their_image():
+    ids = ["W" * 39 + end for end in "ab"]
+    figure = received(np.zeros((2, 24, 24, 3), np.uint8), np.ones((2, 4, 4)), ids, "t")
+    panels = {name: axes.get_window_extent() for name, axes in axes_of(figure).items()}
+    boxes = [text.get_window_extent() for text in figure.texts if "WWW" in text.get_text()]
+    assert [box.x1 < panels[sample].x1 for sample, box in zip(ids, boxes, strict=True)] == [True, True]
+
+
 def test_received_scale_is_shared_and_printed(random):
     images = np.zeros((4, 24, 24, 3), np.uint8)
     maps = random.uniform(0, 2, (4, 20, 20)) * np.array([1, 2, 3, 4])[:, None, None]

@@ -127,6 +127,16 @@ def test_rollout_far_from_the_heads_has_a_scale_of_its_own(rollout, strongest, o
         assert low == (1 if rollout[1] > 1 else rollout[0])
 
 
+@pytest.mark.parametrize("drawn", [six_steps, heads])
+def test_wide_names_keep_to_their_column(drawn):
+    figure = drawn(made() | dict.fromkeys(("ids", "actual", "predicted"), np.array(["W" * 40] * 3)))
+    edge = figure.axes[0].get_window_extent().x0
+    boxes = [text.get_window_extent() for text in figure.texts if "WWW" in text.get_text()]
+    boxes += [text.get_window_extent() for text in figure.texts if text.get_text().startswith("right, probability 0.")]
+    assert len(boxes) == 12
+    assert all(box.x1 < edge for box in boxes)
+
+
 def test_many_heads_are_spread_and_said():
     figure = heads(made(count=16))
     assert any("12 of 16 heads shown" in text for text in texts(figure))

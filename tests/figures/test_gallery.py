@@ -65,6 +65,12 @@ def test_psnr_and_gain_are_printed(images):
     assert {"Best", "27.50 dB", "30.25 dB", "+2.75", "−0.50", "+0.00", *IDS} <= set(texts(figure))
 
 
+def test_ids_keep_to_their_image(images):
+    figure = gallery(**images, ids=["0" * 60, *"ab"], psnr_bicubic=[1, 2, 3], psnr_model=[4, 5, 6], title="t")
+    [box] = [text.get_window_extent() for text in figure.texts if "000" in text.get_text()]
+    assert box.x1 <= figure.axes[0].get_window_extent().x1
+
+
 def test_equal_images_draw(images):
     images = images | {"bicubic": images["hr"], "model": images["hr"]}
     gallery(**images, ids=IDS, psnr_bicubic=[100] * 3, psnr_model=[100] * 3, title="t")

@@ -53,3 +53,23 @@ def test_panels_hold_the_arrays_of_their_image_layer_and_head(monkeypatch):
             np.testing.assert_array_equal(shown.filled(np.nan), looks[layer, head])
             mean = drawn["overview.png"][panel][0].get_array()
             np.testing.assert_allclose(mean, np.log2(received[:, layer, head].mean(0)))
+
+
+def test_title_of_queries_keeps_within_the_figure(tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    maps = {
+        "ids": np.array(["W" * 80 + ".png"]),
+        "images": np.zeros((1, 8, 8, 3), np.uint8),
+        "received": random.uniform(0, 2, (1, 1, 2, 4, 4)),
+        "queries": np.array(["centre"]),
+        "boxes": np.array([[4, 4, 6, 6]]),
+        "looks": random.uniform(0, 2, (1, 1, 2, 4, 4)),
+    }
+    figures = {}
+    monkeypatch.setattr(heatmaps, "save", lambda figure, path: figures.update({path.name: figure}))
+    captions = draw_maps(maps, tmp_path)
+    assert set(captions) == set(figures)
+    title = figures["queries.png"].texts[0]
+    assert title.get_text().startswith("Where single patches look in …W")
+    assert title.get_text().endswith("W.png")
+    assert title.get_window_extent().x1 < figures["queries.png"].bbox.x1

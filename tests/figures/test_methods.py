@@ -48,6 +48,17 @@ def test_maps_lie_over_the_image_of_their_id_on_one_scale(task):
     assert limits.pop()[0] == 1
 
 
+@pytest.mark.parametrize("task", ["classify", "supersample"])
+def test_wide_names_keep_to_their_column(task):
+    wide = np.array(["W" * 40] * 2)
+    keys = ["ids", *(("actual", "predicted") if task == "classify" else ("points",))]
+    figure = methods(made(task) | dict.fromkeys(keys, wide))
+    edge = figure.axes[0].get_window_extent().x0
+    boxes = [text.get_window_extent() for text in figure.texts if "WWW" in text.get_text()]
+    assert len(boxes) == 2 * len(keys)
+    assert all(box.x1 < edge for box in boxes)
+
+
 def test_shares_of_an_even_map_and_of_one_without_importance():
     maps = np.stack([np.full((2, 2), 7.0), np.zeros((2, 2)), [[4, -9], [0, 0]], np.full((2, 2), -1)])
     assert shares(maps).tolist() == [[[1, 1], [1, 1]], [[0, 0], [0, 0]], [[4, 0], [0, 0]], [[0, 0], [0, 0]]]

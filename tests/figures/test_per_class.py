@@ -97,6 +97,14 @@ def test_only_patches_beyond_chance_are_outlined():
     assert cat.x1 < places["n = 41"] < dog.x0 < dog.x1 < places["n = 42"]
 
 
+@pytest.mark.parametrize("k", [2, 10])
+def test_headers_keep_to_their_class(k):
+    figure = per_class(made(tuple("W" * 50 + end for end in "0123456789"[:k])))
+    headers = [text for text in figure.texts if "WWW" in text.get_text()]
+    edges = [axes.get_window_extent().x1 for name, axes in axes_of(figure).items() if "layer 1 difference" in name]
+    assert [text.get_window_extent().x1 <= edge for text, edge in zip(headers, edges, strict=True)] == [True] * k
+
+
 def test_the_zero_case_is_said():
     assert any("0 of 64 patches differ" in text for text in texts(per_class(made())))
 

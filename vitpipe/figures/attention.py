@@ -15,9 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from vitpipe.figures.style import DIFFERENCE, INK, MUTED, STRENGTH, Sheet, shortened, spread, styled
+from vitpipe.figures.text import fitted
 from vitpipe.metrics.grid import token_at
 
 CLIP = 99.5
+NARROWEST = 800  # pixels: room for the title of `received` and `queries`
 WIDEST = 4.0  # doublings; beyond, a few patches without attention would drain the colour from all others
 FAINTEST = 1.5  # the least ratio painted at full strength, so that nearly uniform attention stays faint
 MOST_LAYERS, MOST_HEADS = 12, 32
@@ -75,13 +77,13 @@ def received(images: np.ndarray, maps: np.ndarray, ids: Sequence[str], title: st
     norm, cmap = strength(maps), paint()
     side, gap, left, top, across = 240, 8, 12, 72, min(4, len(images))
     rows = -(-len(images) // across)
-    sheet = Sheet(max(2 * left + across * (side + gap), 800), top + rows * (side + 28) + 60)
+    sheet = Sheet(max(2 * left + across * (side + gap), NARROWEST), top + rows * (side + 28) + 60)
     sheet.title(left, 10, title, note)
     for i, sample in enumerate(ids):
         x, y = left + i % across * (side + gap), top + i // across * (side + 28)
         panel = sheet.panel(x, y, side, sample)
         painted(panel, images[i], maps[i], norm, cmap)
-        sheet.text(x, y + side + 5, shortened(sample, 30), size=10.5, color=MUTED)
+        sheet.text(x, y + side + 5, fitted(sample, side, 10.5, shortened), size=10.5, color=MUTED)
     paint_bar(sheet, left, norm, cmap, maps)
     return sheet.figure
 
@@ -111,7 +113,7 @@ def queries(
     side = round(np.clip(940 / len(heads), 72, (picture - gap * (len(layers) - 1)) / min(len(layers), 2)))
     block = max(len(layers) * (side + gap), picture + 26) + 18
     maps_left = left + picture + 80
-    width = max(maps_left + len(heads) * (side + gap) + 8, 800)
+    width = max(maps_left + len(heads) * (side + gap) + 8, NARROWEST)
     sheet = Sheet(width, top + len(boxes) * block + 52)
     sheet.title(left, 10, title, note)
     for column, head in enumerate(heads):

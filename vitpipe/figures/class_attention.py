@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from vitpipe.figures.attention import CLIP, FAINTEST, blocks, paint, paint_bar, painted, strength
 from vitpipe.figures.style import GREEN, INK, MUTED, ORANGE, STRENGTH, Sheet, save, shortened, spread, styled
+from vitpipe.figures.text import fitted
 
 MOST_HEADS = 12
 SIDE, GAP, NAMES = 192, 8, 256  # pixels: a panel, between panels, the column that says whose row it is
@@ -160,11 +161,12 @@ def naming(sheet: Sheet, x: float, y: float, arrays: Mapping[str, np.ndarray], r
     verdict, colour = ("right", GREEN) if actual == predicted else ("wrong", ORANGE)
     if "probability" in arrays:
         verdict += f", probability {arrays['probability'][row]:.3f}"
-    lines = (("true", shortened(actual, 22), INK), ("model", shortened(predicted, 22), colour), ("", verdict, colour))
+    true, model = (fitted(name, NAMES - 54 - GAP, 10.5, shortened) for name in (actual, predicted))
+    lines = (("true", true, INK), ("model", model, colour), ("", verdict, colour))
     for i, (label, text, shade) in enumerate(lines):
         sheet.text(x, y + 18 * i, label, size=10.5, color=MUTED)
         sheet.text(x + 54, y + 18 * i, text, size=10.5, color=shade)
-    sheet.text(x, y + 55, shortened(str(arrays["ids"][row]), 30), size=9.5, color=MUTED)
+    sheet.text(x, y + 55, fitted(str(arrays["ids"][row]), NAMES - GAP, 9.5, shortened), size=9.5, color=MUTED)
 
 
 def marks(bar: Axes, at: Sequence[float] | np.ndarray, labels: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from vitpipe.figures.style import GREEN, INK, MUTED, ORANGE, STRENGTH, Sheet, enlarge, shortened, styled
+from vitpipe.figures.text import fitted
 
 PANEL, GAP = 192, 6
 CLIP = 99.5
@@ -58,7 +59,7 @@ def gallery(
         y = top + row * row_height + PANEL + 6
         gain = psnr_model[row] - psnr_bicubic[row]
         colour = GREEN if gain >= 0 else ORANGE
-        sheet.text(lefts[0], y, shortened(sample), size=10.5, color=MUTED)
+        sheet.text(lefts[0], y, fitted(sample, PANEL, 10.5, shortened), size=10.5, color=MUTED)
         sheet.text(lefts[1], y, f"{psnr_bicubic[row]:.2f} dB", size=12.5)
         sheet.text(lefts[2], y, f"{psnr_model[row]:.2f} dB", size=12.5, weight="bold")
         signed = f"{gain:+.2f}".replace("-", "−")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vitpipe.figures.attention import overview, queries, received
+from vitpipe.figures.attention import NARROWEST, overview, queries, received
 from vitpipe.figures.class_attention import draw as draw_class_attention
 from vitpipe.figures.distances import draw as draw_distances
 from vitpipe.figures.faithfulness import draw as draw_faithfulness
@@ -14,7 +14,8 @@ from vitpipe.figures.methods import draw as draw_methods
 from vitpipe.figures.per_class import draw as draw_per_class
 from vitpipe.figures.pixels import draw as draw_pixels
 from vitpipe.figures.positions import draw as draw_positions
-from vitpipe.figures.style import save
+from vitpipe.figures.style import save, shortened
+from vitpipe.figures.text import extent, fitted
 from vitpipe.files import write_json
 
 
@@ -86,16 +87,18 @@ def draw_maps(maps: Mapping[str, np.ndarray], folder: Path) -> dict[str, dict[st
                 "Non-self attention, mean over queries",
             ),
         )
-    names = [str(name) for name in maps["queries"]]
+    names, title = [str(name) for name in maps["queries"]], "Where single patches look"
+    room = NARROWEST - 24 - extent(f"{title} in ", 14, "bold")
+    sample = fitted(str(maps["ids"][0]), room, 14, shortened, "bold")
     keep(
         "queries.png",
-        "Where single patches look",
+        title,
         f"Non-self attention of the patches at {', '.join(names)} in image {maps['ids'][0]}, for each layer and head.",
         queries(
             maps["images"][0],
             dict(zip(names, map(tuple, maps["boxes"]), strict=True)),
             dict(zip(names, maps["looks"], strict=True)),
-            f"Where single patches look in {maps['ids'][0]}",
+            f"{title} in {sample}",
             "Non-self attention as a multiple of uniform attention",
         ),
     )

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from vitpipe.figures.attention import outline, paint, painted
 from vitpipe.figures.class_attention import marks, picture
 from vitpipe.figures.style import INK, MUTED, Sheet, save, shortened, styled
+from vitpipe.figures.text import extent, fitted
 
 NAMES = {
     "raw": "raw attention",
@@ -83,14 +84,13 @@ def shares(maps: np.ndarray) -> np.ndarray:
 def naming(sheet: Sheet, x: float, y: float, arrays: Mapping[str, np.ndarray], row: int) -> None:
     """What is explained in an image, and its id."""
     if "windows" in arrays:
-        lines = [(f"at: {shortened(str(arrays['points'][row]), 20)}", INK)]
+        lines = [("at: ", "points", INK)]
     else:
-        lines = [
-            (f"model: {shortened(str(arrays['predicted'][row]), 14)}", INK),
-            (f"true: {shortened(str(arrays['actual'][row]), 14)}", MUTED),
-        ]
-    for i, (text, colour) in enumerate([*lines, (shortened(str(arrays["ids"][row]), 18), MUTED)]):
-        sheet.text(x, y + 18 * i, text, size=10 if colour is INK else 9.5, color=colour)
+        lines = [("model: ", "predicted", INK), ("true: ", "actual", MUTED)]
+    for i, (label, key, colour) in enumerate([*lines, ("", "ids", MUTED)]):
+        size = 10 if colour is INK else 9.5
+        name = fitted(str(arrays[key][row]), LABELS - GAP - extent(label, size), size, shortened)
+        sheet.text(x, y + 18 * i, label + name, size=size, color=colour)
 
 
 def draw(arrays: Mapping[str, np.ndarray], folder: Path) -> dict[str, dict[str, str]]:

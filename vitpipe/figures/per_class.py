@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from vitpipe.figures.attention import CLIP, blocks
 from vitpipe.figures.class_attention import marks, picture
 from vitpipe.figures.style import DIFFERENCE, INK, MUTED, STRENGTH, Sheet, save, shortened, spread, styled
+from vitpipe.figures.text import fitted
 
 LEVEL = 0.05  # family-wise error
 MOST_LAYERS, MOST_CLASSES = 12, 10
@@ -76,7 +77,7 @@ def header(
 ) -> None:
     """The name and mean image of a class, how many images it has, and how many patches differ in all layers."""
     name, size = str(arrays["classes"][index]), 9 if side < 80 else 10.5
-    sheet.text(x, y, shortened(name, side // 4), size=size, weight="bold")
+    sheet.text(x, y, fitted(name, 2 * side, size, shortened, "bold"), size=size, weight="bold")
     image = np.clip(np.round(arrays["images"][index]), 0, 255).astype(np.uint8)
     picture(sheet.panel(x, y + 20, side, f"{name}: mean image"), image)
     for i, line in enumerate((f"n = {arrays['counts'][index]}", f"{found} differ")):

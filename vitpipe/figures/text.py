@@ -3,20 +3,21 @@
 from collections.abc import Callable
 from functools import cache
 
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import text_to_path
 
 from vitpipe.figures.style import DPI
 
-SLACK = 1.04  # glyphs are moved to whole pixels when they are drawn
+SLACK = 1.04  # type of another size is not exactly as much wider
+RENDERER = RendererAgg(1, 1, DPI)  # moves glyphs to whole pixels, as those of the figures do
 
 
 @cache
 def extent(text: str, size: float, weight: str = "normal") -> float:
     """Width in pixels of a text in type of `size` points; dollar signs are dollar signs."""
     font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
-    points, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
-    return SLACK * points * DPI / 72
+    width, _, _ = RENDERER.get_text_width_height_descent(text, font, ismath=False)
+    return SLACK * width
 
 
 def beginning(text: str, most: int) -> str:
