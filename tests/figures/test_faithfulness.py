@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex
+from matplotlib.text import Text
 
 from vitpipe.figures.faithfulness import CONTROLS, apart, draw, faithfulness, verdict, words
 from vitpipe.figures.methods import NAMES
@@ -85,6 +86,21 @@ def test_curves_are_those_of_the_arrays(share):
             band = panel.collections[0].get_paths()[0].vertices[:, 1]
             assert band.min() == pytest.approx(arrays[curve][m, 1].min())
             assert band.max() == pytest.approx(arrays[curve][m, 2].max())
+
+
+def test_texts_lie_within_the_figure():
+    """With the longest names, three of them to be trusted or all alike with random weights."""
+    every = made(controls=("centre", "edge", "near", "random"))
+    every["methods"] = np.array(["gradient_input", "integrated", "local"])
+    for curve in ("deletion", "insertion"):
+        every[f"{curve}_gain"] = every[f"{curve}_over_random"] = np.full((3, 3), 0.1)
+    for correlation in (0.1, 0.9):
+        figure = faithfulness(every | {"correlations": np.full((3, 2, 3), correlation)})
+        figure.canvas.draw()
+        for text in [text for text in figure.findobj(Text) if text.get_text()]:
+            box = text.get_window_extent()
+            assert 0 <= box.x0 < box.x1 <= figure.bbox.x1, text
+            assert 0 <= box.y0 < box.y1 <= figure.bbox.y1, text
 
 
 @pytest.mark.parametrize(("curve", "sign"), [("deletion", 1), ("insertion", -1)])

@@ -34,9 +34,9 @@ def faithfulness(arrays: Mapping[str, np.ndarray]) -> Figure:
     side = min((WIDTH - LEFT - 12 + GAP) // count - GAP, 180)
     sheet = Sheet(WIDTH, 1016)
     title, *notes = words(arrays)
-    sheet.title(12, 10, title)
+    line(sheet, 10, title, 14, weight="bold")
     for i, note in enumerate(notes):
-        sheet.text(12, 38 + 19 * i, note, size=10.5, color=MUTED)
+        line(sheet, 38 + 19 * i, note, 10.5, color=MUTED)
     legend(sheet, 12, 104, arrays)
     for row, curve in enumerate(("deletion", "insertion")):
         y = 162 + row * 222
@@ -53,6 +53,12 @@ def faithfulness(arrays: Mapping[str, np.ndarray]) -> Figure:
         areas(sheet.axes(160 + column * 396, 636, 176, 290, f"{curve} areas"), arrays, curve)
     randomised(sheet.axes(872, 636, 176, 290, "randomised"), arrays)
     return sheet.figure
+
+
+def line(sheet: Sheet, y: float, text: str, size: float, weight: str = "normal", color: str = INK) -> None:
+    """One line at the left, in smaller type where it would not fit the sheet."""
+    room = (WIDTH - 24) / extent(text, size, weight)
+    sheet.text(12, y, text, size=size * min(1, room), weight=weight, color=color)
 
 
 def verdict(arrays: Mapping[str, np.ndarray], curve: str, method: int) -> int:
