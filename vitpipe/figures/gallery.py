@@ -66,7 +66,8 @@ def gallery(
         sheet.text(lefts[2] + PANEL, y, signed, size=12.5, weight="bold", ha="right", color=colour)
         for x, error in zip(lefts[4:], errors, strict=True):
             sheet.text(x, y, f"mean {error[row].mean():.1f}", size=10.5, color=MUTED)
-    label = f"|image − target|, mean over channels, grey levels of 255; {100 - CLIP:g} % lie above {norm.vmax:.0f}"
+    above = 100 * np.mean(np.array(errors) > float(norm.vmax or 0))
+    label = f"|image − target|, mean over channels, grey levels of 255; {above:.2g} % lie above {norm.vmax:.0f}"
     sheet.colour_bar(lefts[4], sheet.height - 54, 2 * PANEL + GAP, norm, STRENGTH)
     sheet.text(lefts[3] + PANEL, sheet.height - 57, label, size=10.5, color=MUTED, ha="right")
     return sheet.figure
