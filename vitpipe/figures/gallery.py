@@ -85,24 +85,22 @@ def hero(
 ) -> Figure:
     """A wide picture without error maps: input, bicubic, model and target, `blocks` images to a row.
 
-    Arguments as `gallery` takes them; the mean PSNR of these images stands above their columns.
+    Arguments as `gallery` takes them; the mean PSNR of all these images stands below them, once.
     """
     rows = -(-len(hr) // blocks)
     width, gap, between, left, top = 4 * PANEL + 9, 3, 21, 6, 30
-    sheet = Sheet(2 * left + blocks * width + (blocks - 1) * between, top + rows * (PANEL + gap) + 3)
-    names = [
-        "input",
-        f"bicubic {np.mean(psnr_bicubic):.1f} dB",
-        f"model {np.mean(psnr_model):.1f} dB",
-        "target",
-    ]
+    sheet = Sheet(2 * left + blocks * width + (blocks - 1) * between, top + rows * (PANEL + gap) + 27)
+    names = ["input", "bicubic", "model", "target"]
     for i, pictures in enumerate(zip(lr, bicubic, model, hr, strict=True)):
         row, block = divmod(i, blocks)
         for column, picture in enumerate(pictures):
             x = left + block * (width + between) + column * (PANEL + gap)
-            panel = sheet.panel(x, top + row * (PANEL + gap), PANEL, f"{names[column].split()[0]}: {i}")
+            panel = sheet.panel(x, top + row * (PANEL + gap), PANEL, f"{names[column]}: {i}")
             panel.imshow(enlarge(picture, max(hr.shape[1:3])), aspect="auto")
             if row == 0:
                 weight = "bold" if column == 2 else "normal"
                 sheet.text(x + PANEL / 2, 6, names[column], size=12.5, weight=weight, ha="center", color=INK)
+    scores = f"bicubic {np.mean(psnr_bicubic):.1f} dB, model {np.mean(psnr_model):.1f} dB"
+    name = f"Mean PSNR of these {len(hr)} images" if len(hr) > 1 else "PSNR"
+    sheet.text(left, sheet.height - 22, f"{name}: {scores}", size=12.5)
     return sheet.figure
