@@ -89,6 +89,14 @@ def test_images_drawn_are_those_saved_under_their_id(drawn):
     assert any("b/7.png" in text.get_text() for text in figures["patches"].texts)
 
 
+@pytest.mark.parametrize("token", [True, False])
+def test_patches_say_whether_a_class_token_comes_before_them(drawn, token):
+    saved = load(drawn)
+    assert saved["patches"]["class_token"]
+    saved["patches"]["class_token"] = np.array(token)
+    assert any("class token" in text.get_text() for text in redrawn(saved)["patches"].texts) == token
+
+
 def test_pictures_can_be_made_again_from_the_arrays(drawn, tmp_path):
     for name, figure in redrawn(load(drawn)).items():
         save(figure, tmp_path / "again.png")

@@ -310,6 +310,17 @@ def test_codes_and_values_are_those_of_the_file(reports, supersampled):
         np.testing.assert_array_equal(np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8), codes.ravel())
 
 
+def test_pictures_and_scores_are_those_of_the_file(reports, supersampled):
+    html = build(reports, SETTINGS, PARTS)
+    samples = json.loads(html.partition('id="explorer-facts">')[2].partition("</script>")[0])["samples"]
+    assert len(samples) == 3
+    for i, sample in enumerate(samples):
+        assert sample["psnr"] == {name: supersampled[f"psnr_{name}"][i] for name in ("bicubic", "model")}
+        for name, key in (("input", "lr"), ("bicubic", "bicubic"), ("model", "model"), ("original", "hr")):
+            data = base64.b64decode(sample["pictures"][name].partition(",")[2])
+            np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), supersampled[key][i])
+
+
 def extended(reports: Path) -> None:
     """attention.json with what an untrained model has, measures of layers and the focus on regions."""
     path = reports / "attention.json"
