@@ -301,6 +301,11 @@ def test_explorer_comes_first(reports):
     assert [sample["id"] for sample in facts["samples"]] == ["<0>.png", "<1>.png", "<2>.png"]
 
 
+def test_how_exact_the_weights_are_is_said_of_those_it_is_true_of(reports):
+    said = "Weights are stored in 256 steps, within 2.5 % of their value where that is 4.2e-6 or more."
+    assert said in build(reports, SETTINGS, PARTS)
+
+
 def test_codes_and_values_are_those_of_the_file(reports, supersampled):
     html = build(reports, SETTINGS, PARTS)
     facts = json.loads(html.partition('id="explorer-facts">')[2].partition("</script>")[0])
