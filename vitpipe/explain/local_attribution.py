@@ -16,13 +16,11 @@ SIGMA = 1.2  # of the blur that local attribution begins with, in LR pixels, as 
 SMOOTHED = 1e-6  # under the root of `edges`, on [-1, 1]: where nothing changes its slope is 0, not infinite
 
 
-def local_attribution(
-    model: nn.Module, images: Tensor, score: Score, steps: int, at_once: int, sigma: float = SIGMA
-) -> Tensor:
+def local_attribution(model: nn.Module, images: Tensor, score: Score, steps: int, at_once: int) -> Tensor:
     """Integrated gradients of a score along a path from blurred to sharp: (b, 3, s, s) float32, signed.
 
     Local attribution maps (Gu & Dong 2021, arXiv:2011.11036, section 3), with `edges` of a window of the output as
-    the score: the path is the image under a Gaussian blur whose sigma falls evenly to 0, so that what is
+    the score: the path is the image under a Gaussian blur whose sigma falls evenly from `SIGMA` to 0, so that what is
     attributed is detail and not colour. As `steps` grow, the attributions of an image sum to
     score(image) - score(blurred image).
 
@@ -32,9 +30,8 @@ def local_attribution(
         score: the model's output for all b images to one number per image (b,).
         steps: t, parts of the path.
         at_once: how many images go through the model at a time, or b if that is more.
-        sigma: of the blur that the path begins with, in pixels of `images`.
     """
-    strength = torch.linspace(1, 0, 2 * steps + 1, device=images.device) * sigma
+    strength = torch.linspace(1, 0, 2 * steps + 1, device=images.device) * SIGMA
     return along(model, blurred(images.detach().float(), strength), score, at_once)
 
 

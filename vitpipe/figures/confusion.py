@@ -19,20 +19,19 @@ NONE = "no test images"
 
 
 @styled
-def counts(matrix: np.ndarray, classes: Sequence[str], title: str = "Confusion matrix") -> Figure:
+def counts(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     """Test images per actual and predicted class, logarithmic colours, with totals.
 
     Args:
         matrix: (c, c) integers, row: actual class, column: predicted class.
         classes: their c names.
-        title: above the figure.
     """
     right, total = int(np.trace(matrix)), int(matrix.sum())
     note = f"accuracy {100 * right / total:.2f} %: {right} of {total} test images on the diagonal"
     norm = LogNorm(1, max(10, matrix.max()))
     table = Table(classes, [str(row.sum()) for row in matrix], [str(column.sum()) for column in matrix.T])
     texts = np.array([[str(value) if value else "" for value in row] for row in matrix])
-    table.draw(np.where(matrix == 0, np.nan, matrix), texts, norm, title, note)
+    table.draw(np.where(matrix == 0, np.nan, matrix), texts, norm, "Confusion matrix", note)
     bar = table.bar(norm, "test images, log scale; white: none")
     high = float(norm.vmax or 10)
     decades = 10.0 ** np.arange(np.log10(high))
@@ -42,7 +41,7 @@ def counts(matrix: np.ndarray, classes: Sequence[str], title: str = "Confusion m
 
 
 @styled
-def rows(matrix: np.ndarray, classes: Sequence[str], title: str = "Confusion matrix in % of each class") -> Figure:
+def rows(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     """Of each actual class, the percentage that was predicted as each class: recall on the diagonal.
 
     Colours go from 0 to 100 % in every figure, so that figures compare.
@@ -51,7 +50,6 @@ def rows(matrix: np.ndarray, classes: Sequence[str], title: str = "Confusion mat
         matrix: (c, c) integers, row: actual class, column: predicted class. Rows of zeros, classes
             without test images, are grey and left out of the mean.
         classes: their c names.
-        title: above the figure.
     """
     seen = matrix.sum(axis=1)
     shares = 100 * matrix / np.maximum(seen, 1)[:, None]
@@ -61,7 +59,7 @@ def rows(matrix: np.ndarray, classes: Sequence[str], title: str = "Confusion mat
     norm = Normalize(0, 100)
     table = Table(classes, [str(count) for count in seen])
     texts = np.array([[in_percent(value) for value in row] for row in shares])
-    table.draw(np.where(matrix == 0, np.nan, shares), texts, norm, title, note)
+    table.draw(np.where(matrix == 0, np.nan, shares), texts, norm, "Confusion matrix in % of each class", note)
     for row in np.flatnonzero(seen == 0):
         table.empty_row(int(row))
     bar = table.bar(norm, "% of the actual class, 0 to 100; white: none")

@@ -81,12 +81,12 @@ def hero(
     hr: np.ndarray,
     psnr_bicubic: Sequence[float],
     psnr_model: Sequence[float],
-    blocks: int = 2,
 ) -> Figure:
-    """A wide picture without error maps: input, bicubic, model and target, `blocks` images to a row.
+    """A wide picture without error maps: input, bicubic, model and target, two images to a row.
 
     Arguments as `gallery` takes them; the mean PSNR of all these images stands below them, once.
     """
+    blocks = 2  # to a row
     rows = -(-len(hr) // blocks)
     width, gap, between, left, top = 4 * PANEL + 9, 3, 21, 6, 30
     sheet = Sheet(2 * left + blocks * width + (blocks - 1) * between, top + rows * (PANEL + gap) + 27)
