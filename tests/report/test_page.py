@@ -381,6 +381,8 @@ def test_no_focus_without_landmarks(reports):
         ({}, "looks at it and follows it when it moves"),
         ({"lift_low": 0.7, "lift_high": 0.9}, "looks away from it"),
         ({"lift_low": 0.9}, "not more than its share of the area"),
+        ({"lift_low": 0.998, "lift_high": 0.9996}, "not more than its share of the area"),
+        ({"lift_low": 1.004, "lift_high": 1.02}, "not more than its share of the area"),
         ({"content_lift_low": 0.98}, "looks at the place, does not follow the content"),
         ({"survives": 0}, "follows the content, no more than untrained"),
     ],
@@ -399,9 +401,9 @@ def test_methods_stand_beside_controls(reports):
     assert page.row("rollout") == [
         area, "0.0620.042 to 0.083", back, "−0.062−0.083 to −0.042", "0.120.07 to 0.17", "better by deletion"
     ]  # fmt: skip
-    assert page.row("raw")[-1] == "not better than the controls"
-    assert page.row("smooth")[-1] == "better by insertion"
-    assert page.row("random") == [area, "–", back, "–", "–", "control"]
+    assert page.row("raw attention")[-1] == "not better than the controls"
+    assert page.row("SmoothGrad")[-1] == "better by insertion"
+    assert page.row("random order") == [area, "–", back, "–", "–", "control"]
     assert "area under <the score>" in page.text
     assert "0.987" not in page.text
 

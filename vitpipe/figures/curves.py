@@ -64,7 +64,7 @@ def dashed(axes: Axes, level: float, name: str, text: str) -> None:
     axes.axhline(level, color=GREEN, linestyle="--", label=name)
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
     place = axes.get_yaxis_transform()
-    axes.text(0.99, level, text, color=GREEN, ha="right", va="center", transform=place, bbox=box)
+    axes.text(1, level, text, color=GREEN, ha="right", va="center", transform=place, bbox=box)
 
 
 def free_corner(axes: Axes) -> Corner:

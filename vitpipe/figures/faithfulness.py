@@ -8,12 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
-from vitpipe.figures.methods import NAMES
 from vitpipe.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, Sheet, save, styled
 from vitpipe.figures.text import extent
-from vitpipe.metrics.faithfulness import ALIKE
+from vitpipe.metrics.faithfulness import ALIKE, CONTROLS, NAMES
 
-CONTROLS = {"random": "random order", "centre": "centre first", "edge": "edge first", "near": "nearest first"}
 DASHES = {"random": "-", "centre": "--", "edge": ":", "near": "-."}
 WORDS = {"deletion": "lower is better", "insertion": "higher is better"}
 VERDICTS = {1: (BLUE, "better than every control"), 0: (MUTED, "not told apart"), -1: (ORANGE, "worse than a control")}
@@ -157,7 +155,7 @@ def randomised(axes: Axes, arrays: Mapping[str, np.ndarray]) -> None:
         )
     axes.set_xticks(range(len(steps)), steps, rotation=45, ha="right")
     axes.set(xlim=(0, len(steps) - 1), ylim=(bottom, 1.02))
-    axes.set_title("Random weights: should fall to 0", weight="bold", size=11.5)
+    axes.set_title("Random weights, one layer more at each step: should fall to 0", weight="bold", size=11.5)
     axes.set_ylabel("rank correlation with the trained map", size=10.5)
     axes.tick_params(labelsize=10, length=3)
 

@@ -11,17 +11,8 @@ from vitpipe.figures.attention import outline, paint, painted
 from vitpipe.figures.class_attention import marks, picture
 from vitpipe.figures.style import INK, MUTED, Sheet, save, shortened, styled
 from vitpipe.figures.text import extent, fitted
+from vitpipe.metrics.faithfulness import NAMES
 
-NAMES = {
-    "raw": "raw attention",
-    "rollout": "rollout",
-    "relevance": "relevance",
-    "gradient": "gradient",
-    "gradient_input": "gradient × input",
-    "smooth": "SmoothGrad",
-    "integrated": "integrated gradients",
-    "local": "local attribution",
-}
 SIDE, GAP, LABELS = 132, 6, 132  # pixels: a panel, between panels, the column that says whose row it is
 CLIP = 99.5
 WIDEST = 17  # letters of a name over its panel

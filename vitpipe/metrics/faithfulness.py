@@ -15,6 +15,19 @@ from scipy.stats import ConstantInputWarning, spearmanr
 Values = NDArray[np.floating]
 RESAMPLES, LEVEL = 2000, 0.95
 ALIKE = 0.5  # rank correlation above which maps of trained and random weights are much the same
+NAMES = {
+    "raw": "raw attention",
+    "rollout": "rollout",
+    "relevance": "relevance",
+    "gradient": "gradient",
+    "gradient_input": "gradient × input",
+    "smooth": "SmoothGrad",
+    "integrated": "integrated gradients",
+    "local": "local attribution",
+}
+"""Of the methods, in words."""
+CONTROLS = {"random": "random order", "centre": "centre first", "edge": "edge first", "near": "nearest first"}
+"""Of the orders that look at no model, in words."""
 
 
 def positions(maps: Values, fixed: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from vitpipe.metrics.faithfulness import ALIKE
+from vitpipe.metrics.faithfulness import ALIKE, CONTROLS, NAMES
 
 MEASURES = {  # name, unit and format of a measure, in the order of the table; others go by their key
     "accuracy": ("accuracy", "%", ".1%"),
@@ -54,10 +54,12 @@ MEASURES = {  # name, unit and format of a measure, in the order of the table; o
     "parameters": ("parameters", "", ",d"),
     "epoch": ("epoch kept", "", ".4g"),
 }
-ROWS = {  # of the table of measures; others go by their key
+ROWS = {  # of tables; others go by their key
     "majority": "majority class",
     "logistic": "logistic regression",
     "self_ensemble": "model, mean with the mirrored image's prediction",
+    **NAMES,
+    **CONTROLS,
 }
 
 
@@ -137,8 +139,9 @@ def shade(value: float, layers: list[dict[str, Any]], measure: str) -> int:
     return round(100 * (value - min(values)) / ((max(values) - min(values)) or 1))
 
 
-def focus_verdict(found: Mapping[str, Any]) -> str:
+def focus_verdict(found: dict[str, Any]) -> str:
     """What the numbers of a region say in plain words, by the ends of their intervals and the untrained model."""
+    found = found | {name: round(found[name], 2) for name in ("lift_low", "lift_high")}  # as the table shows them
     if found["lift_high"] < 1:
         return "looks away from it"
     if found["lift_low"] <= 1:
