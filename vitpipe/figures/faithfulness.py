@@ -55,8 +55,9 @@ def faithfulness(arrays: Mapping[str, np.ndarray]) -> Figure:
 
 def line(sheet: Sheet, y: float, text: str, size: float, weight: str = "normal", color: str = INK) -> None:
     """One line at the left, in smaller type where it would not fit the sheet."""
-    room = (WIDTH - 24) / extent(text, size, weight)
-    sheet.text(12, y, text, size=size * min(1, room), weight=weight, color=color)
+    while extent(text, size, weight) > WIDTH - 24:
+        size -= 0.5
+    sheet.text(12, y, text, size=size, weight=weight, color=color)
 
 
 def verdict(arrays: Mapping[str, np.ndarray], curve: str, method: int) -> int:
@@ -155,7 +156,7 @@ def randomised(axes: Axes, arrays: Mapping[str, np.ndarray]) -> None:
         )
     axes.set_xticks(range(len(steps)), steps, rotation=45, ha="right")
     axes.set(xlim=(0, len(steps) - 1), ylim=(bottom, 1.02))
-    axes.set_title("Random weights, one layer more at each step: should fall to 0", weight="bold", size=11.5)
+    axes.set_title("Layers made random: should fall to 0", weight="bold", size=11.5)
     axes.set_ylabel("rank correlation with the trained map", size=10.5)
     axes.tick_params(labelsize=10, length=3)
 

@@ -8,16 +8,15 @@ from matplotlib.font_manager import FontProperties
 
 from vitpipe.figures.style import DPI
 
-SLACK = 1.04  # type of another size is not exactly as much wider
 RENDERER = RendererAgg(1, 1, DPI)  # moves glyphs to whole pixels, as those of the figures do
 
 
 @cache
 def extent(text: str, size: float, weight: str = "normal") -> float:
-    """Width in pixels of a text in type of `size` points; dollar signs are dollar signs."""
+    """Width in pixels of a text as it is drawn in type of `size` points; dollar signs are dollar signs."""
     font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
     width, _, _ = RENDERER.get_text_width_height_descent(text, font, ismath=False)
-    return SLACK * width
+    return width
 
 
 def beginning(text: str, most: int) -> str:
