@@ -28,6 +28,7 @@ POINTS = 8  # of a curve
 CHOICE = 0.2  # share of the minutes that a training gets which only serves to choose
 SEEDS = 10  # at most; they are 0 to 9
 LEVEL = 0.05  # dB: variants or rates that are so close after a short training are both trained whole, to choose
+FARTHEST = 6  # how often, at most, a learning rate at the end of its grid makes the grid longer
 BESIDE = {"mirrored": "mean with the mirrored prediction", "consistent": "made consistent"}
 """Scores of a training that have rows of their own."""
 Scores = dict[tuple[str, float], float | None]  # by variant and learning rate; None where the training diverged
@@ -65,11 +66,13 @@ class Contest:
         own = {(variant, lr): tried[variant, lr]}
         for factor in (0.5, 2.0):
             own[variant, lr * factor] = self.tried(name, variant, lr * factor)
-        while lr := beyond(own, best(own)):
-            own[variant, lr] = self.tried(name, variant, lr)
+        for _ in range(FARTHEST):
+            if lr := beyond(own, best(own)):
+                own[variant, lr] = self.tried(name, variant, lr)
         own_level = self.level(name, own)
-        while own_level and (lr := beyond(own | own_level, best(own_level))):
-            own_level |= self.wholes(name, [(variant, lr)])
+        for _ in range(FARTHEST):
+            if own_level and (lr := beyond(own | own_level, best(own_level))):
+                own_level |= self.wholes(name, [(variant, lr)])
         scores = {"val_psnr": tried | own, "whole_val_psnr": level | own_level}
         rows = [
             {"variant": key[0], "lr": key[1]} | {kind: found[key] for kind, found in scores.items() if key in found}

@@ -11,9 +11,9 @@ from vitpipe.files import atomic_file
 NOTES = Path(__file__).with_name("notes.md")
 HEAD = """# Speed and quality beside the peers
 
-The sections up to "Cost growth" are made of what `make bench` measured, `reports/benchmarks.json`, each in one run in
-which the competitors took turns; `python -m benchmarks document` makes them again without measuring. What
-follows is written by hand."""
+The sections before "More on quality at equal time" are made of what `make bench` measured, `reports/benchmarks.json`,
+each in one run in which the competitors took turns; `python -m benchmarks document` makes them again without
+measuring. What follows is written by hand."""
 
 
 def write(results: dict[str, Any], folder: Path) -> None:

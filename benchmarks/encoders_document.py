@@ -31,8 +31,8 @@ Queries, keys and values have a bias in ours, timm's and torchvision's, and none
 (`model.bias: false`) is compared with vit-pytorch's, too: "no bias / vit-pytorch". "ours / fastest peer" is with it."""
 SHARE = """Share of the peak: operations of the matrix products, n (8 + 4 m) d² + 4 n² d for each block and image with n
 tokens of width d and an MLP of m d (three times as many in training), over seconds, over what the fastest product of
-two 2048 x 2048 matrices of the same type reached in the same rounds. With AMX that differs much between the rows, so
-compare shares with the peak beside them."""
+two 2048 x 2048 matrices of the same type reached in the same rounds. It may differ much between the rows, with AMX
+most of all, so it stands beside the share."""
 ALLOCATOR = "With freed memory kept peers are {} to {} times as fast as they come (median {})."
 PATHS = """Ours has two paths of attention, torch's fused kernel, and softmax and products written out. It takes one by
 device, type and shape (`vitpipe.nn.attention.written_out`). Images a second of each, the faster in bold; `*` marks

@@ -24,7 +24,7 @@ others are those of params.yaml: {model}. Every model has a process of its own; 
 Numbers are medians of {rounds} rounds, in brackets the quartiles. Memory is the process's peak above what it was
 before the model was made. A slope is that of the line through all points of a log-log plot: 1 grows in proportion, 2
 with the square; in brackets that of the last two points alone, where what does not grow counts least. The settings were
-changed one after the other while the machine's speed varied: the model of params.yaml stands in every panel, with
+changed one after the other, and a machine's speed may vary: the model of params.yaml stands in every panel, often with
 another time in each. So times compare within a panel."""
 SLOPE: dict[str, Any] = {"color": MUTED, "bbox": {"color": "white", "pad": 1}}
 LEFT, WIDTH, HEIGHT = 92, 200, 250  # pixels of a panel

@@ -132,7 +132,7 @@ def shown_plots(repository: Path) -> str:
         ("vitpipe/figures/style.py", "\n\n\n", "\n\n\n\n", {"evaluate", "heatmap"}),
         ("vitpipe/figures/curves.py", "\n\n\n", "\n\n\n\n", {"evaluate"}),
         ("params.yaml", "patch: 3", "patch: 6", {"train", "evaluate", "heatmap"}),
-        ("params.yaml", "split: random", "split: identity", {"split", "downsample", "baseline", "train"}),
+        ("params.yaml", "split: random", "split: identity", {"split"}),
         ("vitpipe/data/split.py", "\n\n\n", "\n\n\n\n", {"split", "downsample"}),
         ("vitpipe/metrics/attention.py", "\n\n\n", "\n\n\n\n", {"heatmap"}),
     ],

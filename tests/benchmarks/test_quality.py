@@ -71,6 +71,7 @@ def test_whole_section_on_tiny_networks(
     }
     for module in (contest, quality):
         monkeypatch.setattr(module, "NETWORKS", networks)
+    monkeypatch.setattr(contest, "FARTHEST", 0)
     monkeypatch.setattr(quality, "check", lambda *rest: None)
     monkeypatch.setattr(quality, "prepare", lambda *rest: parts)
     content = quality.run(
@@ -116,6 +117,10 @@ def test_whole_section_on_tiny_networks(
     mean = "mean with the mirrored prediction,"
     assert f"Ours, {mean} less the best other network, other, {mean} seed by seed:" in text
     figure = quality.figures(content)["quality"]
+    low, high = figure.axes[1].get_ylim()
+    best = max(point["most"] for name in networks for point in content["networks"][name]["curve"])
+    assert low < best < high < low + 0.6, "the panel of the end shows the best half dB"
+    assert [len(line.get_xdata()) for line in figure.axes[1].lines] == [len(ours["curve"]), len(other["curve"])]
     assert {text.get_text().split("  ")[-1] for text in figure.axes[0].texts} >= {"vitpipe", "other"}
     assert any("mean and range of 2 seeds." in text.get_text() for text in figure.texts)
     content["networks"] = {name: one | {"seeds": one["seeds"][:1]} for name, one in content["networks"].items()}

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
-from vitpipe.figures.faithfulness import CONTROLS, apart, draw, faithfulness, verdict, words
-from vitpipe.figures.methods import NAMES
+from vitpipe.figures.faithfulness import apart, draw, faithfulness, verdict, words
 from vitpipe.figures.style import BLUE, MUTED, ORANGE
+from vitpipe.metrics.faithfulness import CONTROLS, NAMES
 
 METHODS = ["raw", "gradient", "integrated"]
 

@@ -384,6 +384,7 @@ def test_no_focus_without_landmarks(reports):
         ({"lift_low": 0.998, "lift_high": 0.9996}, "not more than its share of the area"),
         ({"lift_low": 1.004, "lift_high": 1.02}, "not more than its share of the area"),
         ({"content_lift_low": 0.98}, "looks at the place, does not follow the content"),
+        ({"content_lift_low": 1.004}, "looks at the place, does not follow the content"),
         ({"survives": 0}, "follows the content, no more than untrained"),
     ],
 )

@@ -48,6 +48,10 @@ def test_weights_of_other_settings_are_refused(tmp_path, settings):
         with pytest.raises(InputError, match=r"trained with other model settings than params\.yaml has: run dvc repro"):
             load_weights(path, supersample.build(other), other)
     load_weights(path, supersample.build(settings()), settings(**{"train.lr": 0.1, "task.show": ["odd"]}))
+    for weights, facts in (({"model.dim": 32}, {"settings": settings().model_dump()}), ({}, {"epoch": 1})):
+        save_weights(path, supersample.build(settings(**weights)).state_dict(), facts)
+        with pytest.raises(InputError, match="trained with other model settings"):
+            load_weights(path, supersample.build(settings()), settings())
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match="is damaged"):
         load_weights(path, supersample.build(settings()), settings())

@@ -141,7 +141,8 @@ def shade(value: float, layers: list[dict[str, Any]], measure: str) -> int:
 
 def focus_verdict(found: dict[str, Any]) -> str:
     """What the numbers of a region say in plain words, by the ends of their intervals and the untrained model."""
-    found = found | {name: round(found[name], 2) for name in ("lift_low", "lift_high")}  # as the table shows them
+    ends = ("lift_low", "lift_high", "content_lift_low")
+    found = found | {name: round(found[name], 2) for name in ends if name in found}  # as the table shows them
     if found["lift_high"] < 1:
         return "looks away from it"
     if found["lift_low"] <= 1:

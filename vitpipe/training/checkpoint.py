@@ -40,13 +40,17 @@ def load_weights(path: Path, model: nn.Module, settings: Settings) -> None:
     if not path.exists():
         raise InputError(f"{path} is missing: run the train stage first (dvc repro train)")
     try:
-        weights, trained = load_file(path), weights_facts(path)["settings"]
+        weights, trained = load_file(path), weights_facts(path).get("settings", {})
     except SafetensorError as error:
         raise InputError(f"{path} is damaged ({error}): train again (dvc repro -f train)") from None
     own = settings.model_dump()
-    if any(trained[section][name] != own[section][name] for section, name in built_by(own)):  # shapes don't tell all
-        raise InputError(f"{path} was trained with other model settings than params.yaml has: run dvc repro")
-    model.load_state_dict(weights)
+    other = InputError(f"{path} was trained with other model settings than params.yaml has: run dvc repro")
+    if any(trained.get(part, {}).get(name) != own[part][name] for part, name in built_by(own)):  # shapes don't tell all
+        raise other
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError:  # as with other classes
+        raise other from None
 
 
 def built_by(settings: dict[str, Any]) -> list[tuple[str, str]]:
