@@ -14,11 +14,7 @@ from vitpipe.data.torchvision import import_torchvision
 from vitpipe.nn import attention
 from vitpipe.nn.encoder import Encoder
 
-import_torchvision()  # before the peers, which all import it
-
-from timm.models.vision_transformer import Block as TimmBlock  # noqa: E402
-from torchvision.models.vision_transformer import EncoderBlock  # noqa: E402
-from vit_pytorch.vit import Transformer  # noqa: E402
+import_torchvision()  # before the peers, which all import it; they are imported when used: the document needs none
 
 
 @dataclass(frozen=True)
@@ -87,12 +83,16 @@ def path(shape: Shape, kind: str, dtype: str) -> str:
 
 def timm(shape: Shape) -> nn.Module:
     """`timm.models.vision_transformer.Block`, biases as in its VisionTransformer."""
-    blocks = (TimmBlock(shape.dim, shape.heads, shape.mlp, qkv_bias=True) for _ in range(shape.depth))
+    from timm.models.vision_transformer import Block
+
+    blocks = (Block(shape.dim, shape.heads, shape.mlp, qkv_bias=True) for _ in range(shape.depth))
     return nn.Sequential(*blocks, nn.LayerNorm(shape.dim))
 
 
 def torchvision(shape: Shape) -> nn.Module:
     """`torchvision.models.vision_transformer.EncoderBlock`."""
+    from torchvision.models.vision_transformer import EncoderBlock
+
     hidden = int(shape.dim * shape.mlp)
     blocks = (EncoderBlock(shape.heads, shape.dim, hidden, 0.0, 0.0) for _ in range(shape.depth))
     return nn.Sequential(*blocks, nn.LayerNorm(shape.dim))
@@ -100,6 +100,8 @@ def torchvision(shape: Shape) -> nn.Module:
 
 def vit_pytorch(shape: Shape) -> nn.Module:
     """`vit_pytorch.vit.Transformer`, whose queries, keys and values have no bias."""
+    from vit_pytorch.vit import Transformer
+
     return Transformer(shape.dim, shape.depth, shape.heads, shape.dim // shape.heads, int(shape.dim * shape.mlp))
 
 
