@@ -174,13 +174,17 @@ def test_no_score_depends_on_the_batch(model, test, settings, monkeypatch):
         assert shown == pytest.approx(found[0][1], rel=1e-5)
 
 
-def test_of_large_images_fewer_are_scored_at_once(test, monkeypatch):
-    assert classify.at_once(test) == 256
+def test_of_large_images_fewer_are_scored_at_once(model, test, settings, monkeypatch):
+    sizes, found = [], classify.in_order
+    monkeypatch.setattr(
+        classify, "in_order", lambda packed, size, *rest: sizes.append(size) or found(packed, size, *rest)
+    )
     side = test.take("lr", np.array([0])).shape[1]
-    monkeypatch.setattr(classify, "PIXELS", 3 * side**2 + 1)
-    assert classify.at_once(test) == 3
-    monkeypatch.setattr(classify, "PIXELS", 1)
-    assert classify.at_once(test) == 1
+    for pixels in (classify.PIXELS, 3 * side**2 + 1, 1):
+        monkeypatch.setattr(classify, "PIXELS", pixels)
+        classify.predict(model, test, CPU.device)
+        classify.validate(model, test, CPU, settings(**CLASSIFY).train)
+    assert sizes == [256, 256, 3, 3, 1, 1]
 
 
 def test_scoring_is_done_in_evaluation_mode_and_leaves_the_weights_alone(model, test, settings):

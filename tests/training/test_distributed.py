@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import torch.distributed as dist
 import yaml
 from safetensors.torch import load_file
 
@@ -21,6 +22,8 @@ from vitpipe.errors import InputError
 from vitpipe.nn.compute import Compute
 from vitpipe.tasks import task
 from vitpipe.training.checkpoint import Resume
+from vitpipe.training.distributed import Group
+from vitpipe.training.launch import launched
 from vitpipe.training.loop import train
 
 ROOT = Path(__file__).parents[2]
@@ -252,3 +255,21 @@ def test_parts_are_contiguous_and_cover_all():
     assert {len(range(10)[part(10, rank, 4)]) for rank in range(4)} == {2, 3}
     with pytest.raises(InputError, match=r"train\.processes is 3, but a part has only 2 images"):
         part(2, 0, 3)
+
+
+def test_steps_send_no_buffers(tmp_path):
+    """They never change: positions, and what reduces and enlarges."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        assert not Group(0, 2).wrap(torch.nn.BatchNorm1d(3)).will_sync_module_buffers()
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("missing", ["RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"])
+def test_half_of_torchruns_environment_is_none(monkeypatch, missing):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "1")
+    assert launched()
+    monkeypatch.delenv(missing)
+    assert not launched()
