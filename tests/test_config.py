@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
-from vitpipe.config import SOURCES, Settings, load_settings
+from vitpipe.config import SOURCES, UNREAD, Settings, load_settings
 from vitpipe.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -163,11 +163,20 @@ def test_unknown_recipe_is_told_with_the_known_ones():
         ({"train.mix": "blend"}, "train.mix is 'blend', but input should be 'none', 'mixup', 'cutmix' or 'both'"),
         (
             {"train.randaugment": 2},
-            "train.randaugment is 2, but must be 0 for task.name supersample: only classification has it",
+            "train.randaugment is 2, but must be 0 for task.name supersample, which does not read it",
         ),
         ({"train.crop": 12}, "train.crop is 12, but must be less than the input size 12"),
         ({"train.mix": "mixup"}, "train.mix is 'mixup', but must be none for task.name supersample"),
         ({"train.label_smoothing": 0.1}, "train.label_smoothing is 0.1, but must be 0.0 for task.name supersample"),
+        ({"model.readout": "mean"}, "model.readout is 'mean', but must be token for task.name supersample"),
+        (
+            {"task.name": "classify", "model.mirrored": True},
+            "model.mirrored is True, but must be false for task.name classify, which does not read it",
+        ),
+        ({"task.name": "classify", "model.consistent": True}, "model.consistent is True, but must be false for"),
+        ({"task.name": "classify", "model.width": 0}, "model.blocks is 1, but must be 0 with model.width 0"),
+        ({"task.name": "classify", "model.skip": "nearest"}, "model.skip is 'nearest', but must be bicubic for"),
+        ({"task.name": "classify", "train.loss": "mse"}, "train.loss is 'mse', but must be charbonnier for"),
         ({"task.name": "classify", "train.crop": 12}, "train.crop is 12, but must be less than the input size 12"),
         (
             {"task.name": "classify", "data.scale": 1, "model.patch": 5},
@@ -199,6 +208,12 @@ def test_wrong_value_is_one_line_with_key_value_and_what_is_right(tmp_path, para
 def test_classification_may_have_what_super_sampling_may_not(settings, changes):
     made = settings(**{"task.name": "classify"} | changes)
     assert (made.target, settings().target) == ("odd", None)
+
+
+def test_a_setting_that_a_task_does_not_read_has_the_value_of_the_default():
+    defaults = yaml.safe_load((ROOT / "conf" / "config.yaml").read_text())
+    for unread in UNREAD.values():
+        assert {key: defaults[key.split(".")[0]][key.split(".")[1]] for key in unread} == unread
 
 
 @pytest.mark.parametrize(

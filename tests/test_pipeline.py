@@ -26,7 +26,7 @@ CLASSES = """# @package _global_
 recipe: tiny-classes
 data: {name: folder, count: null, size: 16, scale: 1, test: 0.2, val: 0.2}
 task: {name: classify, target: label}
-model: {patch: 4, dim: 16, depth: 2, heads: 2, width: 0}
+model: {patch: 4, dim: 16, depth: 2, heads: 2, width: 0, blocks: 0}
 train: {epochs: 2, flip: false}
 """
 ENVIRONMENT = {

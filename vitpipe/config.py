@@ -7,7 +7,7 @@ that hold across fields. Nothing heavy is imported, so a wrong value is told at 
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -25,6 +25,22 @@ from vitpipe.errors import InputError
 
 Whole = Annotated[int, Strict()]
 Share = Annotated[float, Field(gt=0, lt=0.5)]
+UNREAD: dict[str, dict[str, object]] = {
+    "supersample": {
+        "model.readout": "token",
+        "model.channels": 3,
+        "train.label_smoothing": 0.0,
+        "train.randaugment": 0,
+        "train.mix": "none",
+    },
+    "classify": {
+        "model.skip": "bicubic",
+        "model.mirrored": False,
+        "model.consistent": False,
+        "train.loss": "charbonnier",
+    },
+}
+"""Settings that a task has no use for, each with the value of conf/config.yaml: another would be ignored."""
 SOURCES = tuple(sorted(path.stem for path in (Path(__file__).parent / "data" / "sources").glob("[a-z]*.py")))
 
 
@@ -42,7 +58,7 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    """Which images, how many, at which sizes, and how they are parted."""
+    """Which images, how many, at which sizes, and how they are split."""
 
     name: str
     root: str | None = None
@@ -157,6 +173,14 @@ class Settings(Section):
             fail("data.scale", data.scale, f"must divide data.size {data.size}", divisors(data.size, 16))
         if self.task.name == "supersample":
             self.super_sampling_agrees()
+        for key, idle in UNREAD[self.task.name].items():
+            section, _, name = key.partition(".")
+            value = getattr(getattr(self, section), name)
+            if value != idle:
+                shown = yaml.safe_dump(idle).split()[0]
+                fail(key, value, f"must be {shown} for task.name {self.task.name}, which does not read it")
+        if model.blocks and not model.width:
+            fail("model.blocks", model.blocks, "must be 0 with model.width 0, which leaves convolutions out")
         if self.train.crop >= data.input_size:
             fail("train.crop", self.train.crop, f"must be less than the input size {data.input_size}")
         side = data.input_size
@@ -183,7 +207,7 @@ class Settings(Section):
         return self
 
     def super_sampling_agrees(self) -> None:
-        data, model, train = self.data, self.model, self.train
+        data, model = self.data, self.model
         if data.scale < 2:
             fail("data.scale", data.scale, "must be at least 2 for task.name supersample", divisors(data.size, 16)[1:])
         smallest = 11 + 2 * data.scale
@@ -191,15 +215,6 @@ class Settings(Section):
             fail("data.size", data.size, f"must be at least {smallest}: SSIM's 11-pixel window and the border to crop")
         if model.width < 4:
             fail("model.width", model.width, "must be at least 4 for task.name supersample")
-        if model.channels != 3:
-            fail("model.channels", model.channels, "must be 3 for task.name supersample")
-        for key, value, idle in (
-            ("randaugment", train.randaugment, 0),
-            ("mix", train.mix, "none"),
-            ("label_smoothing", train.label_smoothing, 0.0),
-        ):
-            if value != idle:
-                fail(f"train.{key}", value, f"must be {idle} for task.name supersample: only classification has it")
 
     @property
     def target(self) -> str | None:
@@ -266,7 +281,5 @@ def describe(error: ValidationError) -> str:
 def keys_of(location: list[str]) -> tuple[str, ...]:
     section: type[BaseModel] = Settings
     for part in location:
-        annotation = section.model_fields[part].annotation
-        kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
-        section = next(kind for kind in kinds if issubclass(kind, BaseModel))
+        section = section.model_fields[part].annotation  # type: ignore[assignment]
     return tuple(section.model_fields)

@@ -27,6 +27,7 @@ CLASSIFY = {
     "data.val": 0.2,
     "model.patch": 4,
     "model.width": 0,
+    "model.blocks": 0,
 }
 TWENTY = {"cat": 20, "dog": 20}
 
