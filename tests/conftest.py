@@ -20,6 +20,10 @@ from vitpipe.data.sources import LANDMARKS
 
 # threads that wait must not spin: tiny tensors on busy processors take ten times as long otherwise
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# processes that test side by side share the cores
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if WORKERS > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
 # a shell starts what runs in its background with SIGINT ignored, and what tests interrupt would inherit it
 signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).parents[1]
@@ -71,6 +75,11 @@ PARAMS: dict[str, Any] = {
     },
 }
 IN_PART = {"train": 40, "val": 8, "test": 12}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The file that takes longest begins first, or one process would do it while the others have nothing left."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
 
 
 @pytest.fixture
