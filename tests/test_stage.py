@@ -64,6 +64,10 @@ def test_success(probe):
             "probe: not enough memory: lower train.batch or data.size (CUDA out of memory. Tried to allocate 9 GiB)",
         ),
         (
+            "raise MemoryError",
+            "probe: not enough memory: lower train.batch or data.size (no more is free)",
+        ),
+        (
             "import torch; torch.empty(2**60)",
             "probe: not enough memory: lower train.batch or data.size (",
         ),

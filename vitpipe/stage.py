@@ -1,9 +1,11 @@
 """How every stage starts and ends: settings first, and one line when something is wrong."""
 
+import inspect
 import os
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from vitpipe.config import Settings, load_settings
 from vitpipe.errors import InputError
@@ -16,9 +18,7 @@ def run(main: Callable[[Settings], None]) -> None:
     status 1 on an `InputError`, an operating system error (full disk, no permission) or too little memory, and
     with 130 when interrupted. Any other exception is a defect and keeps its traceback.
     """
-    spec = sys.modules["__main__"].__spec__
-    name = spec.name if spec and main.__module__ == "__main__" else main.__module__
-    name = name.removeprefix("stages.")
+    name = Path(inspect.getfile(main)).stem
     try:
         main(load_settings())
     except InputError as error:
@@ -29,7 +29,8 @@ def run(main: Callable[[Settings], None]) -> None:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not re.search("out of memory|allocate memory", str(error)):
             raise
-        sys.exit(f"{name}: not enough memory: lower train.batch or data.size ({str(error).splitlines()[0]:.120})")
+        reason = (str(error) or "no more is free").splitlines()[0]
+        sys.exit(f"{name}: not enough memory: lower train.batch or data.size ({reason:.120})")
     except KeyboardInterrupt:
         print(f"\n{name}: interrupted", file=sys.stderr)
         sys.exit(130)

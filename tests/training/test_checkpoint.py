@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from vitpipe.errors import InputError
 from vitpipe.nn.compute import Compute
@@ -52,6 +53,9 @@ def test_weights_of_other_settings_are_refused(tmp_path, settings):
         save_weights(path, supersample.build(settings(**weights)).state_dict(), facts)
         with pytest.raises(InputError, match="trained with other model settings"):
             load_weights(path, supersample.build(settings()), settings())
+    path.write_bytes(save(supersample.build(settings()).state_dict()))  # somebody else's file
+    with pytest.raises(InputError, match="trained with other model settings"):
+        load_weights(path, supersample.build(settings()), settings())
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match="is damaged"):
         load_weights(path, supersample.build(settings()), settings())

@@ -62,7 +62,7 @@ def built_by(settings: dict[str, Any]) -> list[tuple[str, str]]:
 def weights_facts(path: Path) -> dict[str, Any]:
     """The `facts` that `save_weights` put beside the weights."""
     with safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()["facts"])
+        return json.loads((file.metadata() or {}).get("facts", "{}"))
 
 
 def resume_folder(settings: Settings, digests: list[str], compute: Compute) -> Path:
