@@ -19,8 +19,9 @@ from benchmarks.loaders import Arrays, Jpegs, epoch
 from benchmarks.machine import cores
 from benchmarks.timing import in_turns, quartiles
 from vitpipe.config import Data, Settings
-from vitpipe.data.batches import Packed, shuffled, unit
+from vitpipe.data.batches import Packed, shuffled
 from vitpipe.data.packing import pack
+from vitpipe.data.pixels import unit
 from vitpipe.data.sources import celeba, source
 from vitpipe.data.split import split
 from vitpipe.nn.compute import choose, keep_memory

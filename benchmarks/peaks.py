@@ -34,7 +34,8 @@ def training_input(folder: Path, data: Data) -> float:
     """MB of the process that reads an epoch of training batches."""
     import torch
 
-    from vitpipe.data.batches import Packed, shuffled, unit
+    from vitpipe.data.batches import Packed, shuffled
+    from vitpipe.data.pixels import unit
     from vitpipe.nn.compute import keep_memory
 
     keep_memory()

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from benchmarks.networks import Network, Variant
 from vitpipe.config import Settings, Train
-from vitpipe.data.batches import Batch, Packed, shuffled, spread, to_uint8, unit
+from vitpipe.data.batches import Batch, Packed, shuffled, spread
+from vitpipe.data.pixels import as_images, as_input
 from vitpipe.errors import InputError
 from vitpipe.metrics.image_quality import image_quality
 from vitpipe.nn.compute import Compute
@@ -197,11 +198,11 @@ def scores(
     """
     found = defaultdict(list)
     for chunk in np.array_split(rows, math.ceil(len(rows) / 16)):
-        lr = unit(torch.from_numpy(packed.take("lr", chunk)).to(compute.device).permute(0, 3, 1, 2))
+        lr = as_input(packed.take("lr", chunk), compute.device)
         with torch.autocast(compute.device.type, enabled=False) if precise else compute.autocast():
             outputs = predict(lr)
         for name, output in outputs.items():
-            images = to_uint8(output.float()).permute(0, 2, 3, 1).cpu().numpy()
+            images = as_images(output)
             found[name].append(pd.DataFrame(image_quality(images, packed.take("hr", chunk), settings.data.scale)))
     return {name: pd.concat(tables, ignore_index=True) for name, tables in found.items()}
 

@@ -15,7 +15,8 @@ from benchmarks.data_path_document import BOTH, OURS, THEIRS, chart, figures, ma
 from benchmarks.loaders import Arrays, Jpegs, epoch
 from benchmarks.peaks import PROCESSES
 from vitpipe.config import Data, Settings
-from vitpipe.data.batches import Packed, to_uint8
+from vitpipe.data.batches import Packed
+from vitpipe.data.pixels import to_uint8
 from vitpipe.data.sources import celeba
 from vitpipe.training.loop import Training
 

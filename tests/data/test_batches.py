@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from vitpipe.data import batches
-from vitpipe.data.batches import Batch, Packed, batches_per_epoch, in_order, shuffled, spread, to_uint8, unit
+from vitpipe.data.batches import Batch, Packed, batches_per_epoch, in_order, shuffled, spread
 from vitpipe.data.packing import pack
+from vitpipe.data.pixels import to_uint8, unit
 from vitpipe.errors import InputError
 
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vitpipe.data.batches import unit
+from vitpipe.data.pixels import unit
 from vitpipe.explain import class_token
 from vitpipe.explain.capture import record_attention
 from vitpipe.explain.class_token import query_row, six_steps, view
@@ -95,7 +95,7 @@ def test_an_image_needs_its_own_row():
 @pytest.mark.parametrize(("readout", "tokens"), [("token", 17), ("mean", 16)])
 def test_view_is_what_the_model_computes(readout, tokens):
     model, images = classifier(readout), pictures(6)
-    found = view(model, channels_first(images))
+    found = view(model, images)
     with torch.inference_mode(), record_attention(model) as record:
         probabilities = model(unit(channels_first(images))).softmax(-1).numpy()
     np.testing.assert_array_equal(found["predicted"], probabilities.argmax(1))
@@ -120,13 +120,13 @@ def test_view_is_what_the_model_computes(readout, tokens):
 def test_attention_that_sees_all_tokens_equally_is_one(readout):
     model = classifier(readout, depth=1)
     torch.nn.init.zeros_(model.encoder.blocks[0].attention.qkv.weight)
-    found = view(model, channels_first(pictures(2)))
+    found = view(model, pictures(2))
     np.testing.assert_allclose(found["heads"], 1, rtol=1e-5)
     assert not found["attended"].any()
 
 
 def test_batches_change_nothing_and_the_model_stays(monkeypatch):
-    model, images = classifier("token").train(), channels_first(pictures(5))
+    model, images = classifier("token").train(), pictures(5)
     model.head.eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     whole = view(model, images)

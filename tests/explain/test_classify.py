@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from vitpipe.data.batches import Packed, unit
+from vitpipe.data.batches import Packed
+from vitpipe.data.pixels import unit
 from vitpipe.errors import InputError
 from vitpipe.explain import classify as explained
 from vitpipe.explain import explanations

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from vitpipe.data.batches import Packed, unit
+from vitpipe.data.batches import Packed
+from vitpipe.data.pixels import unit
 from vitpipe.explain import explorer as explained
 from vitpipe.explain.capture import record_attention
 from vitpipe.explain.explorer import ERROR, LEAST, deflated, encode, evenly, explorer, values
@@ -111,7 +112,7 @@ def test_pictures_are_what_evaluate_scores(supersampled):
     expected = {
         "lr": lr,
         "hr": hr,
-        "bicubic": supersample.interpolated("bicubic", 2)(lr),
+        "bicubic": supersample.interpolated(lr, 2, "bicubic"),
         "model": supersample.predict(model, lr, CPU),
     }
     for name, images in expected.items():

@@ -9,7 +9,7 @@ from torch import nn
 
 from vitpipe.data.batches import Packed
 from vitpipe.errors import InputError
-from vitpipe.explain import deletion, faithfulness
+from vitpipe.explain import deletion, explanations, faithfulness
 from vitpipe.explain.deletion import Trial, curves, heavily_blurred, on_pixels
 from vitpipe.explain.faithfulness import views
 from vitpipe.explain.methods import Maps
@@ -47,7 +47,7 @@ def planted(batch: torch.Tensor, used: list[list[int]]) -> Trial:
 
 
 def areas(trial: Trial, maps: list[np.ndarray], at: np.ndarray) -> dict[str, np.ndarray]:
-    places = np.stack([measures.positions(values, trial.fixed, 0) for values in maps])
+    places = np.stack([measures.ranks(values, trial.fixed, 0) for values in maps])
     return curves(trial, places, at)
 
 
@@ -109,8 +109,9 @@ def table(table):
 @pytest.fixture
 def made(settings, packed, monkeypatch):
     """A trained-looking and an untrained model of a task, with what `views` takes."""
-    for name, few in (("IMAGES", 4), ("RANDOMISED", 3), ("POINTS", 4)):
-        monkeypatch.setattr(faithfulness, name, {"classify": few, "supersample": few})
+    for name, few in (("ON_CURVES", 4), ("RANDOMISED", 3), ("POINTS", 4)):
+        for job in ("classify", "supersample"):
+            monkeypatch.setattr(explanations(job), name, few)
     monkeypatch.setattr(faithfulness.methods, "CLASSIFY_SAMPLES", 3)
 
     def make(task: str, **changes):
@@ -177,19 +178,19 @@ def test_raw_attention_does_not_see_the_head_but_the_gradient_does(made):
 
 def test_deleted_patches_become_what_the_protocol_says(made):
     model, _, part, _, _ = made("classify")
-    trial = deletion.classifying(model, part, np.array([1, 5, 7]), CPU)
+    trial = explanations("classify").trial(model, part, np.array([1, 5, 7]), CPU)
     mean = trial.images.mean((2, 3), keepdim=True)
     assert mean.abs().min() > 0.01  # grey is another colour
     torch.testing.assert_close(trial.deleted, mean.expand(3, 3, 12, 12))
     model, _, part, _, _ = made("supersample")
-    trial = deletion.supersampling(model, part, np.array([1, 5, 7]), CPU)
+    trial = explanations("supersample").trial(model, part, np.array([1, 5, 7]), CPU)
     torch.testing.assert_close(trial.deleted, heavily_blurred(trial.images))
 
 
 def test_the_window_is_at_the_eye_of_each_image(made):
     model, _, part, _, _ = made("supersample")
     rows = np.array([1, 5, 7])
-    trial = deletion.supersampling(model, part, rows, CPU)
+    trial = explanations("supersample").trial(model, part, rows, CPU)
     for row, box in zip(rows, trial.shown["windows"], strict=True):
         left, top, right, bottom = box
         x, y = part.samples.iloc[row][["lefteye_x", "lefteye_y"]]
@@ -206,10 +207,3 @@ def test_a_model_without_attention(made):
         model.encoder.blocks = nn.ModuleList()
         with pytest.raises(InputError, match="no attention"):
             views(model, untrained, *rest)
-
-
-def test_images_smaller_than_a_patch(made):
-    model, untrained, *rest = made("classify")
-    model.encoder.patch = 16
-    with pytest.raises(InputError, match="12x12 pixels is smaller than a patch of 16x16"):
-        views(model, untrained, *rest)

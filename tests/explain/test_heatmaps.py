@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from vitpipe.data.batches import Packed, unit
+from vitpipe.data.batches import Packed
+from vitpipe.data.pixels import unit
 from vitpipe.explain import heatmaps
 from vitpipe.explain.capture import record_attention
 from vitpipe.explain.heatmaps import maps

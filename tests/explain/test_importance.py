@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vitpipe.data.batches import Packed, unit
+from vitpipe.data.batches import Packed
+from vitpipe.data.pixels import unit
 from vitpipe.errors import InputError
 from vitpipe.explain import importance
 from vitpipe.explain.capture import record_attention

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from vitpipe.data.batches import Packed, unit
+from vitpipe.data.batches import Packed
+from vitpipe.data.pixels import unit
 from vitpipe.errors import InputError
+from vitpipe.explain import explanations
 from vitpipe.explain.capture import record_attention
 from vitpipe.explain.importance import head_importance, record_norms, record_outputs
-from vitpipe.explain.measure import FOCUS, IMPORTANCE, PROTOCOL, measure, survives
+from vitpipe.explain.measure import FOCUS, PROTOCOL, measure, survives
 from vitpipe.metrics import attention as measures
 from vitpipe.nn.attention import Attention
 from vitpipe.tasks import classify, supersample
@@ -125,7 +127,9 @@ def test_every_number_is_explained(classifiers, parts, settings):
     told = {name.removesuffix("_low").removesuffix("_high") for name in names}
     beside = {"mass_untrained", "pointing_untrained", "content_lift_untrained"}  # told under lift_untrained
     assert told - set(protocol) - beside == {"images", "protocol", "layers", "layer", "head", "heads"}
-    assert protocol == PROTOCOL | IMPORTANCE["classify"] | FOCUS | {"landmarks": "annotated: those of each image"}
+    assert protocol == PROTOCOL | explanations("classify").IMPORTANCE | FOCUS | {
+        "landmarks": "annotated: those of each image"
+    }
     assert set(found["untrained"]) == set(protocol) & set(found) - {"distance_uniform", "focus", "untrained"}
 
 
@@ -188,7 +192,9 @@ def test_no_focus_without_landmarks_in_both_parts(models, parts, settings, part)
     found = report(models, parts, settings)
     assert "focus" not in found
     assert found["protocol"] == [
-        PROTOCOL | IMPORTANCE["supersample"] | {"focus": "not measured: fewer than 8 images have landmarks"}
+        PROTOCOL
+        | explanations("supersample").IMPORTANCE
+        | {"focus": "not measured: fewer than 8 images have landmarks"}
     ]
     assert list(found["layers"][0]["heads"][0]) == HEADS
 

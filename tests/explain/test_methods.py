@@ -136,11 +136,7 @@ def test_planted_patches_are_found_with_their_sign():
     assert not found["relevance"].any()
 
 
-def test_too_small_images_and_models_without_attention():
-    with pytest.raises(InputError, match="image of 2x2 pixels is smaller than a patch of 3x3"):
-        methods.classifier(classifier(), images(1, 2), LABELS[:1])
-    with pytest.raises(InputError, match="patches of 3x3 do not divide an image of 8x8"):
-        methods.supersampler(supersampler(), images(1, 8), TOKENS[:1])
+def test_windows_outside_the_image_and_models_without_attention():
     with pytest.raises(InputError, match="outside the image of 12x12"):
         methods.supersampler(supersampler(), images(1), torch.tensor([16]))
     with pytest.raises(InputError, match="no attention"):

@@ -13,8 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vitpipe.data.batches import Packed, unit
+from vitpipe.data.batches import Packed
 from vitpipe.data.packing import pack
+from vitpipe.data.pixels import unit
 from vitpipe.data.sources import LANDMARKS
 from vitpipe.explain import measure as measured
 from vitpipe.explain.capture import record_attention

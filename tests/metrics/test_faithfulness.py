@@ -10,9 +10,9 @@ from vitpipe.metrics.faithfulness import (
     centre_first,
     counts,
     interval,
-    near,
-    positions,
+    nearest_first,
     rank_correlation,
+    ranks,
     report,
     summary,
 )
@@ -23,25 +23,25 @@ FREE = np.zeros((1, 9), bool)
 def test_positions_follow_the_map_and_leave_out_what_is_fixed():
     maps = np.array([[[0.1, 5], [-2, 3]], [[4, 3], [2, 1.0]]])
     fixed = np.array([[0, 1, 0, 0], [0, 0, 0, 0]], bool)
-    assert positions(maps, fixed, seed=0).tolist() == [[1, 4, 2, 0], [0, 1, 2, 3]]
+    assert ranks(maps, fixed, seed=0).tolist() == [[1, 4, 2, 0], [0, 1, 2, 3]]
 
 
 def test_equal_patches_come_in_random_order_after_the_greater_ones():
     maps = np.zeros((400, 3, 3))
     maps[:, 1, 1] = 1
-    places = positions(maps, np.zeros((400, 9), bool), seed=0)
+    places = ranks(maps, np.zeros((400, 9), bool), seed=0)
     assert (places[:, 4] == 0).all()
     assert (np.sort(places, 1) == np.arange(9)).all()
     others = places[:, [0, 1, 2, 3, 5, 6, 7, 8]].mean(0)
     assert np.abs(others - 4.5).max() < 0.5  # a place has a standard error of 2.3 / 20
-    assert (positions(maps, np.zeros((400, 9), bool), seed=0) == places).all()
+    assert (ranks(maps, np.zeros((400, 9), bool), seed=0) == places).all()
 
 
 def test_controls_by_distance():
     assert np.unravel_index(centre_first(5).argmax(), (5, 5)) == (2, 2)
     assert centre_first(4)[1, 2] == centre_first(4)[2, 1] == centre_first(4).max()
-    assert near(np.array([0, 3]), 4)[0].tolist() == [-3, -2, -1, 0]
-    assert near(np.array([0, 3]), 4)[2, 3] == -2
+    assert nearest_first(np.array([0, 3]), 4)[0].tolist() == [-3, -2, -1, 0]
+    assert nearest_first(np.array([0, 3]), 4)[2, 3] == -2
 
 
 def test_counts_where_few_patches_decide():
@@ -71,6 +71,12 @@ def test_interval_is_that_of_the_mean():
     np.testing.assert_allclose(mean, values.mean(0))
     np.testing.assert_allclose(high - low, 2 * 1.96 * 2 / 20, rtol=0.12)
     assert interval(np.array([[5.0]]), seed=0).ravel().tolist() == [5, 5, 5]
+
+
+def test_interval_covers_the_mean_as_often_as_it_says():
+    """Of 400 samples of 60 numbers, nearly 95 % of the intervals hold the true mean."""
+    _, low, high = interval(np.random.default_rng(0).normal(2, 1, (60, 400)), seed=0)
+    assert 0.91 < np.mean((low <= 2) & (high >= 2)) < 0.98
 
 
 def test_intervals_of_differences_are_paired():

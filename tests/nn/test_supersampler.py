@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vitpipe.data.batches import to_uint8, unit
+from vitpipe.data.pixels import to_uint8, unit
 from vitpipe.nn.consistency import Consistency, reduction
 from vitpipe.nn.supersampler import SuperSampler, enlargement, pixel_shuffle, self_ensemble, upsample
 

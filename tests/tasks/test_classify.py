@@ -10,8 +10,9 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from vitpipe.data.batches import Batch, Packed, unit
+from vitpipe.data.batches import Batch, Packed
 from vitpipe.data.packing import pack
+from vitpipe.data.pixels import unit
 from vitpipe.errors import InputError
 from vitpipe.figures.classify import draw
 from vitpipe.metrics.classification import sample_scores

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from scipy.fft import dctn
 
-from vitpipe.data.batches import Batch, Packed, unit
+from vitpipe.data.batches import Batch, Packed
 from vitpipe.data.packing import pack
+from vitpipe.data.pixels import unit
 from vitpipe.figures.supersample import draw
 from vitpipe.metrics.image_quality import PROTOCOL, image_quality
 from vitpipe.nn.compute import Compute
@@ -200,7 +201,7 @@ def test_baseline_has_all_four_and_the_protocol(baseline):
 @pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic", "lanczos"])
 def test_interpolations_are_pillows(test, method):
     lr = test.take("lr", np.arange(12)) // 2 + 64  # of medium contrast: Pillow clips between its two passes
-    ours = supersample.interpolated(method, 2)(lr)
+    ours = supersample.interpolated(lr, 2, method)
     assert ours.dtype == np.uint8
     for image, made in zip(lr, ours, strict=True):
         theirs = np.asarray(Image.fromarray(image).resize((24, 24), getattr(Image.Resampling, method.upper())))

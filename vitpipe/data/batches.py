@@ -1,6 +1,6 @@
 """Packed images in, batches of tensors out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -235,16 +235,6 @@ def batches_per_epoch(packed: Packed, batch: int) -> int:
     return len(packed) // min(batch, len(packed))
 
 
-def spread(packed: Packed, count: int) -> np.ndarray:
-    """At most `count` rows at even distances through the part."""
-    return np.unique(np.linspace(0, len(packed) - 1, min(count, len(packed))).round().astype(int))
-
-
-def unit(images: Tensor) -> Tensor:
-    """uint8 0..255 as float32 on [-1, 1]."""
-    return (images / 127.5).sub_(1)  # in place: a third tensor would cost as much as the two others
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """float on [-1, 1] as uint8 0..255, clipped and rounded to the nearest level."""
-    return ((images.float() + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
+def spread(images: Sized, count: int) -> np.ndarray:
+    """At most `count` rows at even distances through a part, or anything else that has a length."""
+    return np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))

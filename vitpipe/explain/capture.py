@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitpipe.data.batches import unit
+from vitpipe.data.pixels import as_input
 from vitpipe.errors import InputError
 from vitpipe.nn.attention import Attention
 
@@ -71,13 +71,19 @@ def watch(model: nn.Module, images: np.ndarray, device: torch.device, budget: in
     Raises:
         InputError: the model has no attention.
     """
+    batch = at_once(model, budget)
+    for start in range(0, len(images), batch):
+        with torch.inference_mode(), evaluating(model), record_attention(model) as record:
+            encode(model, as_input(images[start : start + batch], device))
+        yield record.weights
+
+
+def at_once(model: nn.Module, budget: int) -> int:
+    """Of how many images all attention weights are at most `budget` numbers; at least one."""
     encoder = encoder_of(model)
     tokens = encoder.grid**2 + (encoder.token is not None)
-    per_image = sum(layer.heads for layer in model.modules() if isinstance(layer, Attention)) * tokens**2
-    for part in torch.from_numpy(images).split(max(1, budget // max(1, per_image))):
-        with torch.inference_mode(), evaluating(model), record_attention(model) as record:
-            encode(model, unit(part.to(device).permute(0, 3, 1, 2)))
-        yield record.weights
+    heads = sum(layer.heads for layer in model.modules() if isinstance(layer, Attention))
+    return max(1, budget // max(1, heads * tokens**2))
 
 
 def encode(model: Any, images: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitpipe.data.batches import unit
-from vitpipe.explain.capture import encoder_of, evaluating, record_attention
+from vitpipe.data.pixels import as_input
+from vitpipe.explain.capture import at_once, encoder_of, evaluating, record_attention
 from vitpipe.explain.heatmaps import WEIGHTS_AT_ONCE
 from vitpipe.explain.rollout import rollout
 
@@ -53,12 +53,12 @@ def six_steps(row: Tensor, images: np.ndarray, grid: int) -> dict[str, np.ndarra
     return {name: values.cpu().numpy() for name, values in arrays.items()}
 
 
-def view(model: nn.Module, images: Tensor) -> dict[str, np.ndarray]:
+def view(model: nn.Module, images: np.ndarray) -> dict[str, np.ndarray]:
     """What a `Classifier` says of images and where it looked.
 
     Args:
         model: a `Classifier`; it is left as it was.
-        images: (f, 3, s, s) uint8.
+        images: (f, s, s, 3) uint8.
 
     Returns:
         heads (f, h, g, g), the last layer's attention from the readout's query (see `query_row`) times n, so that 1
@@ -66,15 +66,15 @@ def view(model: nn.Module, images: Tensor) -> dict[str, np.ndarray]:
         `six_steps` gives of the last layer (S = s); predicted (f,) class index int64 and probability (f,) of it.
     """
     encoder = encoder_of(model)
-    grid, token = images.shape[-1] // encoder.patch, encoder.token is not None
-    tokens = grid**2 + token
-    batch = max(1, WEIGHTS_AT_ONCE // (len(encoder.blocks) * encoder.blocks[0].attention.heads * tokens**2))
+    grid, token = images.shape[1] // encoder.patch, encoder.token is not None
+    tokens, batch = grid**2 + token, at_once(model, WEIGHTS_AT_ONCE)
     device = next(model.parameters()).device
     parts: list[dict[str, np.ndarray]] = []
     with torch.inference_mode(), evaluating(model):
-        for chosen in images.split(batch):
+        for start in range(0, len(images), batch):
+            chosen = images[start : start + batch]
             with record_attention(model) as record:
-                logits = model(unit(chosen.to(device)))
+                logits = model(as_input(chosen, device))
             probability, predicted = logits.float().softmax(-1).max(-1)
             row = query_row(record.weights[:, -1], token)  # b h g*g
             through = query_row(rollout(record.weights), token)  # b g*g
@@ -84,6 +84,6 @@ def view(model: nn.Module, images: Tensor) -> dict[str, np.ndarray]:
                 "predicted": predicted,
                 "probability": probability,
             }
-            steps = six_steps(row, chosen.permute(0, 2, 3, 1).cpu().numpy(), grid)
+            steps = six_steps(row, chosen, grid)
             parts.append({name: values.cpu().numpy() for name, values in arrays.items()} | steps)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

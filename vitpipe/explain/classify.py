@@ -7,21 +7,35 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitpipe.config import Settings
-from vitpipe.data.batches import Packed, spread, unit
+from vitpipe.data.batches import Packed, spread
+from vitpipe.data.pixels import as_input, unit
 from vitpipe.errors import InputError
-from vitpipe.explain import class_token, gradients
+from vitpipe.explain import class_token, deletion, gradients, methods
 from vitpipe.explain.capture import encoder_of
+from vitpipe.explain.deletion import Trial
 from vitpipe.explain.filters import filters
 from vitpipe.explain.heatmaps import attention_of, maps
+from vitpipe.explain.importance import batches
 from vitpipe.explain.per_class import per_class
 from vitpipe.explain.positions import positions
 
 IMAGES = 6  # in pictures of single images
 COMPARED = 1000  # images that attention per class is taken over
 CLASSES = 3  # compared where `task.show` names none
+ON_CURVES = 96  # images that curves of deletion are of
+POINTS = 16  # of such a curve, beside its start
+RANDOMISED = 24  # of these images, those that the maps of randomised models are of
+SCORED = 512  # images that zeroing a head is scored on
+
+IMPORTANCE = {
+    "importance": "drop of the accuracy, a share, when that head alone puts out zeros (Michel et al. 2019), on up to "
+    f"{SCORED} test images",
+    "importance_loss": "rise of the mean cross-entropy in nats on the same",
+}
 
 
 def views(
@@ -60,11 +74,6 @@ def naming(packed: Packed, rows: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def tensor(images: np.ndarray) -> Tensor:
-    """(f, s, s, 3) as (f, 3, s, s)."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2)
-
-
 def query(encoder: Any) -> np.ndarray:
     """Whose attention is taken: that of what the head reads."""
     return np.array("class token" if encoder.token is not None else "mean of all patches")
@@ -73,14 +82,14 @@ def query(encoder: Any) -> np.ndarray:
 def class_attention(model: nn.Module, packed: Packed, rows: np.ndarray) -> dict[str, np.ndarray]:
     """What `vitpipe.figures.class_attention` draws."""
     named = naming(packed, rows)
-    seen = class_token.view(model, tensor(named["images"]))
+    seen = class_token.view(model, named["images"])
     return named | seen | {"predicted": np.array(packed.classes)[seen["predicted"]], "query": query(model.encoder)}
 
 
 def pixels(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> dict[str, np.ndarray]:
     """What `vitpipe.figures.pixels` draws."""
     named = naming(packed, rows)
-    images, labels = unit(tensor(named["images"]).to(device)), torch.from_numpy(packed.labels[rows]).to(device)
+    images, labels = as_input(named["images"], device), torch.from_numpy(packed.labels[rows]).to(device)
     with torch.inference_mode():
         predicted = model(images).argmax(1).cpu().numpy()
     return named | {
@@ -128,3 +137,48 @@ def compared(show: tuple[str, ...] | None, classes: tuple[str, ...], labels: np.
         if counts[classes.index(name)] < 2:
             raise InputError(f"task.show names {name!r}, but fewer than 2 of the {len(labels)} test images show it")
     return [classes.index(name) for name in show]
+
+
+def trial(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> Trial:
+    """The probability of the class that a `Classifier` predicts for the whole image."""
+    images, grid = deletion.pixels(packed, rows, device), encoder_of(model).grid
+    labels = torch.cat([deletion.output(model, image[None]).argmax(1) for image in images])
+    classes = np.array(packed.classes)
+
+    def score(made: Tensor, of: Tensor) -> Tensor:
+        return deletion.output(model, made).softmax(1).gather(1, labels[of, None])[:, 0]
+
+    return Trial(
+        images=images,
+        deleted=images.mean((2, 3), keepdim=True).expand_as(images),
+        fixed=np.zeros((len(rows), grid**2), bool),
+        score=score,
+        maps=lambda net, count: methods.classifier(net, images[:count], labels[:count]),
+        controls=deletion.from_the_centre(grid, len(rows)),
+        shown={"actual": classes[packed.labels[rows]], "predicted": classes[labels.cpu().numpy()]},
+    )
+
+
+def head_score(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> dict[str, float]:
+    """What a head is missed by, each higher where the model is better: accuracy, and minus the cross-entropy."""
+    right, loss = 0, 0.0
+    for batch in batches(packed, rows, device):
+        logits = model(unit(batch.lr)).float()
+        right += int((logits.argmax(1) == batch.labels).sum())
+        loss += float(F.cross_entropy(logits, batch.labels, reduction="sum"))
+    return {"importance": right / len(rows), "importance_loss": -loss / len(rows)}
+
+
+@torch.inference_mode()
+def explored(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> dict[str, np.ndarray]:
+    """Images as the model sees them, what they show and what the model says."""
+    images, names = packed.take("lr", rows), np.array(packed.classes)
+    logits = model(as_input(images, device))
+    probabilities = logits.float().softmax(-1).cpu().numpy()
+    return {
+        "images": images,
+        "classes": names,
+        "actual": names[packed.labels[rows]],
+        "predicted": names[probabilities.argmax(1)],
+        "probabilities": probabilities,
+    }

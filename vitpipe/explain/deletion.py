@@ -11,14 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitpipe.data.batches import Packed, unit
-from vitpipe.explain import methods
-from vitpipe.explain.capture import encoder_of, evaluating
-from vitpipe.explain.heatmaps import query_points
+from vitpipe.data.batches import Packed
+from vitpipe.data.pixels import as_input
+from vitpipe.explain.capture import evaluating
 from vitpipe.explain.local_attribution import blurred
 from vitpipe.explain.methods import Maps
 from vitpipe.metrics import faithfulness as measures
-from vitpipe.metrics.grid import token_at, token_box
 from vitpipe.progress import progress
 
 BLUR = 8  # an image's side over the sigma of its heavy blur
@@ -50,68 +48,11 @@ class Trial:
         return heavily_blurred(self.images)
 
 
-def classifying(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> Trial:
-    """The probability of the class that a `Classifier` predicts for the whole image."""
-    images, grid = pixels(packed, rows, device), grid_of(model, packed)
-    labels = torch.cat([output(model, image[None]).argmax(1) for image in images])
-    classes = np.array(packed.classes)
-
-    def score(made: Tensor, of: Tensor) -> Tensor:
-        return output(model, made).softmax(1).gather(1, labels[of, None])[:, 0]
-
-    return Trial(
-        images=images,
-        deleted=images.mean((2, 3), keepdim=True).expand_as(images),
-        fixed=np.zeros((len(rows), grid**2), bool),
-        score=score,
-        maps=lambda net, count: methods.classifier(net, images[:count], labels[:count]),
-        controls=from_the_centre(grid, len(rows)),
-        shown={"actual": classes[packed.labels[rows]], "predicted": classes[labels.cpu().numpy()]},
-    )
-
-
-def supersampling(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> Trial:
-    """How far a window of a `SuperSampler`'s output stays as it is; see the protocol in `faithfulness`."""
-    images, grid = pixels(packed, rows, device), grid_of(model, packed)
-    size = packed.shards["hr"][0].shape[1]
-    side = size // grid
-    points = [next(iter(query_points(packed, row, size).items())) for row in rows]
-    tokens = np.array([token_at(x, y, side, grid, grid) for _, (x, y) in points])
-    chosen = torch.from_numpy(tokens).to(device)
-    fixed = np.arange(grid**2) == tokens[:, None]
-    deleted = heavily_blurred(images)
-
-    def window(made: Tensor, of: Tensor) -> Tensor:
-        return output(methods.window_of(model, chosen[of]), made)[..., :-1, :-1]
-
-    every = torch.arange(len(rows), device=device)
-    full = window(images, every)
-    blank = window(torch.where(on_pixels(fixed, images), images, deleted), every)
-    span = rms(full - blank).clamp_min(torch.finfo(torch.float32).tiny)
-
-    def score(made: Tensor, of: Tensor) -> Tensor:
-        return (1 - rms(window(made, of) - full[of]) / span[of]).clamp_min(0)
-
-    near = np.stack([measures.near(np.array(divmod(token, grid)), grid) for token in tokens])
-    return Trial(
-        images=images,
-        deleted=deleted,
-        fixed=fixed,
-        score=score,
-        maps=lambda net, count: methods.supersampler(net, images[:count], chosen[:count]),
-        controls=from_the_centre(grid, len(rows)) | {"near": near},
-        shown={
-            "windows": np.array([token_box(token, side, grid) for token in tokens]),
-            "points": np.array([name for name, _ in points]),
-        },
-    )
-
-
 def curves(trial: Trial, places: np.ndarray, at: np.ndarray) -> dict[str, np.ndarray]:
     """Scores as patches are deleted, and as they are put back: deletion and insertion, (o, b, t) float64 each.
 
     Args:
-        places: of each patch in each order (o, b, n), as `vitpipe.metrics.faithfulness.positions` gives them.
+        places: of each patch in each order (o, b, n), as `vitpipe.metrics.faithfulness.ranks` gives them.
         at: how many patches are deleted or put back, from 0 to all that can be (t,).
     """
     orders, count = places.shape[:2]
@@ -172,10 +113,4 @@ def from_the_centre(grid: int, count: int) -> dict[str, np.ndarray]:
 
 def pixels(packed: Packed, rows: np.ndarray, device: torch.device) -> Tensor:
     """What the model sees of some rows, (b, 3, s, s) on [-1, 1]."""
-    return unit(torch.from_numpy(packed.take("lr", rows)).permute(0, 3, 1, 2).to(device)).contiguous()
-
-
-def grid_of(model: nn.Module, packed: Packed) -> int:
-    """How many patches lie side by side; raises InputError where the input is smaller than one."""
-    encoder = encoder_of(model)
-    return methods.check_grid(packed.shards["lr"][0].shape[1], encoder.patch)
+    return as_input(packed.take("lr", rows), device).contiguous()

@@ -5,18 +5,16 @@ token 0), s side of the input, S side of the original, k classes.
 """
 
 import zlib
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vitpipe.config import Settings
-from vitpipe.data.batches import Packed, spread, to_uint8, unit
+from vitpipe.data.batches import Packed, spread
+from vitpipe.explain import explanations
 from vitpipe.explain.capture import encoder_of, evaluating
 from vitpipe.explain.heatmaps import attention_of
-from vitpipe.metrics.image_quality import image_quality
-from vitpipe.nn.supersampler import upsample
 
 IMAGES = 16  # at most
 BUDGET = 3_200_000  # bytes that the codes of all images may take once deflated; in a page they take a third more
@@ -49,8 +47,7 @@ def explorer(model: nn.Module, packed: Packed, settings: Settings, device: torch
     encoder = encoder_of(model)
     with evaluating(model):
         chosen, codes = fitting(model, packed, rows, device)
-        shown = predictions if settings.task.name == "classify" else pictures
-        outcome = shown(model, packed, chosen, device)
+        outcome = explanations(settings.task.name).explored(model, packed, chosen, device)
     heads = encoder.blocks[0].attention.heads
     return outcome | {
         "ids": packed.samples.index[chosen].to_numpy(dtype=str),
@@ -114,29 +111,3 @@ def encoded(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.de
     for weights in attention_of(model, packed, rows, device):
         parts.append(encode(weights.mean(2, keepdim=True) if averaged else weights).cpu().numpy())
     return np.concatenate(parts)
-
-
-@torch.inference_mode()
-def pictures(model: Any, packed: Packed, rows: np.ndarray, device: torch.device) -> Arrays:
-    """Input, bicubic, prediction and original, as the evaluate stage scores them."""
-    lr, hr = packed.take("lr", rows), packed.take("hr", rows)
-    images = unit(torch.from_numpy(lr).permute(0, 3, 1, 2))
-    enlarged = {"bicubic": upsample(images, model.scale, "bicubic"), "model": model(images.to(device))}
-    arrays = {name: to_uint8(image).permute(0, 2, 3, 1).cpu().numpy() for name, image in enlarged.items()}
-    scores = {f"psnr_{name}": image_quality(image, hr, model.scale)["psnr"] for name, image in arrays.items()}
-    return {"lr": lr, **arrays, "hr": hr, **scores}
-
-
-@torch.inference_mode()
-def predictions(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> Arrays:
-    """Images as the model sees them, what they show and what the model says."""
-    images, names = packed.take("lr", rows), np.array(packed.classes)
-    logits = model(unit(torch.from_numpy(images).permute(0, 3, 1, 2).to(device)))
-    probabilities = logits.float().softmax(-1).cpu().numpy()
-    return {
-        "images": images,
-        "classes": names,
-        "actual": names[packed.labels[rows]],
-        "predicted": names[probabilities.argmax(1)],
-        "probabilities": probabilities,
-    }

@@ -13,17 +13,13 @@ from torch import nn
 
 from vitpipe.config import Settings
 from vitpipe.data.batches import Packed, spread
-from vitpipe.explain import deletion, methods
+from vitpipe.explain import deletion, explanations, methods
 from vitpipe.explain.deletion import BLUR, Trial
 from vitpipe.explain.local_attribution import diffusion_index
 from vitpipe.explain.methods import Maps
 from vitpipe.explain.randomisation import cascade
 from vitpipe.metrics import faithfulness as measures
 
-TRIALS = {"classify": deletion.classifying, "supersample": deletion.supersampling}
-IMAGES = {"classify": 96, "supersample": 8}  # that curves are of; a super-sampler's pass costs more
-RANDOMISED = {"classify": 24, "supersample": 3}  # that the maps of randomised models are of
-POINTS = {"classify": 16, "supersample": 7}  # of a curve, beside its start
 SHOWN = 5  # images in the picture
 RANDOM = 3  # random orders of each image
 
@@ -65,15 +61,16 @@ def views(
         diffusion_index, and the protocol; and what `vitpipe.figures.methods` and `vitpipe.figures.faithfulness` draw.
 
     Raises:
-        InputError: the model has no attention, or its input is smaller than a patch.
+        InputError: the model has no attention.
     """
     task = settings.task.name
-    rows = spread(packed, IMAGES[task])
-    trial = TRIALS[task](model, packed, rows, device)
+    job = explanations(task)
+    rows = spread(packed, job.ON_CURVES)
+    trial = job.trial(model, packed, rows, device)
     found = trial.maps(model, len(rows))
     maps = {name: values.cpu().numpy() for name, values in found.patches.items()}
-    measured = tested(trial, maps, POINTS[task], settings.seed, local=task == "supersample")
-    fewer = min(RANDOMISED[task], len(rows))
+    measured = tested(trial, maps, job.POINTS, settings.seed, local=task == "supersample")
+    fewer = min(job.RANDOMISED, len(rows))
     summary = measures.summary(
         measured | randomised(model, untrained, trial, maps, fewer, settings.seed), settings.seed
     )
@@ -94,7 +91,7 @@ def tested(trial: Trial, maps: dict[str, np.ndarray], points: int, seed: int, *,
     first = next(iter(maps.values()))
     chance = np.random.default_rng(seed).random((RANDOM, *first.shape))
     every = [*maps.values(), *trial.controls.values(), *chance]
-    places = np.stack([measures.positions(values, trial.fixed, seed) for values in every])
+    places = np.stack([measures.ranks(values, trial.fixed, seed) for values in every])
     at = measures.counts(int((~trial.fixed[0]).sum()), points, local=local)
     scores = deletion.curves(trial, places, at)
     joined = {name: np.concatenate([v[:-RANDOM], v[-RANDOM:].mean(0)[None]]) for name, v in scores.items()}
@@ -124,7 +121,7 @@ def randomised(
 
 def shown(packed: Packed, rows: np.ndarray, trial: Trial, found: Maps) -> dict[str, np.ndarray]:
     """What `vitpipe.figures.methods` draws, of images evenly spread over those measured."""
-    few = np.unique(np.linspace(0, len(rows) - 1, SHOWN).round().astype(int))
+    few = spread(rows, SHOWN)
     arrays = {
         "ids": packed.samples.index[rows[few]].to_numpy(dtype=str),
         "images": packed.take("hr" if "windows" in trial.shown else "lr", rows[few]),

@@ -4,23 +4,22 @@ Legend of the shapes: f faces, l layers, h heads, r regions, n tokens, s side of
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import torch
+from scipy.stats import bootstrap
 from torch import Tensor, nn
 
-from vitpipe.data.batches import Packed
+from vitpipe.data.batches import Packed, spread
 from vitpipe.explain.capture import encoder_of, watch
 from vitpipe.explain.class_token import query_row
 from vitpipe.metrics.attention import received
+from vitpipe.metrics.faithfulness import RESAMPLES, interval
 from vitpipe.metrics.regions import POINTS, REGIONS, lift, mass, pointing, regions
 
 LANDMARKS = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")  # columns of a part's samples
 LEAST = 8  # faces that an interval needs: of fewer, bootstrap intervals are too narrow
-RESAMPLES = 2000
 CONTENT_CAP = 100.0  # JSON knows no infinity
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 WEIGHTS_AT_ONCE = 2**23  # recorded at a time: 32 MB, which is faster on a CPU than more, or one image's
@@ -50,7 +49,7 @@ class Faces:
 
     def some(self, count: int) -> "Faces":
         """At most `count` of them at even distances."""
-        kept = np.unique(np.linspace(0, len(self.rows) - 1, min(count, len(self.rows))).round().astype(int))
+        kept = spread(self.rows, count)
         return replace(self, rows=self.rows[kept], images=self.images[kept], landmarks=self.landmarks[kept])
 
 
@@ -120,15 +119,9 @@ def scores(maps: Tensor, shares: Tensor, region: str, head: tuple[int, int], see
         name: measure(own, area).flatten().numpy()
         for name, measure in (("mass", mass), ("lift", lift), ("pointing", pointing))
     }
-    low, high = interval(len(own), lambda drawn: values["lift"][drawn].mean(1), seed)
     means = {name: float(found.mean()) for name, found in values.items()}
-    return {
-        "mass": means["mass"],
-        "lift": means["lift"],
-        "lift_low": low,
-        "lift_high": high,
-        "pointing": means["pointing"],
-    }
+    _, low, high = map(float, interval(values["lift"], seed))
+    return means | {"lift_low": low, "lift_high": high}
 
 
 def shift_control(
@@ -174,8 +167,9 @@ def shift_control(
         if there.sum() < LEAST:
             continue
         above, below = follows[there] / moves[there], stays[there] / moves[there]
-        low, high = interval(len(above), partial(mean_ratio, above, below), seed)
-        content = float(mean_ratio(above, below, np.arange(len(above))[None])[0])
+        drawn = bootstrap((above, below), mean_ratio, n_resamples=RESAMPLES, paired=True, method="percentile", rng=seed)
+        low, high = map(float, drawn.confidence_interval)
+        content = float(mean_ratio(above, below))
         report[name] = {"content_lift": content, "content_lift_low": low, "content_lift_high": high}
     return report
 
@@ -192,20 +186,6 @@ def move(images: np.ndarray, dx: int, dy: int) -> np.ndarray:
     return images[:, rows[:, None], columns]
 
 
-def interval(count: int, statistic: Callable[[np.ndarray], np.ndarray], seed: int) -> tuple[float, float]:
-    """Ends of the 95 % bootstrap interval of a statistic of `count` faces, as these are drawn anew.
-
-    Percentile method (Efron & Tibshirani 1993, "An introduction to the bootstrap", chapter 13), seeded.
-
-    Args:
-        statistic: from indices of faces (draws, count) to the value of each draw (draws,).
-    """
-    drawn = np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
-    low, high = np.quantile(statistic(drawn), (0.025, 0.975))
-    return float(low), float(high)
-
-
-def mean_ratio(above: np.ndarray, below: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """mean(above) / mean(below) of the faces drawn, at most `CONTENT_CAP`; 1 where both are zero: neither says more."""
-    tops, bottoms = above[drawn].mean(1), below[drawn].mean(1)
-    return np.minimum((tops + 1e-9) / (bottoms + 1e-9), CONTENT_CAP)
+def mean_ratio(above: np.ndarray, below: np.ndarray, axis: int = -1) -> np.ndarray:
+    """mean(above) / mean(below), at most `CONTENT_CAP`; 1 where both are zero: neither says more."""
+    return np.minimum((above.mean(axis) + 1e-9) / (below.mean(axis) + 1e-9), CONTENT_CAP)

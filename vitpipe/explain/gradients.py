@@ -13,7 +13,7 @@ from vitpipe.explain.capture import evaluating
 
 RANGE = 2.0  # of pixel values on [-1, 1]
 Score = Callable[[Tensor], Tensor]
-"""A model's output for b images to one number for each of them (b,), by which no image touches another's."""
+"""A model's output for b images to one number for each of them (b,), which depends on that image alone."""
 
 
 def importance(model: nn.Module, images: Tensor, target: Tensor | Score) -> Tensor:

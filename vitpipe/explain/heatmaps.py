@@ -3,8 +3,7 @@
 Legend of the shapes: f images, l layers, h heads, n = g * g tokens, k queries.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -31,12 +30,6 @@ def attention_of(model: nn.Module, packed: Packed, rows: np.ndarray, device: tor
             bar.update(len(weights))
 
 
-def among_patches(batches: Iterable[Tensor], encoder: Any) -> Iterator[Tensor]:
-    """The same weights (b, l, h, n, n) without the class token, if there is one."""
-    for weights in batches:
-        yield weights if encoder.token is None else measures.among_patches(weights)
-
-
 def maps(model: nn.Module, packed: Packed, device: torch.device) -> dict[str, np.ndarray]:
     """What the pictures show, as arrays that `numpy.savez` takes.
 
@@ -54,7 +47,8 @@ def maps(model: nn.Module, packed: Packed, device: torch.device) -> dict[str, np
     points = query_points(packed, rows[0], images.shape[1])
     tokens = [token_at(x, y, side, grid, grid) for x, y in points.values()]
     received: list[np.ndarray] = []
-    for weights in among_patches(attention_of(model, packed, rows, device), encoder):
+    for every in attention_of(model, packed, rows, device):
+        weights = measures.among_patches(every) if encoder.token is not None else every
         if not received:  # image 0 is in the first batch
             of_first = measures.non_self(weights[:1])[0][:, :, tokens] * (weights.shape[-1] - 1)  # l h k n
             looks = of_first.permute(2, 0, 1, 3).unflatten(-1, (grid, grid)).cpu().numpy()

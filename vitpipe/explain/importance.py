@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitpipe.data.batches import Batch, Packed, to_uint8, unit
+from vitpipe.data.batches import Batch, Packed
 from vitpipe.errors import InputError
+from vitpipe.explain import explanations
 from vitpipe.explain.capture import evaluating
-from vitpipe.metrics.image_quality import mse, psnr
 from vitpipe.nn.attention import Attention
 from vitpipe.nn.encoder import Block
 from vitpipe.progress import progress
@@ -133,9 +132,9 @@ def head_importance(
     layers: list[Any] = of_type(model, Attention)
     shape = (len(layers), layers[0].heads)
     last: Any = getattr(model, "last", None)
-    if task == "supersample" and not last.weight.any():  # as training begins: nothing reaches the output
+    if last is not None and not last.weight.any():  # as training begins: nothing reaches the output
         return {"importance": np.zeros(shape)}
-    measure = super_sampling if task == "supersample" else classifying
+    measure = explanations(task).head_score
     places = [(layer, head) for layer, attention in enumerate(layers) for head in range(attention.heads)]
     with torch.inference_mode(), evaluating(model), progress(len(places), "importance", "head") as bar:
         whole = measure(model, packed, rows, device)
@@ -146,23 +145,6 @@ def head_importance(
             bar.update()
     drops = {name: np.array([whole[name] - less[name] for less in lost]).reshape(shape) for name in whole}
     return {name: values + 0.0 for name, values in drops.items()}  # turns -0.0 into 0.0
-
-
-def super_sampling(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> dict[str, float]:
-    total = 0.0
-    for batch in batches(packed, rows, device):
-        predicted = to_uint8(model(unit(batch.lr))).cpu().numpy().astype(np.float32)
-        total += float(psnr(mse(predicted, batch.hr.cpu().numpy().astype(np.float32))).sum())
-    return {"importance": total / len(rows)}
-
-
-def classifying(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> dict[str, float]:
-    right, loss = 0, 0.0
-    for batch in batches(packed, rows, device):
-        logits = model(unit(batch.lr)).float()
-        right += int((logits.argmax(1) == batch.labels).sum())
-        loss += float(F.cross_entropy(logits, batch.labels, reduction="sum"))
-    return {"importance": right / len(rows), "importance_loss": -loss / len(rows)}
 
 
 def batches(packed: Packed, rows: np.ndarray, device: torch.device) -> Iterator[Batch]:

@@ -9,8 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vitpipe.explain.capture import evaluating
-from vitpipe.explain.gradients import Score
+from vitpipe.explain.gradients import Score, input_gradient
 
 SIGMA = 1.2  # of the blur that local attribution begins with, in LR pixels, as in its authors' published code
 SMOOTHED = 1e-6  # under the root of `edges`, on [-1, 1]: where nothing changes its slope is 0, not infinite
@@ -63,11 +62,11 @@ def along(model: nn.Module, path: Tensor, score: Score, at_once: int) -> Tensor:
 
 def path_gradient(model: nn.Module, images: Tensor, score: Score) -> Tensor:
     """d score / d pixel at several points of the path at once, (t, b, 3, s, s) to the same shape."""
-    with evaluating(model), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
-        pixels = images.detach().clone().requires_grad_()
-        output = model(pixels.flatten(0, 1)).unflatten(0, images.shape[:2])
-        total = torch.stack([score(of_images).sum() for of_images in output]).sum()
-        return torch.autograd.grad(total, pixels)[0]
+
+    def every(output: Tensor) -> Tensor:
+        return torch.cat([score(of_images) for of_images in output.unflatten(0, images.shape[:2])])
+
+    return input_gradient(model, images.flatten(0, 1), every).view_as(images)
 
 
 def blurred(images: Tensor, sigmas: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vitpipe.config import Settings
 from vitpipe.data.batches import Packed, spread
-from vitpipe.explain import focus
+from vitpipe.explain import explanations, focus
 from vitpipe.explain.capture import encoder_of, watch
 from vitpipe.explain.importance import head_importance, record_norms, record_outputs
 from vitpipe.metrics import attention as measures
@@ -24,7 +24,6 @@ MEASURED = 128  # test images in the measures
 COMPARED = 16  # of them in the diversities, which compare all pairs of heads
 CHOSEN_ON = 64  # validation images that choose the heads of each region
 MOVED = 32  # test images that the shift control moves
-SCORED = {"supersample": 16, "classify": 512}  # test images that zeroing a head is scored on
 
 PROTOCOL = {
     "average": f"mean over all queries of up to {MEASURED} test images at even distances, per layer and head; above "
@@ -42,17 +41,6 @@ PROTOCOL = {
     "outliers": "share of patches whose norm after a block is above median + 6 robust standard deviations and twice "
     "the median of the layer (after Darcet et al. 2023)",
     "norm_ratio": "largest norm of a patch after a block over the layer's median",
-}
-IMPORTANCE = {
-    "supersample": {
-        "importance": "drop of the mean PSNR in dB (RGB, uint8) when that head alone puts out zeros (Michel et al. "
-        f"2019), on up to {SCORED['supersample']} test images",
-    },
-    "classify": {
-        "importance": "drop of the accuracy, a share, when that head alone puts out zeros (Michel et al. 2019), on up "
-        f"to {SCORED['classify']} test images",
-        "importance_loss": "rise of the mean cross-entropy in nats on the same",
-    },
 }
 FOCUS = {
     "map": "where a head looks in an image: the class token's attention to the patches where there is one, else the "
@@ -109,7 +97,7 @@ def measure(
         task: supersample or classify.
 
     Returns:
-        Numbers by the names of `PROTOCOL`, `IMPORTANCE` and `FOCUS`, which say what they are, rounded to six
+        Numbers by the names of `PROTOCOL`, the task's `IMPORTANCE` and `FOCUS`, which say what they are, rounded to six
         digits, never NaN: means over heads, or over layers for what only layers have; `untrained`, the same of the
         untrained model; `focus`, where images have landmarks, by region; images; protocol and layers, as lists,
         which DVC leaves out of its tables. Heads of all layers have the same keys. And what
@@ -120,7 +108,7 @@ def measure(
     """
     rows = spread(test, MEASURED)
     trained, fresh = (look(net, task, test, rows, device) for net in (model, untrained))
-    plain, beside, protocol = means(trained), means(fresh), PROTOCOL | IMPORTANCE[task]
+    plain, beside, protocol = means(trained), means(fresh), PROTOCOL | explanations(task).IMPORTANCE
     focused: dict[str, dict[str, float]] = {}
     chosen_on, shown = focus.faces(val, spread(val, CHOSEN_ON)), focus.faces(test, rows)
     if chosen_on and shown:
@@ -165,7 +153,7 @@ def look(model: nn.Module, task: str, test: Packed, rows: np.ndarray, device: to
     lengths = norms.values[..., int(token) :]  # f l n
     layers = {"outliers": measures.outliers(lengths), "norm_ratio": measures.norm_ratio(lengths)}
     heads = {name: total / len(rows) for name, total in sums.items()}
-    scored = spread(test, SCORED[task])
+    scored = spread(test, explanations(task).SCORED)
     return Seen(
         heads | head_importance(model, task, test, scored, device),
         diversities(model, test, device) | {name: values.cpu().numpy() for name, values in layers.items()},

@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitpipe.errors import InputError
 from vitpipe.explain import gradients
-from vitpipe.explain.capture import encoder_of
+from vitpipe.explain.capture import at_once, encoder_of
 from vitpipe.explain.class_token import query_row
 from vitpipe.explain.gradients import Score
 from vitpipe.explain.local_attribution import edges, integrated_gradients, local_attribution
@@ -62,7 +61,7 @@ def classifier(model: nn.Module, images: Tensor, labels: Tensor) -> Maps:
         labels: the class to explain of each image (b,): the predicted one, say.
 
     Raises:
-        InputError: the model has no attention, or the image is smaller than a patch.
+        InputError: the model has no attention.
     """
     encoder = encoder_of(model)
     token = encoder.token is not None
@@ -98,7 +97,7 @@ def supersampler(model: nn.Module, images: Tensor, tokens: Tensor) -> Maps:
         tokens: the patch of each image (b,) whose place in the output is the window to explain.
 
     Raises:
-        InputError: the model has no attention, the image is smaller than a patch, or a window is not within it.
+        InputError: the model has no attention, or a window is not within the image.
     """
     encoder = encoder_of(model)
 
@@ -155,22 +154,8 @@ def on_grid(attention: dict[str, Tensor], pixels: dict[str, Tensor], encoder: An
 
 
 def pooled(pixels: Tensor, patch: int) -> Tensor:
-    """Sum over the pixels of each patch: (b, s, s) to (b, g, g).
-
-    Raises:
-        InputError: the image is smaller than a patch, or not made of whole ones.
-    """
-    check_grid(pixels.shape[-1], patch)
+    """Sum over the pixels of each patch: (b, s, s) to (b, g, g)."""
     return F.avg_pool2d(pixels[:, None], patch)[:, 0] * patch**2
-
-
-def check_grid(size: int, patch: int) -> int:
-    """How many patches lie side by side in an image; raises InputError where they do not fit."""
-    if size < patch:
-        raise InputError(f"an image of {size}x{size} pixels is smaller than a patch of {patch}x{patch}")
-    if size % patch:
-        raise InputError(f"patches of {patch}x{patch} do not divide an image of {size}x{size} pixels")
-    return size // patch
 
 
 def in_parts(model: nn.Module, images: Tensor, explain: Callable[[Tensor, Tensor], Maps]) -> Maps:
@@ -183,7 +168,4 @@ def in_parts(model: nn.Module, images: Tensor, explain: Callable[[Tensor, Tensor
 
 def passes(model: nn.Module, size: int) -> int:
     """How many images of `size` pixels go through the model at a time, with all that gradients need kept."""
-    encoder = encoder_of(model)
-    columns = check_grid(size, encoder.patch)
-    attention = encoder.blocks[0].attention.heads * len(encoder.blocks) if len(encoder.blocks) else 1
-    return max(1, min(PIXELS_AT_ONCE // size**2, WEIGHTS_AT_ONCE // (attention * columns**4)))
+    return max(1, min(PIXELS_AT_ONCE // size**2, at_once(model, WEIGHTS_AT_ONCE)))

@@ -34,7 +34,7 @@ def positions(arrays: Mapping[str, np.ndarray]) -> Figure:
     Args:
         arrays: what `vitpipe.explain.positions.positions` gives: trained, untrained (n, n) cosine similarities among
             the patch positions, row-major, and token_trained, token_untrained (g, g) those of the class token to
-            them, absent or nan without one; or fixed (n, n) alone. Beyond 8 x 8 positions every second (or third,
+            them, absent without one; or fixed (n, n) alone. Beyond 8 x 8 positions every second (or third,
             ...) row and column is shown; the note says so.
     """
     kinds = present(arrays)
@@ -45,7 +45,7 @@ def positions(arrays: Mapping[str, np.ndarray]) -> Figure:
     tile = min((AREA - GAP * (across - 1)) // across, 132)
     side = across * tile + (across - 1) * GAP
     block, single = max(side, 400), min(max(tile, 96), 132)
-    with_token = has_token(arrays)
+    with_token = "token_trained" in arrays
     foot = single + 30 if with_token else 0
     sheet = Sheet(wide(len(kinds), block), TOP + side + 34 + foot + 70)
     note = f"Cosine similarity of each position's embedding to those of all {grid}×{grid}; its own is 1."
@@ -63,9 +63,8 @@ def positions(arrays: Mapping[str, np.ndarray]) -> Figure:
         sheet.text(x, TOP + side + 8, means(arrays[which]), size=10.5)
         if with_token:
             y = TOP + side + 38
-            blocks(
-                sheet.panel(x, y, single, f"{which}: class token"), token(arrays, which), norm=SCALE, cmap=DIFFERENCE
-            )
+            panel = sheet.panel(x, y, single, f"{which}: class token")
+            blocks(panel, arrays[f"token_{which}"], norm=SCALE, cmap=DIFFERENCE)
             text = "class token\nto every position"
             sheet.text(x + single + 10, y + single / 2, text, size=10.5, color=MUTED, va="center", linespacing=1.4)
     similarity_bar(sheet)
@@ -83,7 +82,7 @@ def matrix(arrays: Mapping[str, np.ndarray]) -> Figure:
     """
     kinds = present(arrays)
     count = len(arrays[kinds[0]])
-    grid, with_token = round(count**0.5), has_token(arrays)
+    grid, with_token = round(count**0.5), "token_trained" in arrays
     side = max(1, AREA // count) * count if count <= AREA else AREA  # whole pixels
     block, strip, margin = max(side, 400), 16, 58
     foot = strip + 14 if with_token else 0
@@ -100,7 +99,7 @@ def matrix(arrays: Mapping[str, np.ndarray]) -> Figure:
         if with_token:
             axes = sheet.axes(x, y, side, strip, f"{which}: class token")
             axes.set_axis_off()
-            axes.imshow(token(arrays, which).reshape(1, -1), norm=SCALE, cmap=DIFFERENCE, aspect="auto")
+            axes.imshow(arrays[f"token_{which}"].reshape(1, -1), norm=SCALE, cmap=DIFFERENCE, aspect="auto")
             sheet.text(x - 8, y + strip / 2, "class\ntoken", size=9.5, color=MUTED, ha="right", va="center")
         sheet.text(x, y + foot, means(arrays[which]), size=10.5)
     similarity_bar(sheet)
@@ -143,7 +142,7 @@ def wide(count: int, block: int) -> int:
 
 def token_note(arrays: Mapping[str, np.ndarray]) -> str:
     """Why no class token is shown, if none is."""
-    return "" if has_token(arrays) or "fixed" in arrays else "There is no class token."
+    return "" if "token_trained" in arrays or "fixed" in arrays else "There is no class token."
 
 
 def similarity_bar(sheet: Sheet) -> None:
@@ -182,15 +181,3 @@ def neighbours(cosine: np.ndarray) -> tuple[float, float]:
 def signed(cosine: float) -> str:
     """Two digits, and no minus before a zero."""
     return f"{round(cosine, 2) + 0.0:.2f}".replace("-", "−")
-
-
-def token(arrays: Mapping[str, np.ndarray], which: str) -> np.ndarray:
-    """(g, g) similarity of the class token to all positions; empty without one."""
-    return np.asarray(arrays.get(f"token_{which}", np.empty((0, 0))))
-
-
-def has_token(arrays: Mapping[str, np.ndarray]) -> bool:
-    """Whether the similarities of a class token are there."""
-    return all(
-        token(arrays, which).ndim == 2 and np.isfinite(token(arrays, which)).any() for which in ("trained", "untrained")
-    )

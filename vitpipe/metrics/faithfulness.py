@@ -30,7 +30,7 @@ CONTROLS = {"random": "random order", "centre": "centre first", "edge": "edge fi
 """Of the orders that look at no model, in words."""
 
 
-def positions(maps: Values, fixed: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
+def ranks(maps: Values, fixed: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
     """The place of each patch in the order of a map, most important first: (b, n), 0 to the number of patches - 1.
 
     Equal patches come in random order, since row by row would be an order of its own, from the top down.
@@ -49,10 +49,10 @@ def positions(maps: Values, fixed: NDArray[np.bool_], seed: int) -> NDArray[np.i
 
 def centre_first(grid: int) -> Values:
     """A map (g, g) that is highest in the middle of the image; its negative begins at the edges."""
-    return near(np.array([(grid - 1) / 2, (grid - 1) / 2]), grid)
+    return nearest_first(np.array([(grid - 1) / 2, (grid - 1) / 2]), grid)
 
 
-def near(point: Values, grid: int) -> Values:
+def nearest_first(point: Values, grid: int) -> Values:
     """A map (g, g) that falls with the distance from a point (row, column), in patches."""
     rows, columns = np.mgrid[:grid, :grid]
     return -np.hypot(rows - point[0], columns - point[1])

@@ -90,7 +90,7 @@ def unit(measure: str) -> str:
 
 
 def number(value: float | None, measure: str) -> str:
-    """A value in the digits of its measure, a share in percent; thin spaces part thousands."""
+    """A value in the digits of its measure, a share in percent; thousands are separated by thin spaces."""
     if value is None:
         return "–"
     digits = MEASURES[measure][2] if measure in MEASURES else ",d" if isinstance(value, int) else ".4g"

@@ -100,7 +100,7 @@ def load_csv(path: Path, stage: str) -> list[dict[str, str]]:
 
 
 def named(*numbers: Mapping[str, Any]) -> list[str]:
-    """The measures among the numbers of at least one of the given, in the order of a table, ends of intervals apart."""
+    """The measures among the numbers of at least one of the given, in a table's order, without ends of intervals."""
     found = [
         name for values in numbers for name, value in values.items() if is_number(value) and not is_end(name, values)
     ]

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from vitpipe.config import Settings, Train
 from vitpipe.data.augment import augment, mix
-from vitpipe.data.batches import Batch, Packed, in_order, spread, unit
+from vitpipe.data.batches import Batch, Packed, in_order, spread
+from vitpipe.data.pixels import unit
 from vitpipe.errors import InputError
 from vitpipe.metrics.classification import PROTOCOL as MEASURES
 from vitpipe.metrics.classification import classification, rounded, sample_scores

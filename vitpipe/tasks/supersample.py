@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from vitpipe.config import Settings, Train
 from vitpipe.data.augment import shift
-from vitpipe.data.batches import Batch, Packed, in_order, to_uint8, unit
+from vitpipe.data.batches import Batch, Packed, in_order, spread
+from vitpipe.data.pixels import as_images, as_input, unit
 from vitpipe.metrics.image_quality import PROTOCOL as MEASURES
 from vitpipe.metrics.image_quality import image_quality
 from vitpipe.nn.compute import Compute
@@ -137,19 +138,12 @@ def validate(
     return {name: total / count for name, total in sums.items()}
 
 
-def interpolated(method: str, scale: int) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from LR (b, s, s, 3) to HR images, both uint8, by the named interpolation."""
+def interpolated(lr: np.ndarray, scale: int, method: str) -> np.ndarray:
+    """LR images (b, s, s, 3) enlarged by the named interpolation, both uint8."""
     if method == "lanczos":
-
-        def enlarge(lr: np.ndarray) -> np.ndarray:
-            size = (lr.shape[2] * scale, lr.shape[1] * scale)
-            return np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)) for image in lr])
-    else:
-
-        def enlarge(lr: np.ndarray) -> np.ndarray:
-            return as_images(upsample(as_input(lr, torch.device("cpu")), scale, method))
-
-    return enlarge
+        size = (lr.shape[2] * scale, lr.shape[1] * scale)
+        return np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)) for image in lr])
+    return as_images(upsample(as_input(lr, torch.device("cpu")), scale, method))
 
 
 @torch.inference_mode()
@@ -159,25 +153,15 @@ def predict(model: nn.Module, lr: np.ndarray, device: torch.device) -> np.ndarra
     return as_images(model(as_input(lr, device)))
 
 
-def as_input(lr: np.ndarray, device: torch.device) -> Tensor:
-    """Images (b, s, s, 3) uint8 as the model takes them, (b, 3, s, s) on [-1, 1]."""
-    return unit(torch.from_numpy(lr).to(device).permute(0, 3, 1, 2))
-
-
-def as_images(output: Tensor) -> np.ndarray:
-    """Images (b, 3, h, w) on [-1, 1] as uint8 (b, h, w, 3), clipped and rounded."""
-    return to_uint8(output).permute(0, 2, 3, 1).cpu().numpy()
-
-
 def baseline(train: Packed, val: Packed, test: Packed, settings: Settings) -> dict:
     """Test scores of nearest, bilinear, bicubic and Lanczos interpolation, which learn nothing from train and val."""
-    methods = {name: interpolated(name, settings.data.scale) for name in ("nearest", "bilinear", "bicubic", "lanczos")}
+    scale = settings.data.scale
 
     def enlarge(lr: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: method(lr) for name, method in methods.items()}
+        return {name: interpolated(lr, scale, name) for name in ("nearest", "bilinear", "bicubic", "lanczos")}
 
     with progress(len(test), "baseline", "image") as bar:
-        tables = scored(test, settings.data.scale, enlarge, bar.update)
+        tables = scored(test, scale, enlarge, bar.update)
     scores: dict = {name: means(table) for name, table in tables.items()}
     return scores | {"images": len(test), "protocol": [MEASURES]}
 
@@ -191,12 +175,12 @@ def evaluate(
     """
     scale = settings.data.scale
     start = time.perf_counter()
-    bicubic = interpolated("bicubic", scale)
 
     @torch.inference_mode()
     def enlarge(lr: np.ndarray) -> dict[str, np.ndarray]:
         own, mean = self_ensemble(model, as_input(lr, compute.device))
-        return {"model": as_images(own), "bicubic": bicubic(lr), "self_ensemble": as_images(mean)}
+        bicubic = interpolated(lr, scale, "bicubic")
+        return {"model": as_images(own), "bicubic": bicubic, "self_ensemble": as_images(mean)}
 
     model.eval()
     with progress(len(packed), "evaluate", "image") as bar:
@@ -223,7 +207,7 @@ def examples(
     count = min(8, len(table))
     few = max(1, count // 2)
     picks = {
-        "gallery": np.linspace(0, len(table) - 1, count).round().astype(int),
+        "gallery": spread(table, count),
         "best": np.argsort(-gains, kind="stable")[:few],
         "worst": np.argsort(gains, kind="stable")[:few],
     }
@@ -233,7 +217,7 @@ def examples(
         shown[name] = {
             "ids": list(table.index[rows]),
             "lr": lr,
-            "bicubic": interpolated("bicubic", model.scale)(lr),
+            "bicubic": interpolated(lr, model.scale, "bicubic"),
             "model": predict(model, lr, compute.device),
             "hr": packed.take("hr", rows),
             "psnr_bicubic": table["bicubic_psnr"].to_numpy()[rows],

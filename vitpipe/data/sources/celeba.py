@@ -141,7 +141,7 @@ def read_annotation(path: Path) -> pd.DataFrame:
 
 
 def read_rows(path: Path, names: list[str], kind: type[np.generic], skip: int) -> pd.DataFrame:
-    """Rows of an image file name and as many numbers as `names` has, parted by blanks."""
+    """Rows of an image file name and as many numbers as `names` has, separated by spaces."""
     columns = {"id": str} | dict.fromkeys(names, kind)
     rows = pd.read_csv(path, sep=r"\s+", skiprows=skip, header=None, names=list(columns), dtype=columns, index_col="id")
     if rows.isna().any(axis=None):
