@@ -117,7 +117,7 @@ def scores(maps: Tensor, shares: Tensor, region: str, head: tuple[int, int], see
     own, area = maps[there][:, head[0], head[1]][:, None, None].double(), shares[there][:, index : index + 1]
     values = {
         name: measure(own, area).flatten().numpy()
-        for name, measure in (("mass", mass), ("lift", lift), ("pointing", pointing))
+        for name, measure in (("mass", mass), ("pointing", pointing), ("lift", lift))
     }
     means = {name: float(found.mean()) for name, found in values.items()}
     _, low, high = map(float, interval(values["lift"], seed))
