@@ -2,9 +2,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
-
-from vitpipe.data import torchvision as remedy
 
 
 def run(code: str) -> str:
@@ -26,33 +23,37 @@ print(v2.Resize(4)(torch.zeros(3, 8, 8)).shape[-1], len(CelebA.file_list))
     assert run(code) == "4 6\n"
 
 
-def test_fitting_library_is_left_alone():
-    """With a library that loads, nothing is declared; whether the import then succeeds is torchvision's affair."""
-    code = """
-import contextlib, torch
-torch.ops.load_library = lambda path: None
-from vitpipe.data import torchvision
-with contextlib.suppress(RuntimeError, AttributeError):
-    torchvision.import_torchvision()
-print(torchvision._declared)
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "[] fine"),  # as one that fits its torch: declaring what it declares itself ends the process
+        ("torch.ops.torchvision.nms", "['torchvision'] fine"),
+        ("raise RuntimeError('operator torchvision::nms does not exist')", "['torchvision'] RuntimeError"),
+        ("raise RuntimeError('no CUDA')", "[] RuntimeError"),
+    ],
+)
+def test_only_what_cannot_be_imported_is_helped(tmp_path, content, expected):
+    (tmp_path / "torchvision.py").write_text(
+        f"""
+import torch
+try:
+    {content or "pass"}
+except AttributeError:
+    raise RuntimeError("operator torchvision::nms does not exist") from None
 """
-    assert run(code) == "[]\n"
-
-
-def test_already_imported_torchvision_is_returned(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torchvision", sys)
-    monkeypatch.setattr(remedy, "declare_operators", lambda: pytest.fail("declared"))
-    assert remedy.import_torchvision() is sys
-
-
-@pytest.mark.parametrize("error", [OSError("libcudart.so: cannot open shared object file")])
-def test_library_that_does_not_load(monkeypatch, error):
-    def fail(path):
-        assert path.stem.split(".")[0] == "_C"
-        raise error
-
-    monkeypatch.setattr(torch.ops, "load_library", fail)
-    assert not remedy.compiled_library_loads()
+    )
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+from vitpipe.data import torchvision
+try:
+    torchvision.import_torchvision()
+    found = "fine"
+except RuntimeError:
+    found = "RuntimeError"
+print([library.ns for library in torchvision._declared], found)
+"""
+    assert run(code) == expected + "\n"
 
 
 def test_missing_torchvision_is_an_import_error():

@@ -5,11 +5,7 @@ uses (data sets, transforms) is Python, but `import torchvision` fails, because 
 functions for `nms` and `qnms`, operators which that library would have declared.
 """
 
-import sys
 import warnings
-from importlib.machinery import EXTENSION_SUFFIXES
-from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 
 import torch
@@ -21,34 +17,21 @@ _declared: list[torch.library.Library] = []  # a library's declarations vanish w
 
 
 def import_torchvision() -> ModuleType:
-    """Imports torchvision and returns it; a torchvision that fits its torch is left as it is.
+    """Imports torchvision and returns it; where that works by itself, which is tried first, nothing else is done.
 
     Raises:
         ModuleNotFoundError: torchvision is not installed.
     """
-    if "torchvision" not in sys.modules and not compiled_library_loads():
-        declare_operators()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Failed to load image Python extension")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Failed to load image Python extension")
+        try:
             import torchvision
-    import torchvision
-
+        except RuntimeError as error:
+            if not any(f"torchvision::{name} does not exist" in str(error) for name in OPERATORS):
+                raise
+            declare_operators()
+            import torchvision
     return torchvision
-
-
-def compiled_library_loads() -> bool:
-    """Whether torchvision's compiled operators can be loaded; torchvision itself is not imported."""
-    spec = find_spec("torchvision")
-    folders = spec.submodule_search_locations if spec else None
-    paths = [Path(folder, f"_C{suffix}") for folder in folders or () for suffix in EXTENSION_SUFFIXES]
-    path = next((path for path in paths if path.exists()), None)
-    if path is None:
-        return False
-    try:
-        torch.ops.load_library(path)
-    except OSError:
-        return False
-    return True
 
 
 def declare_operators() -> None:
