@@ -26,7 +26,7 @@ repro: $(READY)  ## run the pipeline: train, score, draw; then open reports/inde
 	dvc repro
 
 test: $(READY)  ## run all tests
-	pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
+	pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 bench: $(PEERS)  ## speed and quality beside the peers, hours; with CELEBA=folder on real faces; writes docs/benchmarks.md
 	python -m benchmarks $(if $(CELEBA),--root $(CELEBA))

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hypothesis import settings as properties
 from PIL import Image, ImageDraw
 
 from vitpipe.config import Settings
@@ -20,10 +21,6 @@ from vitpipe.data.sources import LANDMARKS
 
 # threads that wait must not spin: tiny tensors on busy processors take ten times as long otherwise
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# processes that test side by side share the cores
-WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-if WORKERS > 1:
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
 # a shell starts what runs in its background with SIGINT ignored, and what tests interrupt would inherit it
 signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).parents[1]
@@ -75,6 +72,19 @@ PARAMS: dict[str, Any] = {
     },
 }
 IN_PART = {"train": 40, "val": 8, "test": 12}
+
+
+properties.register_profile("shared", deadline=None)  # a millisecond means little where others want the processor, too
+properties.load_profile("shared")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes test side by side; they share the cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(8, cores)
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores // workers))
+    return workers
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -202,7 +202,7 @@ class Settings(Section):
             rule = f"must divide train.batch {self.train.batch}"
             fail("train.processes", self.train.processes, rule, divisors(self.train.batch, 64))
         if self.plots and self.plots.get("shown") != self.plots.get(self.task.name):
-            rule = "is of another task: change that with dvc exp run -S task.name=..., not by hand"
+            rule = "is of another task: change that with dvc exp run -S recipe=..., not by hand"
             raise ValueError(f"plots.shown {rule}")
         return self
 

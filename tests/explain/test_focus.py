@@ -193,6 +193,22 @@ def test_moved_map_and_region_by_hand(model, monkeypatch, by, valid):
     assert follows["content_lift"] == pytest.approx(above / below, rel=1e-5)
 
 
+def test_ends_leave_out_a_fortieth_of_resampled_faces_each(model, monkeypatch):
+    still, after = torch.rand(2, 40, 16, generator=torch.Generator().manual_seed(0))
+    looks = iter([still, *[after] * 4])
+    monkeypatch.setattr(focus, "maps_of", lambda *_: next(looks)[:, None, None].expand(-1, 2, 2, -1))
+    follows = control(model, some_faces(40), {"eyes": (0, 0)})["eyes"]
+    shares = [regions(some_faces(40).landmarks + 12 * np.array(way), 48, 4)[:, 0] for way in focus.DIRECTIONS]
+    above, below = (
+        sum((maps * area).sum(-1) / area.mean(-1) for area in shares).numpy()  # of each face
+        for maps in (after, still)
+    )
+    drawn = np.random.default_rng(1).integers(40, size=(20_000, 40))
+    low, high = np.quantile(above[drawn].mean(1) / below[drawn].mean(1), (0.025, 0.975))
+    assert high - low > 0.1
+    assert (follows["content_lift_low"], follows["content_lift_high"]) == pytest.approx((low, high), rel=0.01)
+
+
 def test_no_move_leaves_the_face_inside(model):
     large = replace(some_faces(), landmarks=(some_faces().landmarks - 24) * 2.2 + 24)
     assert control(model, large, {"eyes": (0, 0)}) == {}

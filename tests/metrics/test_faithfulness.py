@@ -20,7 +20,7 @@ from vitpipe.metrics.faithfulness import (
 FREE = np.zeros((1, 9), bool)
 
 
-def test_positions_follow_the_map_and_leave_out_what_is_fixed():
+def test_ranks_follow_the_map_and_leave_out_what_is_fixed():
     maps = np.array([[[0.1, 5], [-2, 3]], [[4, 3], [2, 1.0]]])
     fixed = np.array([[0, 1, 0, 0], [0, 0, 0, 0]], bool)
     assert ranks(maps, fixed, seed=0).tolist() == [[1, 4, 2, 0], [0, 1, 2, 3]]

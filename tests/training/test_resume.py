@@ -44,7 +44,8 @@ def start(tmp_path, packed, params):
             changes = {"train.epochs": epochs, "train.batch": 2}
             (folder / "params.yaml").write_text(yaml.safe_dump(params(**changes)))
         command = ["-c", DRIVER] if driver else ["-m", "stages.train"]
-        environment = {key: value for key, value in os.environ.items() if key != "DVC_ROOT"} | {"PYTHONPATH": str(ROOT)}
+        environment = {key: value for key, value in os.environ.items() if key != "DVC_ROOT"}
+        environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}  # as a user's training has several threads
         return subprocess.Popen(
             [sys.executable, *command],
             cwd=folder,

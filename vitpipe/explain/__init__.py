@@ -10,8 +10,9 @@ Each task has a module of its name with
         How good the model is on some images: `importance`, and more, each higher for a better model.
     explored(model, packed, rows, device) -> dict[str, numpy.ndarray]
         What the explorer shows of some images beside attention.
-    ON_CURVES, POINTS, RANDOMISED, SCORED: int; IMPORTANCE: dict[str, str]
-        How many images and points `faithfulness` and `measure` take, and what head scores are, in words.
+    ON_CURVES, POINTS, RANDOMISED, SCORED: int; LOCAL: bool; IMPORTANCE: dict[str, str]
+        How many images and points `faithfulness` and `measure` take, whether a score hangs on few patches, and what
+        head scores are, in words.
 """
 
 from importlib import import_module

@@ -28,6 +28,7 @@ COMPARED = 1000  # images that attention per class is taken over
 CLASSES = 3  # compared where `task.show` names none
 ON_CURVES = 96  # images that curves of deletion are of
 POINTS = 16  # of such a curve, beside its start
+LOCAL = False  # what the whole image shows hangs on many patches
 RANDOMISED = 24  # of these images, those that the maps of randomised models are of
 SCORED = 512  # images that zeroing a head is scored on
 

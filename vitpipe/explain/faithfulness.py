@@ -69,7 +69,7 @@ def views(
     trial = job.trial(model, packed, rows, device)
     found = trial.maps(model, len(rows))
     maps = {name: values.cpu().numpy() for name, values in found.patches.items()}
-    measured = tested(trial, maps, job.POINTS, settings.seed, local=task == "supersample")
+    measured = tested(trial, maps, job.POINTS, settings.seed, local=job.LOCAL)
     fewer = min(job.RANDOMISED, len(rows))
     summary = measures.summary(
         measured | randomised(model, untrained, trial, maps, fewer, settings.seed), settings.seed

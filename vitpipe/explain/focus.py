@@ -140,8 +140,9 @@ def shift_control(
         heads: (layer, head) of each region to look at.
 
     Returns:
-        For each region content_lift, content_lift_low and content_lift_high, the ends of `interval`; nothing for a
-        region that fewer than `LEAST` faces keep.
+        For each region content_lift, content_lift_low and content_lift_high, the ends of its 95 % bootstrap interval
+        over the faces (percentile method, Efron & Tibshirani 1993, "An introduction to the bootstrap", chapter 13);
+        nothing for a region that fewer than `LEAST` faces keep.
     """
     encoder = encoder_of(model)
     grid, input_size = encoder.grid, found.images.shape[1]

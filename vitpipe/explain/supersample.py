@@ -26,6 +26,7 @@ from vitpipe.nn.supersampler import upsample
 
 ON_CURVES = 8  # images that curves of deletion are of; a pass costs more than a classifier's
 POINTS = 7  # of such a curve, beside its start
+LOCAL = True  # a window of the output hangs on few patches
 RANDOMISED = 3  # of these images, those that the maps of randomised models are of
 SCORED = 16  # images that zeroing a head is scored on
 
