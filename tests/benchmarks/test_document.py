@@ -212,7 +212,7 @@ def test_machine() -> None:
     found = facts(side=64)
     assert found["processor"]
     assert found["cores"] == cores() >= 1
-    assert found["packages"]["torch"] == torch.__version__
+    assert found["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert all(peak > 0 for peak in found["peak"].values())
 
 
