@@ -16,13 +16,14 @@ from benchmarks.quality_summary import curve, entry
 from benchmarks.records import Records, digest
 from benchmarks.timed_training import CURVE_IMAGES, SHOWN, TURN, Result, Trial, means_of, recipe, scores, train, turns
 from vitpipe.config import Data, Settings
-from vitpipe.data.batches import Packed, spread
+from vitpipe.data.batches import evenly_spaced
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.errors import InputError
 from vitpipe.files import write_json
 from vitpipe.metrics.image_quality import PROTOCOL
-from vitpipe.nn.compute import choose
-from vitpipe.nn.consistency import Consistency
-from vitpipe.nn.supersampler import self_ensemble, upsample
+from vitpipe.training.compute import choose
+from vitpipe.models.consistency import Consistency
+from vitpipe.models.supersampler import self_ensemble, upsample
 
 POINTS = 8  # of a curve
 CHOICE = 0.2  # share of the minutes that a training gets which only serves to choose
@@ -46,7 +47,7 @@ class Choice:
 class Contest:
     """The trainings on one data set with one length; those in the folder are not done again."""
 
-    def __init__(self, settings: Settings, parts: dict[str, Packed], minutes: float, folder: Path) -> None:
+    def __init__(self, settings: Settings, parts: dict[str, PackedDataset], minutes: float, folder: Path) -> None:
         self.settings, self.parts, self.minutes = settings, parts, minutes
         self.compute = choose(settings.train)
         self.records = Records(settings, parts, self.compute, folder)
@@ -192,7 +193,7 @@ class Contest:
         """The content of the section."""
         test = self.parts["test"]
         all_images = self.bicubic(np.arange(len(test)))
-        curve_images = self.bicubic(spread(test, CURVE_IMAGES))
+        curve_images = self.bicubic(evenly_spaced(test, CURVE_IMAGES))
         networks: dict[str, Any] = {}
         records = self.finished(chosen)
         for name, choice in chosen.items():

@@ -19,12 +19,13 @@ from benchmarks.loaders import Arrays, Jpegs, epoch
 from benchmarks.machine import cores
 from benchmarks.timing import in_turns, quartiles
 from vitpipe.config import Data, Settings
-from vitpipe.data.batches import Packed, shuffled
+from vitpipe.data.batches import shuffled
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.packing import pack
-from vitpipe.data.pixels import unit
-from vitpipe.data.sources import celeba, source
+from vitpipe.data.pixels import normalize
+from vitpipe.sources import celeba, source
 from vitpipe.data.split import split
-from vitpipe.nn.compute import choose, keep_memory
+from vitpipe.training.compute import choose, keep_memory
 from vitpipe.progress import progress
 from vitpipe.tasks import task
 from vitpipe.training.loop import Training
@@ -60,7 +61,7 @@ def run(settings: Settings, *, quick: bool = False, root: Path | None = None) ->
         made = rates(makers(folder, files, data, workers), len(files), rounds, "downsample")
         batch = settings.train.batch
         given = rates(
-            readers(folder, files, data, batch, workers), len(Packed(folder / "packed" / "train")), rounds, "input"
+            readers(folder, files, data, batch, workers), len(PackedDataset(folder / "packed" / "train")), rounds, "input"
         )
         return own | {
             "batch": batch,
@@ -126,7 +127,7 @@ def take(folder: Path, batch: int) -> float:
     torch.set_num_threads(cores())
     keep_memory()
     start = time.perf_counter()
-    for taken in shuffled(Packed(folder), batch, torch.device("cpu"), seed=0, epoch=0, flip=True):
+    for taken in shuffled(PackedDataset(folder), batch, torch.device("cpu"), seed=0, epoch=0, flip=True):
         unit(taken.lr), unit(taken.hr)
     return time.perf_counter() - start
 
@@ -151,7 +152,7 @@ def readers(
 ) -> dict[Way, Callable[[], float]]:
     """Turns by way: batches for training, on all processors. JPEGs are as many as the packed ones."""
     train, count = folder / "packed" / "train", cores()
-    jpegs = partial(Jpegs, files[: len(Packed(train))], data.size, data.scale)
+    jpegs = partial(Jpegs, files[: len(PackedDataset(train))], data.size, data.scale)
     found: dict[Way, Callable[[], float]] = {("vitpipe", count, None): partial(apart, take, train, batch, cores=count)}
     for name, dataset in (("DataLoader of arrays", partial(Arrays, train)), ("DataLoader of JPEGs", jpegs)):
         for number in workers:
@@ -185,13 +186,13 @@ def step(settings: Settings, packed: Path, steps: int) -> dict[str, Any]:
     """Milliseconds of a training step of the default model and of its input, and the input's over the step's."""
     torch.set_num_threads(cores())
     compute = choose(settings.train)
-    train, val = (Packed(packed / part) for part in ("train", "val"))
+    train, val = (PackedDataset(packed / part) for part in ("train", "val"))
     training = Training(task(settings.task.name), settings, train, val, compute)
     spent: dict[str, list[float]] = {"input": [], "step": []}
     while len(spent["step"]) < steps + 2:  # the first two warm up
         for batch in shuffled(train, settings.train.batch, compute.device, seed=0, epoch=training.epoch, flip=True):
             start = time.perf_counter()
-            unit(batch.own.lr), unit(batch.own.hr)
+            normalize(batch.local.lr), normalize(batch.local.hr)
             read = time.perf_counter()
             training.learn(batch)  # has its images, and brings them to [-1, 1] once more
             spent["input"].append(read - start)

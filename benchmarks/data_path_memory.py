@@ -15,9 +15,9 @@ from benchmarks.apart import apart
 from benchmarks.machine import cores
 from benchmarks.peaks import PROCESSES
 from vitpipe.config import Data
-from vitpipe.data.archive import open_zip
-from vitpipe.data.sources import LANDMARKS, celeba
-from vitpipe.data.sources.faces import NAMES
+from vitpipe.sources.archive import open_zip
+from vitpipe.sources import LANDMARKS, celeba
+from vitpipe.sources.faces import NAMES
 from vitpipe.files import atomic_file
 from vitpipe.progress import progress
 

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from vitpipe.config import Data
-from vitpipe.data.images import decode, resize
-from vitpipe.data.sources import source
-from vitpipe.data.torchvision import import_torchvision
+from vitpipe.sources.images import decode, resize
+from vitpipe.sources import source
+from vitpipe.sources.torchvision import import_torchvision
 
 SAMPLES, TIMES, BATCH = 256, 7, 32
 BICUBIC = Image.Resampling.BICUBIC

@@ -15,7 +15,7 @@ COLOURS = {"ours": BLUE, "timm": ORANGE, "torchvision": GREEN, "vit-pytorch": "#
 TITLES = {"training": "Training step", "forward": "Forward pass"}
 KINDS = ("training", "forward")
 INTRO = """What is timed is the stack of transformer blocks and the last layer norm on random tokens, without patches,
-positions and heads: `vitpipe.nn.encoder.Encoder` (its `blocks` and `norm`), `timm.models.vision_transformer.Block`
+positions and heads: `vitpipe.models.vit.Encoder` (its `blocks` and `norm`), `timm.models.vision_transformer.Block`
 and `torchvision.models.vision_transformer.EncoderBlock`, each with a layer norm after the last, and
 `vit_pytorch.vit.Transformer`. A training step is a forward pass, the backward pass of a random gradient of the output
 and a step of fused AdamW; the forward pass alone runs in inference mode. bfloat16 means torch's autocast. Every
@@ -23,7 +23,7 @@ encoder has a process of its own that takes turns with the others for {rounds} r
 after one that warms up; a turn takes as many steps as begin within 0.3 s. Numbers are medians over the rounds, in
 brackets the quartiles; a ratio is the median of the ratios within each round.
 
-vitpipe has the allocator keep freed memory (`vitpipe.nn.compute.keep_memory`). Ours runs so; each peer both as it comes
+vitpipe has the allocator keep freed memory (`vitpipe.training.compute.keep_memory`). Ours runs so; each peer both as it comes
 and so, and the faster of the two is compared. The super-sampler is that of params.yaml, CIFAR-10 the model of
 conf/recipe/cifar10.yaml, ViT-S the usual one for images of 224 px.
 
@@ -35,7 +35,7 @@ two 2048 x 2048 matrices of the same type reached in the same rounds. It may dif
 most of all, so it stands beside the share."""
 ALLOCATOR = "With freed memory kept peers are {} to {} times as fast as they come (median {})."
 PATHS = """Ours has two paths of attention, torch's fused kernel, and softmax and products written out. It takes one by
-device, type and shape (`vitpipe.nn.attention.written_out`). Images a second of each, the faster in bold; `*` marks
+device, type and shape (`vitpipe.models.attention.written_out`). Images a second of each, the faster in bold; `*` marks
 what the rule took when this was measured."""
 MEMORY = """Peak memory of a training step in MB: the process's resident memory above what it was with libraries and
 threads ready and no model made yet. Peers as they come."""
@@ -113,7 +113,7 @@ def speeds(rows: pd.DataFrame, peaks: list[dict[str, Any]], kind: str, dtype: st
     lines = []
     for shape in rows["shape"].unique():
         own = found.loc[(shape, kind, dtype)]
-        cells = [spread(own.images[name]) for name in ("ours", *PEERS)]
+        cells = [evenly_spaced(own.images[name]) for name in ("ours", *PEERS)]
         over = [f"{own.over[peer]:.2f}" for peer in PEERS] + [f"{own.unbiased['vit-pytorch']['median']:.2f}"]
         fastest = f"{min(own.over[peer] for peer in PEERS):.2f}"
         share = f"{own.share['ours']:.0%} of {highest[shape]:,.0f}"
@@ -167,7 +167,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
 
 
-def spread(found: dict[str, float]) -> str:
+def evenly_spaced(found: dict[str, float]) -> str:
     return f"{number(found['median'])} ({number(found['q1'])}–{number(found['q3'])})"
 
 

@@ -16,9 +16,9 @@ from benchmarks.quality import SCRATCH, check, data_of, prepare
 from benchmarks.timed_training import endless
 from benchmarks.timing import Step, in_turns, quartiles
 from vitpipe.config import Settings
-from vitpipe.data.batches import Packed
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.errors import InputError
-from vitpipe.nn.compute import Compute, choose
+from vitpipe.training.compute import Compute, choose
 from vitpipe.progress import progress
 from vitpipe.tasks import task
 from vitpipe.training.loop import Training
@@ -33,18 +33,18 @@ TYPES = ("bfloat16", "float32")
 LARGER = 8  # times the batch that the encoders have on two cores
 
 
-class FromFiles(Packed):
+class FromFiles(PackedDataset):
     """A part whose images are read from its files for every batch."""
 
     def copy_to(self, device: torch.device) -> None:
         pass
 
 
-WAYS: dict[str, tuple[bool, type[Packed]]] = {
+WAYS: dict[str, tuple[bool, type[PackedDataset]]] = {
     "kernel by kernel, images from files": (False, FromFiles),
-    "kernel by kernel, images on the GPU": (False, Packed),
+    "kernel by kernel, images on the GPU": (False, PackedDataset),
     "recorded, images from files": (True, FromFiles),
-    "recorded, images on the GPU": (True, Packed),
+    "recorded, images on the GPU": (True, PackedDataset),
 }
 """Whether steps are CUDA graphs, and where images come from; the last is what `vitpipe.training.loop` does."""
 
@@ -112,18 +112,18 @@ def compared(makers: dict[str, Callable[[], Step]], images: int, own: str) -> li
 
 def steps(
     settings: Settings,
-    parts: dict[str, Packed],
+    parts: dict[str, PackedDataset],
     compute: Compute,
     batches: tuple[int, ...],
     tick: Callable[[], object],
 ) -> list[dict[str, Any]]:
     """The training step of the super-sampler in all ways, with batches of several sizes; `tick` follows each."""
 
-    def maker(own: Settings, recorded: bool, kind: type[Packed]) -> Callable[[], Step]:
+    def maker(own: Settings, recorded: bool, kind: type[PackedDataset]) -> Callable[[], Step]:
         def begin() -> Step:
             learned = kind(parts["train"].folder)
             training = Training(task("supersample"), own, learned, learned, compute)
-            if kind is Packed and not learned.copies and compute.device.type == "cuda":
+            if kind is PackedDataset and not learned.copies and compute.device.type == "cuda":
                 raise InputError("the images take more than half of the GPU's free memory: free some of it")
             if not recorded:
                 training.halves = (training.gradients, training.descend)

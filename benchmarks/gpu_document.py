@@ -4,7 +4,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from benchmarks.encoders_document import PEERS, number, spread
+from benchmarks.encoders_document import PEERS, number, evenly_spaced
 from studies.tables import table
 
 STEPS = """### Training step
@@ -38,7 +38,7 @@ def steps(rows: list[dict[str, Any]]) -> str:
     lines = []
     for row in rows:
         milliseconds = 1000 * row["batch"] / row["images"]["median"]
-        speed = [f"{milliseconds:.2f}", spread(row["images"]), f"{row['ratio']['median']:.2f}"]
+        speed = [f"{milliseconds:.2f}", evenly_spaced(row["images"]), f"{row['ratio']['median']:.2f}"]
         lines.append([f"{row['batch']}", row["name"], *speed])
     head = [
         "batch",

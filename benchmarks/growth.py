@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from benchmarks.growth_document import figures, markdown
 from benchmarks.timing import TURN, measure, quartiles
 from vitpipe.config import Settings
-from vitpipe.data.batches import Batch, Packed
+from vitpipe.data.batches import Batch
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.errors import InputError
-from vitpipe.nn.compute import choose
+from vitpipe.training.compute import choose
 from vitpipe.progress import progress
 from vitpipe.tasks import task
 from vitpipe.training.loop import Training
@@ -55,7 +56,7 @@ class Noise:
 def make(settings: Settings) -> Callable[[], None]:
     """The step that is timed: what `vitpipe.training.loop` does with one batch."""
     compute = choose(settings.train)
-    packed = cast(Packed, Noise(settings))
+    packed = cast(PackedDataset, Noise(settings))
     training = Training(task(settings.task.name), settings, packed, packed, compute)
     rows = np.arange(len(packed))
     return lambda: training.learn(Batch(packed, rows, compute.device))

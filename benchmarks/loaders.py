@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vitpipe.data.torchvision import import_torchvision
+from vitpipe.sources.torchvision import import_torchvision
 
 
 class Jpegs(Dataset):

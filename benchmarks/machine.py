@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from vitpipe.nn.compute import cpu_multiplies_bfloat16
+from vitpipe.training.compute import cpu_multiplies_bfloat16
 
 PACKAGES = ("torch", "torchvision", "timm", "vit-pytorch", "spandrel")
 SIDE, SMALL = 2048, 256  # of the matrices whose product shows the peak; of those that show that it works

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from benchmarks.original import Original
 from vitpipe.config import Settings
-from vitpipe.data.torchvision import import_torchvision
+from vitpipe.sources.torchvision import import_torchvision
 from vitpipe.errors import InputError
-from vitpipe.nn.convolution import ResidualBlock
-from vitpipe.nn.supersampler import upsample
+from vitpipe.models.convolution import ResidualBlock
+from vitpipe.models.supersampler import upsample
 from vitpipe.tasks import task
 
 

@@ -13,7 +13,7 @@ BATCH = 16
 
 def split(folder: Path, data: Data) -> float:
     """MB of the process that does what the stage split does."""
-    from vitpipe.data.sources import celeba
+    from vitpipe.sources import celeba
     from vitpipe.data.split import split
 
     split(celeba.samples(folder / "raw"), data, 0).to_csv(folder / "split.csv", index_label="id")
@@ -23,7 +23,7 @@ def split(folder: Path, data: Data) -> float:
 def downsample(folder: Path, data: Data) -> float:
     """MB of the process that does what the stage downsample does."""
     from vitpipe.data.packing import pack
-    from vitpipe.data.sources import celeba
+    from vitpipe.sources import celeba
 
     (folder / "packed").mkdir()
     pack(folder / "split.csv", celeba.open_images(folder / "raw"), data, folder / "packed")
@@ -34,14 +34,15 @@ def training_input(folder: Path, data: Data) -> float:
     """MB of the process that reads an epoch of training batches."""
     import torch
 
-    from vitpipe.data.batches import Packed, shuffled
-    from vitpipe.data.pixels import unit
-    from vitpipe.nn.compute import keep_memory
+    from vitpipe.data.batches import shuffled
+    from vitpipe.data.dataset import PackedDataset
+    from vitpipe.data.pixels import normalize
+    from vitpipe.training.compute import keep_memory
 
     keep_memory()
-    train = Packed(folder / "packed" / "train")
+    train = PackedDataset(folder / "packed" / "train")
     for batch in shuffled(train, BATCH, torch.device("cpu"), seed=0, epoch=0, flip=True):
-        unit(batch.lr), unit(batch.hr)
+        normalize(batch.lr), normalize(batch.hr)
     return peak()
 
 

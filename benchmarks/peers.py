@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitpipe.data.torchvision import import_torchvision
-from vitpipe.nn import attention
-from vitpipe.nn.encoder import Encoder
+from vitpipe.sources.torchvision import import_torchvision
+from vitpipe.models import attention
+from vitpipe.models.vit import Encoder
 
 import_torchvision()  # before the peers, which all import it; they are imported when used: the document needs none
 
@@ -44,7 +44,7 @@ class Shape:
 
 
 def ours(shape: Shape, *, bias: bool = True) -> nn.Module:
-    """`vitpipe.nn.encoder.Encoder` without patches and positions."""
+    """`vitpipe.models.vit.Encoder` without patches and positions."""
     encoder = Encoder(
         size=2,
         patch=1,

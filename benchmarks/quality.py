@@ -18,9 +18,9 @@ from benchmarks.quality_figure import quality
 from benchmarks.quality_summary import markdown as markdown
 from benchmarks.records import digest
 from vitpipe.config import Data, Settings
-from vitpipe.data.batches import Packed
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.packing import pack
-from vitpipe.data.sources import source
+from vitpipe.sources import source
 from vitpipe.data.split import split
 from vitpipe.errors import InputError
 from vitpipe.files import atomic_folder
@@ -97,7 +97,7 @@ def data_of(settings: Settings, root: Path | None, count: int | None) -> Data:
     return settings.data.model_copy(update=own)
 
 
-def prepare(data: Data, seed: int, scratch: Path) -> dict[str, Packed]:
+def prepare(data: Data, seed: int, scratch: Path) -> dict[str, PackedDataset]:
     """The packed parts, made as the pipeline's stages make them, once for each choice of data."""
     key = digest(data.model_dump(), seed)
     packed = scratch / f"packed-{key}"
@@ -107,4 +107,4 @@ def prepare(data: Data, seed: int, scratch: Path) -> dict[str, Packed]:
             raw = Path(temporary)
             origin.fetch(data, seed, raw)
             pack(split(origin.samples(raw), data, seed), origin.open_images(raw), data, folder)
-    return {part: Packed(packed / part) for part in ("train", "val", "test")}
+    return {part: PackedDataset(packed / part) for part in ("train", "val", "test")}

@@ -19,8 +19,8 @@ from benchmarks.machine import processor
 from benchmarks.networks import RECIPE
 from benchmarks.timed_training import Trial, recipe
 from vitpipe.config import Settings
-from vitpipe.data.batches import Packed
-from vitpipe.nn.compute import Compute
+from vitpipe.data.dataset import PackedDataset
+from vitpipe.training.compute import Compute
 from vitpipe.tasks import supersample
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
@@ -31,7 +31,7 @@ class Records:
     """The files of the trainings with these settings, on these images, on this machine."""
 
     settings: Settings
-    parts: Mapping[str, Packed]
+    parts: Mapping[str, PackedDataset]
     compute: Compute
     folder: Path
 

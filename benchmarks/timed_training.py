@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from benchmarks.networks import Network, Variant
 from vitpipe.config import Settings, Train
-from vitpipe.data.batches import Batch, Packed, shuffled, spread
-from vitpipe.data.pixels import as_images, as_input
+from vitpipe.data.batches import Batch, shuffled, evenly_spaced
+from vitpipe.data.dataset import PackedDataset
+from vitpipe.data.pixels import to_images, to_input
 from vitpipe.errors import InputError
 from vitpipe.metrics.image_quality import image_quality
-from vitpipe.nn.compute import Compute
+from vitpipe.training.compute import Compute
 from vitpipe.progress import progress
 from vitpipe.tasks import supersample
 from vitpipe.training.loop import Training
@@ -83,7 +84,7 @@ def train(*what: Any) -> Result:
 def turns(
     trial: Trial,
     settings: Settings,
-    parts: dict[str, Packed],
+    parts: dict[str, PackedDataset],
     compute: Compute,
     title: str,
     clock: Callable[[], float] = time.perf_counter,
@@ -156,7 +157,7 @@ def recipe(trial: Trial, settings: Settings) -> Train:
     return Train.model_validate(settings.train.model_dump() | own)
 
 
-def endless(packed: Packed, setting: Train, seed: int, compute: Compute) -> Iterator[Batch]:
+def endless(packed: PackedDataset, setting: Train, seed: int, compute: Compute) -> Iterator[Batch]:
     """Batches epoch after epoch, in an order that depends on the seed and the size of a batch alone."""
     epoch = 0
     while True:
@@ -173,17 +174,17 @@ def laid_out(model: nn.Module, channels_last: bool) -> nn.Module:
 
 
 def curve_scores(
-    model: Callable[[Tensor], Tensor], packed: Packed, settings: Settings, compute: Compute
+    model: Callable[[Tensor], Tensor], packed: PackedDataset, settings: Settings, compute: Compute
 ) -> dict[str, float]:
     """Mean scores on some images of a part, computed as precisely as in training."""
-    rows = spread(packed, CURVE_IMAGES)
+    rows = evenly_spaced(packed, CURVE_IMAGES)
     return means_of(scores(lambda lr: {"own": model(lr)}, packed, rows, settings, compute, precise=False)["own"])
 
 
 @torch.inference_mode()
 def scores(
     predict: Callable[[Tensor], Mapping[str, Tensor]],
-    packed: Packed,
+    packed: PackedDataset,
     rows: np.ndarray,
     settings: Settings,
     compute: Compute,
@@ -198,12 +199,12 @@ def scores(
     """
     found = defaultdict(list)
     for chunk in np.array_split(rows, math.ceil(len(rows) / 16)):
-        lr = as_input(packed.take("lr", chunk), compute.device)
+        lr = to_input(packed.images("lr", chunk), compute.device)
         with torch.autocast(compute.device.type, enabled=False) if precise else compute.autocast():
             outputs = predict(lr)
         for name, output in outputs.items():
-            images = as_images(output)
-            found[name].append(pd.DataFrame(image_quality(images, packed.take("hr", chunk), settings.data.scale)))
+            images = to_images(output)
+            found[name].append(pd.DataFrame(image_quality(images, packed.images("hr", chunk), settings.data.scale)))
     return {name: pd.concat(tables, ignore_index=True) for name, tables in found.items()}
 
 

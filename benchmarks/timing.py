@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.machine import SMALL, cores, product, types
-from vitpipe.nn.compute import keep_memory
+from vitpipe.training.compute import keep_memory
 
 TURN = 0.3  # seconds that a turn takes at least, so that the clock and a single interruption matter little
 BYTES = 1 if sys.platform == "darwin" else 1024  # in the unit of ru_maxrss

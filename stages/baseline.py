@@ -7,11 +7,11 @@ from vitpipe.stage import run
 
 
 def main(settings: Settings) -> None:
-    from vitpipe.data.batches import Packed
+    from vitpipe.data.dataset import PackedDataset
     from vitpipe.files import write_json
     from vitpipe.tasks import task
 
-    parts = [Packed(Path("data/packed") / part, settings.target) for part in ("train", "val", "test")]
+    parts = [PackedDataset(Path("data/packed") / part, settings.target) for part in ("train", "val", "test")]
     scores = task(settings.task.name).baseline(*parts, settings)
     write_json(Path("reports/baseline.json"), scores)
 

@@ -8,7 +8,7 @@ from vitpipe.stage import run
 
 def main(settings: Settings) -> None:
     from vitpipe.data.packing import pack
-    from vitpipe.data.sources import source
+    from vitpipe.sources import source
     from vitpipe.files import atomic_folder
 
     images = source(settings.data.name).open_images(Path("data/raw"))

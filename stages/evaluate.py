@@ -9,21 +9,21 @@ from vitpipe.stage import run
 def main(settings: Settings) -> None:
     import pandas as pd
 
-    from vitpipe.data.batches import Packed
+    from vitpipe.data.dataset import PackedDataset
     from vitpipe.figures import figures
     from vitpipe.files import atomic_file, atomic_folder, load_json, write_json
-    from vitpipe.nn.compute import choose
+    from vitpipe.training.compute import choose
     from vitpipe.tasks import task
-    from vitpipe.training.checkpoint import load_weights, weights_facts
+    from vitpipe.training.checkpoint import load_weights, read_metadata
 
     reports, weights = Path("reports"), Path("models/model.safetensors")
     compute, job = choose(settings.train), task(settings.task.name)
-    packed = Packed(Path("data/packed/test"), settings.target)
+    packed = PackedDataset(Path("data/packed/test"), settings.target)
     model = job.build(settings, packed.classes).to(compute.device)
     load_weights(weights, model, settings)
 
     metrics, table = job.evaluate(model, packed, load_json(reports / "baseline.json", "baseline"), settings, compute)
-    facts = {"epoch": weights_facts(weights)["epoch"], "protocol": [job.PROTOCOL]}
+    facts = {"epoch": read_metadata(weights)["epoch"], "protocol": [job.PROTOCOL]}
     write_json(reports / "metrics.json", metrics | facts)
     with atomic_file(reports / "metrics.csv") as temporary:
         table.to_csv(temporary, float_format="%.6g")

@@ -9,7 +9,7 @@ RAW = Path("data/raw")
 
 
 def main(settings: Settings) -> None:
-    from vitpipe.data.sources import COLUMNS, source
+    from vitpipe.sources import COLUMNS, source
     from vitpipe.files import atomic_folder
 
     origin = source(settings.data.name)

@@ -10,18 +10,18 @@ def main(settings: Settings) -> None:
     import numpy as np
     import torch
 
-    from vitpipe.data.batches import Packed
+    from vitpipe.data.dataset import PackedDataset
     from vitpipe.explain import explanations, faithfulness
     from vitpipe.explain.explorer import explorer
     from vitpipe.explain.measure import measure
     from vitpipe.figures.heatmaps import draw
     from vitpipe.files import atomic_folder, write_json
-    from vitpipe.nn.compute import choose
+    from vitpipe.training.compute import choose
     from vitpipe.tasks import task
     from vitpipe.training.checkpoint import load_weights
 
     reports, device = Path("reports"), choose(settings.train).device
-    val, test = (Packed(Path("data/packed") / part, settings.target) for part in ("val", "test"))
+    val, test = (PackedDataset(Path("data/packed") / part, settings.target) for part in ("val", "test"))
     job = task(settings.task.name)
     torch.manual_seed(settings.seed)
     untrained = job.build(settings, test.classes).to(device)

@@ -7,7 +7,7 @@ from vitpipe.stage import run
 
 
 def main(settings: Settings) -> None:
-    from vitpipe.data.sources import source
+    from vitpipe.sources import source
     from vitpipe.data.split import split
     from vitpipe.files import atomic_file
 

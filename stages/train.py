@@ -7,8 +7,8 @@ from vitpipe.stage import run
 
 
 def main(settings: Settings) -> None:
-    from vitpipe.data.batches import Packed
-    from vitpipe.nn.compute import choose
+    from vitpipe.data.dataset import PackedDataset
+    from vitpipe.training.compute import choose
     from vitpipe.tasks import task
     from vitpipe.training.checkpoint import Resume, resume_folder
     from vitpipe.training.distributed import join
@@ -21,7 +21,7 @@ def main(settings: Settings) -> None:
         return
     compute = choose(settings.train)
     with join(processes, compute.device.type) as group:
-        learned, held_out = (Packed(Path("data/packed") / part, settings.target) for part in ("train", "val"))
+        learned, held_out = (PackedDataset(Path("data/packed") / part, settings.target) for part in ("train", "val"))
         folder = resume_folder(settings, [learned.digest, held_out.digest], compute)
         group.agree(folder.name)
         train(

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from vitpipe.config import Settings
 from vitpipe.data.packing import pack
-from vitpipe.data.sources import LANDMARKS
+from vitpipe.sources import LANDMARKS
 
 # threads that wait must not spin: tiny tensors on busy processors take ten times as long otherwise
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -22,7 +22,7 @@ MAY_IMPORT = {
 TASKS = ("supersample", "classify")
 GROUND = {"config", "errors", "files", "progress", "stage"}
 REGISTRIES = {
-    "vitpipe.data.sources",
+    "vitpipe.sources",
     "vitpipe.tasks",
     "vitpipe.explain",
     "vitpipe.figures",

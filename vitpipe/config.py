@@ -25,23 +25,6 @@ from vitpipe.errors import InputError
 
 Whole = Annotated[int, Strict()]
 Share = Annotated[float, Field(gt=0, lt=0.5)]
-UNREAD: dict[str, dict[str, object]] = {
-    "supersample": {
-        "model.readout": "token",
-        "model.channels": 3,
-        "train.label_smoothing": 0.0,
-        "train.randaugment": 0,
-        "train.mix": "none",
-    },
-    "classify": {
-        "model.skip": "bicubic",
-        "model.mirrored": False,
-        "model.consistent": False,
-        "train.loss": "charbonnier",
-    },
-}
-"""Settings that a task has no use for, each with the value of conf/config.yaml: another would be ignored."""
-SOURCES = tuple(sorted(path.stem for path in (Path(__file__).parent / "data" / "sources").glob("[a-z]*.py")))
 
 
 class Section(BaseModel):
@@ -60,7 +43,7 @@ class Section(BaseModel):
 class Data(Section):
     """Which images, how many, at which sizes, and how they are split."""
 
-    name: str
+    name: Literal["celeba", "cifar10", "digits", "faces", "folder", "mnist"]
     root: str | None = None
     count: Annotated[Whole, Field(ge=3)] | None = None
     size: Annotated[Whole, Field(ge=8, le=4096)] = 192
@@ -70,13 +53,6 @@ class Data(Section):
     test: Share = 0.1
     val: Share = 0.1
 
-    @field_validator("name")
-    @classmethod
-    def known(cls, name: str) -> str:
-        if name not in SOURCES:
-            raise ValueError(f"must be one of {', '.join(SOURCES)}{nearest(name, SOURCES)}")
-        return name
-
     @property
     def input_size(self) -> int:
         """Side of the LR input in pixels."""
@@ -84,46 +60,30 @@ class Data(Section):
 
 
 class Task(Section):
-    """What is learned."""
+    """What the model learns."""
 
-    name: Literal["supersample", "classify"]
-    target: str
-    show: Annotated[tuple[str, ...], Field(min_length=1)] | None
-
-    @field_validator("show", mode="before")
-    @classmethod
-    def names(cls, show: object) -> object:
-        if show is None:
-            return None
-        if not isinstance(show, list | tuple) or not show:
-            raise ValueError("must be a list of classes, such as [cat, dog], or null")
-        return tuple(str(name) for name in show)  # YAML reads 3 as a number, and a class may be called so
+    name: str
 
 
 class Model(Section):
-    """The encoder and what stands around it."""
+    """The encoder and the convolutions around it."""
 
     patch: Annotated[Whole, Field(ge=1)]
     dim: Annotated[Whole, Field(ge=4)]
     depth: Annotated[Whole, Field(ge=1, le=64)]
     heads: Annotated[Whole, Field(ge=1)]
-    mlp: Annotated[float, Field(gt=0, le=16)]
+    mlp_ratio: Annotated[float, Field(gt=0, le=16)]
     position: Literal["none", "learned", "sincos"]
-    projection: bool
-    bias: bool
-    norm: bool
-    readout: Literal["token", "mean"]
-    channels: Literal[1, 3]
-    skip: Literal["nearest", "bicubic"]
-    width: Annotated[Whole, Field(ge=0)]
-    blocks: Annotated[Whole, Field(ge=0, le=32)]
-    expansion: Annotated[Whole, Field(ge=1, le=16)]
-    mirrored: bool
-    consistent: bool
+    proj: bool
+    qkv_bias: bool
+    final_norm: bool
+    conv_channels: Annotated[Whole, Field(ge=0)]
+    conv_blocks: Annotated[Whole, Field(ge=0, le=32)]
+    conv_expansion: Annotated[Whole, Field(ge=1, le=16)]
 
 
 class Train(Section):
-    """How it is learned."""
+    """How the model learns."""
 
     epochs: Annotated[Whole, Field(ge=1)]
     patience: Annotated[Whole, Field(ge=1)] | None
@@ -137,18 +97,14 @@ class Train(Section):
     warmup: Annotated[float, Field(ge=0, lt=1)]
     ema: Annotated[float, Field(ge=0, lt=1)]
     clip: Annotated[float, Field(gt=0)]
-    loss: Literal["mse", "l1", "charbonnier", "spectral"]
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     flip: bool
     crop: Annotated[Whole, Field(ge=0)]
-    randaugment: Annotated[Whole, Field(ge=0, le=8)]
-    mix: Literal["none", "mixup", "cutmix", "both"]
     precision: Literal["auto", "float32", "bfloat16"]
     device: Literal["auto", "cpu", "cuda"]
 
 
 class Settings(Section):
-    """Everything in `params.yaml`, checked as a whole."""
+    """Everything in `params.yaml`, checked as a whole. Each task has a subclass with the settings of its own."""
 
     recipe: str
     seed: Annotated[Whole, Field(ge=0, lt=2**31)]
@@ -171,16 +127,9 @@ class Settings(Section):
         data, model = self.data, self.model
         if data.size % data.scale:
             fail("data.scale", data.scale, f"must divide data.size {data.size}", divisors(data.size, 16))
-        if self.task.name == "supersample":
-            self.super_sampling_agrees()
-        for key, idle in UNREAD[self.task.name].items():
-            section, _, name = key.partition(".")
-            value = getattr(getattr(self, section), name)
-            if value != idle:
-                shown = yaml.safe_dump(idle).split()[0]
-                fail(key, value, f"must be {shown} for task.name {self.task.name}, which does not read it")
-        if model.blocks and not model.width:
-            fail("model.blocks", model.blocks, "must be 0 with model.width 0, which leaves convolutions out")
+        self.task_fields_agree()
+        if model.conv_blocks and not model.conv_channels:
+            fail("model.conv_blocks", model.conv_blocks, "must be 0 with model.conv_channels 0, which has no convolutions")
         if self.train.crop >= data.input_size:
             fail("train.crop", self.train.crop, f"must be less than the input size {data.input_size}")
         side = data.input_size
@@ -190,36 +139,95 @@ class Settings(Section):
             fail("model.patch", model.patch, rule, divisors(side, side // 2))
         if model.dim % model.heads:
             fail("model.heads", model.heads, f"must divide model.dim {model.dim}", divisors(model.dim, 64))
-        if int(model.dim * model.mlp) < 1:
-            fail(
-                "model.mlp",
-                model.mlp,
-                f"must be at least 1 / model.dim: the MLP is model.dim {model.dim} times as wide",
-            )
+        if int(model.dim * model.mlp_ratio) < 1:
+            rule = f"must be at least 1 / model.dim: the MLP has model.dim {model.dim} times as many hidden units"
+            fail("model.mlp_ratio", model.mlp_ratio, rule)
         if model.position == "sincos" and model.dim % 4:
             fail("model.dim", model.dim, "must be a multiple of 4 with model.position sincos")
         if self.train.batch % self.train.processes:
             rule = f"must divide train.batch {self.train.batch}"
             fail("train.processes", self.train.processes, rule, divisors(self.train.batch, 64))
-        if self.plots and self.plots.get("shown") != self.plots.get(self.task.name):
-            rule = "is of another task: change that with dvc exp run -S recipe=..., not by hand"
-            raise ValueError(f"plots.shown {rule}")
         return self
 
-    def super_sampling_agrees(self) -> None:
+    def task_fields_agree(self) -> None:
+        """Checks the rules of one task. Raises ValueError."""
+
+    @property
+    def target(self) -> str | None:
+        """The label column that the model learns; None where the target is an image."""
+        return None
+
+
+class SupersampleTask(Task):
+    name: Literal["supersample"]
+
+
+class SupersampleModel(Model):
+    skip: Literal["nearest", "bicubic"]
+    consistent: bool
+
+
+class SupersampleTrain(Train):
+    loss: Literal["mse", "l1", "charbonnier", "spectral"]
+
+
+class SupersampleSettings(Settings):
+    """Settings of super-resolution."""
+
+    task: SupersampleTask
+    model: SupersampleModel
+    train: SupersampleTrain
+
+    def task_fields_agree(self) -> None:
         data, model = self.data, self.model
         if data.scale < 2:
             fail("data.scale", data.scale, "must be at least 2 for task.name supersample", divisors(data.size, 16)[1:])
         smallest = 11 + 2 * data.scale
         if data.size < smallest:
             fail("data.size", data.size, f"must be at least {smallest}: SSIM's 11-pixel window and the border to crop")
-        if model.width < 4:
-            fail("model.width", model.width, "must be at least 4 for task.name supersample")
+        if model.conv_channels < 4:
+            fail("model.conv_channels", model.conv_channels, "must be at least 4 for task.name supersample")
+
+
+class ClassifyTask(Task):
+    name: Literal["classify"]
+    target: str
+    show: Annotated[tuple[str, ...], Field(min_length=1)] | None
+
+    @field_validator("show", mode="before")
+    @classmethod
+    def names(cls, show: object) -> object:
+        if show is None:
+            return None
+        if not isinstance(show, list | tuple) or not show:
+            raise ValueError("must be a list of classes, such as [cat, dog], or null")
+        return tuple(str(name) for name in show)  # YAML reads 3 as a number, and a class may be called so
+
+
+class ClassifyModel(Model):
+    pool: Literal["token", "avg"]
+    in_chans: Literal[1, 3]
+
+
+class ClassifyTrain(Train):
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    randaugment: Annotated[Whole, Field(ge=0, le=8)]
+    mix: Literal["none", "mixup", "cutmix", "both"]
+
+
+class ClassifySettings(Settings):
+    """Settings of classification."""
+
+    task: ClassifyTask
+    model: ClassifyModel
+    train: ClassifyTrain
 
     @property
-    def target(self) -> str | None:
-        """The column of labels that is learned; None where the target is an image."""
-        return self.task.target if self.task.name == "classify" else None
+    def target(self) -> str:
+        return self.task.target
+
+
+TASKS: dict[str, type[Settings]] = {"supersample": SupersampleSettings, "classify": ClassifySettings}
 
 
 def fail(key: str, value: object, rule: str, choices: list[int] | None = None) -> None:
@@ -245,26 +253,43 @@ def load_settings(path: Path = Path("params.yaml")) -> Settings:
             the key, the value and what would be right.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} is missing: run from the repository's root, or make one with dvc exp run") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold sections such as data: and model:, but holds {type(content).__name__}")
+    return check_settings(content, str(path))
+
+
+def check_settings(content: dict[str, Any], where: str) -> Settings:
+    """The settings in `content`, nested as in params.yaml, as the class of their task.
+
+    Args:
+        where: where they come from, for messages.
+
+    Raises:
+        InputError: see `load_settings`.
+    """
+    task = content.get("task")
+    name = task.get("name") if isinstance(task, dict) else None
+    if name not in TASKS:
+        known = ", ".join(TASKS)
+        raise InputError(f"{where}: task.name is {name!r}, but must be one of {known}{nearest(str(name), [*TASKS])}")
     try:
-        return Settings.model_validate(content)
+        return TASKS[name].model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{path}: {describe(error)}") from None
+        raise InputError(f"{where}: {describe(error, TASKS[name])}") from None
 
 
-def describe(error: ValidationError) -> str:
-    """The first fault in one line, and how many more there are."""
+def describe(error: ValidationError, kind: type[Settings]) -> str:
+    """The first error in one line, and how many more there are."""
     fault = error.errors(include_url=False)[0]
     location = [str(part) for part in fault["loc"]]
     key, value = ".".join(location), fault["input"]
     if fault["type"] == "extra_forbidden":
-        known = keys_of(location[:-1])
+        known = keys_of(kind, location[:-1])
         text = f"unknown key {key}{nearest(location[-1], known)}; known there: {', '.join(known)}"
     elif fault["type"] == "missing":
         text = f"{key} is missing"
@@ -272,14 +297,16 @@ def describe(error: ValidationError) -> str:
         text = str(fault["ctx"]["error"])
     elif fault["type"] == "value_error":
         text = f"{key} is {value!r}, but {fault['ctx']['error']}"
+    elif fault["type"] == "literal_error":
+        choices = fault["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        text = f"{key} is {value!r}, but must be one of {', '.join(choices)}{nearest(str(value), choices)}"
     else:
         text = f"{key} is {value!r}, but {fault['msg'][0].lower()}{fault['msg'][1:]}"
     more = error.error_count() - 1
     return " ".join(text.split()) + (f" (and {more} more)" if more else "")
 
 
-def keys_of(location: list[str]) -> tuple[str, ...]:
-    section: type[BaseModel] = Settings
+def keys_of(kind: type[BaseModel], location: list[str]) -> tuple[str, ...]:
     for part in location:
-        section = section.model_fields[part].annotation  # type: ignore[assignment]
-    return tuple(section.model_fields)
+        kind = kind.model_fields[part].annotation  # type: ignore[assignment]
+    return tuple(kind.model_fields)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from vitpipe.data.batches import Packed
+from vitpipe.data.dataset import PackedDataset
 
 
 @pytest.fixture
-def parts(packed: Path) -> dict[str, Packed]:
-    return {part: Packed(packed / part) for part in ("train", "val", "test")}
+def parts(packed: Path) -> dict[str, PackedDataset]:
+    return {part: PackedDataset(packed / part) for part in ("train", "val", "test")}

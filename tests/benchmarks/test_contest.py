@@ -15,9 +15,9 @@ from benchmarks.contest import Choice, Contest
 from benchmarks.networks import NETWORKS, Network, SmallEDSR, Variant
 from benchmarks.timed_training import Trial, recipe, scores
 from vitpipe.config import Settings
-from vitpipe.data.batches import Packed
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.errors import InputError
-from vitpipe.nn.supersampler import upsample
+from vitpipe.models.supersampler import upsample
 from vitpipe.tasks import supersample
 
 TINY = Variant(lambda settings: SmallEDSR(width=4, blocks=1, scale=settings.data.scale))
@@ -85,7 +85,7 @@ def test_validation_alone_chooses_the_learning_rate(
     tried: list[float],
     trainer: Callable[[float], Trainer],
     settings: Callable[..., Settings],
-    parts: dict[str, Packed],
+    parts: dict[str, PackedDataset],
     tmp_path: Path,
 ) -> None:
     made = trainer(best)
@@ -101,7 +101,7 @@ def test_validation_alone_chooses_the_learning_rate(
 def test_rates_that_are_level_are_compared_after_whole_trainings(
     trainer: Callable[[float], Trainer],
     settings: Callable[..., Settings],
-    parts: dict[str, Packed],
+    parts: dict[str, PackedDataset],
     tmp_path: Path,
 ) -> None:
     made = trainer(2e-3)
@@ -116,7 +116,7 @@ def test_rates_that_are_level_are_compared_after_whole_trainings(
 
 
 def test_variants_that_are_level_are_compared_after_whole_trainings(
-    trainer: Callable[[float], Trainer], settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path
+    trainer: Callable[[float], Trainer], settings: Callable[..., Settings], parts: dict[str, PackedDataset], tmp_path: Path
 ) -> None:
     made = trainer(4e-3)
     made.behind = 0.04
@@ -131,7 +131,7 @@ def test_variants_that_are_level_are_compared_after_whole_trainings(
 def test_the_better_variant_is_chosen(
     trainer: Callable[[float], Trainer],
     settings: Callable[..., Settings],
-    parts: dict[str, Packed],
+    parts: dict[str, PackedDataset],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -145,7 +145,7 @@ def test_the_better_variant_is_chosen(
 def test_finished_trainings_are_not_done_again(
     trainer: Callable[[float], Trainer],
     settings: Callable[..., Settings],
-    parts: dict[str, Packed],
+    parts: dict[str, PackedDataset],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -181,7 +181,7 @@ def test_finished_trainings_are_not_done_again(
 def test_all_networks_are_trained_in_turns(
     trainer: Callable[[float], Trainer],
     settings: Callable[..., Settings],
-    parts: dict[str, Packed],
+    parts: dict[str, PackedDataset],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -216,7 +216,7 @@ def test_all_networks_are_trained_in_turns(
 
 
 def test_what_is_scored_of_a_network(
-    settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path
+    settings: Callable[..., Settings], parts: dict[str, PackedDataset], tmp_path: Path
 ) -> None:
     ramp = torch.linspace(-0.3, 0.3, 24)  # the same error mirrored is its opposite
 
@@ -237,7 +237,7 @@ def test_what_is_scored_of_a_network(
 
 
 def test_another_model_of_the_recipe_is_another_training(
-    settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Callable[..., Settings], parts: dict[str, PackedDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = Contest(settings(), parts, 10.0, tmp_path)
 
@@ -254,9 +254,9 @@ def test_another_model_of_the_recipe_is_another_training(
 
 
 def test_what_decides_how_a_training_ends_is_in_its_name(
-    settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Callable[..., Settings], parts: dict[str, PackedDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def paths(images: dict[str, Packed] = parts, **changes: Any) -> list[Path]:
+    def paths(images: dict[str, PackedDataset] = parts, **changes: Any) -> list[Path]:
         """Of ours, of the small EDSR, and of that with Muon."""
         made = Contest(settings(**changes), images, 10.0, tmp_path)
         muon = Contest(settings(**changes | {"train.optimizer": "muon"}), images, 10.0, tmp_path)
@@ -281,7 +281,7 @@ def test_what_decides_how_a_training_ends_is_in_its_name(
 
 
 def test_a_variant_keeps_its_own_settings_in_whole_trainings(
-    settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path
+    settings: Callable[..., Settings], parts: dict[str, PackedDataset], tmp_path: Path
 ) -> None:
     made = settings()
     whole = Contest(made, parts, 10.0, tmp_path).whole("edsr-small", Choice("48 channels, 6 blocks, Adam", 1e-3, []), 0)
@@ -294,7 +294,7 @@ def test_a_variant_keeps_its_own_settings_in_whole_trainings(
     [("edsr", "l1"), ("swinir", "l1"), ("rcan", "l1"), ("original", "mse"), ("original-strided", "mse")],
 )
 def test_published_networks_have_their_loss_and_adam(
-    name: str, loss: str, settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path
+    name: str, loss: str, settings: Callable[..., Settings], parts: dict[str, PackedDataset], tmp_path: Path
 ) -> None:
     made = settings(**{"train.optimizer": "muon", "train.weight_decay": 0.1})
     whole = Contest(made, parts, 10.0, tmp_path).whole
@@ -305,7 +305,7 @@ def test_published_networks_have_their_loss_and_adam(
 
 
 def test_a_diverged_whole_training_is_told(
-    trainer: Callable[[float], Trainer], settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path
+    trainer: Callable[[float], Trainer], settings: Callable[..., Settings], parts: dict[str, PackedDataset], tmp_path: Path
 ) -> None:
     trainer(4e-3)
     with pytest.raises(InputError, match="tiny diverged with seed 0"):
@@ -316,7 +316,7 @@ def test_a_diverged_whole_training_is_told(
 def test_gains_are_over_bicubic_on_the_same_images(
     trainer: Callable[[float], Trainer],
     settings: Callable[..., Settings],
-    parts: dict[str, Packed],
+    parts: dict[str, PackedDataset],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -15,9 +15,9 @@ from benchmarks.data_path_document import BOTH, OURS, THEIRS, chart, figures, ma
 from benchmarks.loaders import Arrays, Jpegs, epoch
 from benchmarks.peaks import PROCESSES
 from vitpipe.config import Data, Settings
-from vitpipe.data.batches import Packed
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.pixels import to_uint8
-from vitpipe.data.sources import celeba
+from vitpipe.sources import celeba
 from vitpipe.training.loop import Training
 
 DATA = Data(name="faces", size=48, count=24, test=0.25, val=0.25)
@@ -34,20 +34,20 @@ def test_downsample_and_the_loader_make_the_same_images(prepared: tuple[Path, li
     dataset = Jpegs(files, DATA.size, DATA.scale)
     by_name = {file.name: dataset[row] for row, file in enumerate(files)}
     for part in ("train", "val", "test"):
-        packed = Packed(folder / "packed" / part)
+        packed = PackedDataset(folder / "packed" / part)
         for row, sample in enumerate(packed.samples.index):
             for name, image in zip(("lr", "hr"), by_name[sample], strict=True):
                 pixels = (image * 255).round().permute(1, 2, 0).numpy()
-                np.testing.assert_array_equal(packed.take(name, np.array([row]))[0], pixels)
+                np.testing.assert_array_equal(packed.images(name, np.array([row]))[0], pixels)
 
 
 def test_the_loader_of_arrays_gives_the_packed_images(prepared: tuple[Path, list[Path]]) -> None:
     train = prepared[0] / "packed" / "train"
-    packed, mirrored = Packed(train), 0
+    packed, mirrored = PackedDataset(train), 0
     for row, images in enumerate(Arrays(train)):
         if row == len(packed):
             break
-        lr, hr = (torch.from_numpy(packed.take(name, np.array([row]))[0]).permute(2, 0, 1) for name in ("lr", "hr"))
+        lr, hr = (torch.from_numpy(packed.images(name, np.array([row]))[0]).permute(2, 0, 1) for name in ("lr", "hr"))
         turned = torch.equal(to_uint8(images[1]), hr.flip(-1))
         mirrored += turned
         assert torch.equal(to_uint8(images[1]), hr.flip(-1) if turned else hr)
@@ -84,7 +84,7 @@ def test_repeated_pictures_are_celeba(prepared: tuple[Path, list[Path]], tmp_pat
     assert pictures.content("000001.jpg") == pictures.content("000025.jpg") != pictures.content("000026.jpg")
     for work in PROCESSES.values():
         assert work(tmp_path, DATA.model_copy(update={"count": None})) > 50
-    assert len(Packed(tmp_path / "packed" / "train")) > 20
+    assert len(PackedDataset(tmp_path / "packed" / "train")) > 20
 
 
 def test_the_ratio_is_to_ours_on_as_many_cores() -> None:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 SPEED = {"ours": 120.0, "unbiased": 130.0, "other": 90.0, "timm": 80.0, "torchvision": 60.0, "vit-pytorch": 100.0}
 
 
-def spread(value: float) -> dict[str, float]:
+def evenly_spaced(value: float) -> dict[str, float]:
     return {"median": value, "q1": value * 0.9, "q3": value * 1.1}
 
 
@@ -38,8 +38,8 @@ def encoders_content() -> dict[str, Any]:
                 for kept in (False, True) if name in encoders_document.PEERS else (True,):
                     own = speed if kept else speed / 2
                     row = {"shape": "tiny", "kind": kind, "dtype": dtype, "encoder": name, "kept": kept}
-                    row |= {"images": spread(own), "share": 0.625, "memory": own + 3000}
-                    row |= {"ratio": spread(120 / own), "unbiased": spread(130 / own)}
+                    row |= {"images": evenly_spaced(own), "share": 0.625, "memory": own + 3000}
+                    row |= {"ratio": evenly_spaced(120 / own), "unbiased": evenly_spaced(130 / own)}
                     rows.append(row | ({"path": "written"} if name == "ours" else {}))
     counts = {"ours": 1234, "timm": 1234, "torchvision": 1234, "vit-pytorch": 1200}
     shape = {"tokens": 64, "dim": 32, "depth": 4, "heads": 2, "mlp": 4.0, "batch": 8, "flops": 2.5e9}
@@ -55,7 +55,7 @@ def growth_content() -> dict[str, Any]:
     """Time grows with the square of the image's side, memory in proportion to it."""
     sides = (96, 192)
     points = [
-        {"value": s, "tokens": s, "parameters": 5000, "milliseconds": spread(s**2 / 100), "memory": s * 2.0}
+        {"value": s, "tokens": s, "parameters": 5000, "milliseconds": evenly_spaced(s**2 / 100), "memory": s * 2.0}
         for s in sides
     ]
     model = {"patch": 3, "dim": 128, "depth": 2, "heads": 8, "mlp": 2.0}
@@ -131,7 +131,7 @@ def test_without_bias_the_worst_in_training_is_told() -> None:
     content = encoders_content()
     ratios = {("training", "bfloat16"): 1.4, ("training", "float32"): 1.3}
     for row in content["rows"]:
-        row["unbiased"] = spread(ratios.get((row["kind"], row["dtype"]), 1.1))
+        row["unbiased"] = evenly_spaced(ratios.get((row["kind"], row["dtype"]), 1.1))
     text = encoders_document.markdown(content)
     assert "vit-pytorch's lacks, it is at least 1.30 times as fast as vit-pytorch's (tiny, float32)" in text
 

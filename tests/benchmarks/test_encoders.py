@@ -16,7 +16,7 @@ if any(find_spec(package) is None for package in ("timm", "vit_pytorch")):
 
 from benchmarks import encoders, machine, peers
 from benchmarks.peers import ENCODERS, PEERS, Shape
-from vitpipe.nn import attention
+from vitpipe.models import attention
 
 TINY = Shape(9, 16, 2, 4, mlp=3, batch=2)
 

@@ -14,9 +14,9 @@ if any(find_spec(package) is None for package in ("timm", "vit_pytorch", "spandr
 from benchmarks import gpu, gpu_document
 from benchmarks.peers import PEERS, Shape
 from vitpipe.config import Settings
-from vitpipe.data.batches import Packed
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.errors import InputError
-from vitpipe.nn.compute import Compute
+from vitpipe.training.compute import Compute
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 
@@ -42,8 +42,8 @@ def events(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def parts(packed: Path) -> dict[str, Packed]:
-    return {part: Packed(packed / part) for part in ("train", "val", "test")}
+def parts(packed: Path) -> dict[str, PackedDataset]:
+    return {part: PackedDataset(packed / part) for part in ("train", "val", "test")}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
@@ -64,7 +64,7 @@ def test_a_ratio_says_how_many_times_as_fast_ours_is(monkeypatch: pytest.MonkeyP
     assert (ours["images"]["median"], slow["images"]["median"]) == (9.0, 2.25)
 
 
-def test_every_way_and_library_is_timed(settings: Callable[..., Settings], parts: dict[str, Packed]) -> None:
+def test_every_way_and_library_is_timed(settings: Callable[..., Settings], parts: dict[str, PackedDataset]) -> None:
     ticks: list[None] = []
     steps = gpu.steps(settings(), parts, CPU, (2, 4), lambda: ticks.append(None))
     assert [(row["batch"], row["name"]) for row in steps] == [(b, name) for b in (2, 4) for name in gpu.WAYS]

@@ -17,7 +17,7 @@ from benchmarks.networks import EDSR, NETWORKS, SmallEDSR
 from benchmarks.original import Original
 from vitpipe.config import Settings, load_settings
 from vitpipe.errors import InputError
-from vitpipe.nn.supersampler import upsample
+from vitpipe.models.supersampler import upsample
 from vitpipe.tasks import supersample
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from benchmarks import contest, quality, quality_figure
 from benchmarks.networks import Network, SmallEDSR, Variant
 from benchmarks.quality_summary import curve, lead
 from vitpipe.config import Settings
-from vitpipe.data.batches import Packed
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.errors import InputError
 
 TINY = Variant(lambda settings: SmallEDSR(width=4, blocks=1, scale=settings.data.scale))
@@ -63,7 +63,7 @@ def test_figure_draws_the_curves_and_tells_the_gains() -> None:
 
 
 def test_whole_section_on_tiny_networks(
-    settings: Callable[..., Settings], parts: dict[str, Packed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Callable[..., Settings], parts: dict[str, PackedDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks = {
         "ours": Network("vitpipe", {"recipe": TINY}, whole={"batch": 6, "crop": 1}),

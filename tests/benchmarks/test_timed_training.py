@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from benchmarks.networks import Network, SmallEDSR, Variant
 from benchmarks.timed_training import Trial, recipe, scores, train, turns
 from vitpipe.config import Settings
-from vitpipe.data.batches import Packed
-from vitpipe.nn.compute import Compute
-from vitpipe.nn.supersampler import upsample
+from vitpipe.data.dataset import PackedDataset
+from vitpipe.training.compute import Compute
+from vitpipe.models.supersampler import upsample
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 TINY = Variant(lambda settings: SmallEDSR(width=4, blocks=1, scale=settings.data.scale))
@@ -67,14 +67,14 @@ def slow(clock: Clock, seconds: float, points: int) -> Trial:
 
 @pytest.mark.parametrize(("seconds", "steps"), [(9, 3), (10, 3), (11.9, 3), (12, 4)])
 def test_no_step_ends_after_the_time(
-    seconds: float, steps: int, settings: Callable[..., Settings], parts: dict[str, Packed]
+    seconds: float, steps: int, settings: Callable[..., Settings], parts: dict[str, PackedDataset]
 ) -> None:
     clock = Clock()
     record, _ = train(slow(clock, seconds, 1), settings(), parts, CPU, "slow", clock)
     assert (record["steps"], record["images"], record["seconds"]) == (steps, 8 * steps, 3 * steps)
 
 
-def test_scoring_takes_no_time_from_training(settings: Callable[..., Settings], parts: dict[str, Packed]) -> None:
+def test_scoring_takes_no_time_from_training(settings: Callable[..., Settings], parts: dict[str, PackedDataset]) -> None:
     clock = Clock()
     trial = replace(slow(clock, 30, 3), tested=True)
     record, _ = train(trial, settings(), parts, CPU, "slow", clock)
@@ -84,7 +84,7 @@ def test_scoring_takes_no_time_from_training(settings: Callable[..., Settings], 
 
 
 def test_what_only_serves_to_choose_never_sees_test(
-    settings: Callable[..., Settings], parts: dict[str, Packed]
+    settings: Callable[..., Settings], parts: dict[str, PackedDataset]
 ) -> None:
     clock = Clock()
     del parts["test"]
@@ -93,7 +93,7 @@ def test_what_only_serves_to_choose_never_sees_test(
 
 
 def test_trainings_in_turns_are_those_without_a_break(
-    settings: Callable[..., Settings], parts: dict[str, Packed]
+    settings: Callable[..., Settings], parts: dict[str, PackedDataset]
 ) -> None:
     own = settings(**{"train.crop": 1})
 
@@ -120,7 +120,7 @@ def test_trainings_in_turns_are_those_without_a_break(
         assert torch.equal(model.weight, other.weight)
 
 
-def test_the_time_between_turns_does_not_count(settings: Callable[..., Settings], parts: dict[str, Packed]) -> None:
+def test_the_time_between_turns_does_not_count(settings: Callable[..., Settings], parts: dict[str, PackedDataset]) -> None:
     clock = Clock()
     training = turns(slow(clock, 30, 1), settings(), parts, CPU, "slow", clock)
     for _ in range(2):  # after 12 and 24 seconds
@@ -132,7 +132,7 @@ def test_the_time_between_turns_does_not_count(settings: Callable[..., Settings]
 
 
 def test_learning_rate_follows_the_time(
-    settings: Callable[..., Settings], parts: dict[str, Packed], monkeypatch: pytest.MonkeyPatch
+    settings: Callable[..., Settings], parts: dict[str, PackedDataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
     step = torch.optim.AdamW.step
@@ -147,7 +147,7 @@ def test_learning_rate_follows_the_time(
     assert seen[-1] < 1e-5
 
 
-def test_training_helps(settings: Callable[..., Settings], parts: dict[str, Packed]) -> None:
+def test_training_helps(settings: Callable[..., Settings], parts: dict[str, PackedDataset]) -> None:
     trial = Trial(Network("tiny", {"it": TINY}), TINY, 5e-3, 0, 100, 2, tested=True)
     record, _ = train(trial, settings(), parts, CPU, "tiny", itertools.count().__next__)  # a step a second
     test = parts["test"]
@@ -155,7 +155,7 @@ def test_training_helps(settings: Callable[..., Settings], parts: dict[str, Pack
     assert record["points"][-1]["test"]["psnr"] > found["psnr"].mean() + 0.1
 
 
-def test_a_loss_that_is_not_finite_ends_it(settings: Callable[..., Settings], parts: dict[str, Packed]) -> None:
+def test_a_loss_that_is_not_finite_ends_it(settings: Callable[..., Settings], parts: dict[str, PackedDataset]) -> None:
     class Broken(nn.Module):
         def __init__(self) -> None:
             super().__init__()

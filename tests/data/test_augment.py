@@ -7,7 +7,7 @@ from PIL import Image
 
 from vitpipe.config import Train
 from vitpipe.data.augment import augment, mix, shift
-from vitpipe.data.images import resize
+from vitpipe.sources.images import resize
 
 
 def train(crop: int = 0, randaugment: int = 0) -> Train:

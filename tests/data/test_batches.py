@@ -6,24 +6,25 @@ import pytest
 import torch
 
 from vitpipe.data import batches
-from vitpipe.data.batches import Batch, Packed, batches_per_epoch, in_order, shuffled, spread
+from vitpipe.data.batches import Batch, batches_per_epoch, in_order, shuffled, evenly_spaced
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.packing import pack
-from vitpipe.data.pixels import to_uint8, unit
+from vitpipe.data.pixels import to_uint8, normalize
 from vitpipe.errors import InputError
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def train(packed) -> Packed:
-    return Packed(packed / "train")
+def train(packed) -> PackedDataset:
+    return PackedDataset(packed / "train")
 
 
 @pytest.fixture
-def labelled(tmp_path, settings, shapes, table) -> Packed:
+def labelled(tmp_path, settings, shapes, table) -> PackedDataset:
     """The pictures of `train`, where `odd` is 1 or -1."""
     pack(table.assign(odd=table["odd"] * 2 - 1), shapes, settings().data, tmp_path / "labelled")
-    return Packed(tmp_path / "labelled" / "train", "odd")
+    return PackedDataset(tmp_path / "labelled" / "train", "odd")
 
 
 def epoch(train, *, batch=8, seed=0, number=0, flip=True, start=0):
@@ -43,8 +44,8 @@ def test_batches_are_the_packed_images(train):
     assert (batch.lr.shape, batch.hr.shape) == ((2, 3, 12, 12), (2, 3, 24, 24))
     assert batch.hr.dtype == torch.uint8
     assert train.scale == 2
-    np.testing.assert_array_equal(batch.hr[0].permute(1, 2, 0), train.take("hr", np.array([5]))[0])
-    np.testing.assert_array_equal(batch.lr[1].permute(1, 2, 0), train.take("lr", np.array([2]))[0])
+    np.testing.assert_array_equal(batch.hr[0].permute(1, 2, 0), train.images("hr", np.array([5]))[0])
+    np.testing.assert_array_equal(batch.lr[1].permute(1, 2, 0), train.images("lr", np.array([2]))[0])
 
 
 def test_labels_are_those_of_the_rows(labelled):
@@ -66,8 +67,8 @@ def test_mirrored_are_those_rows_that_are_named(train):
 
 def test_only_what_is_asked_for_is_read(train, monkeypatch):
     taken = []
-    take = Packed.take
-    monkeypatch.setattr(Packed, "take", lambda self, name, rows: taken.append(name) or take(self, name, rows))
+    take = PackedDataset.take
+    monkeypatch.setattr(PackedDataset, "take", lambda self, name, rows: taken.append(name) or take(self, name, rows))
     batch = Batch(train, np.array([0]), CPU)
     assert taken == []
     assert batch.lr is batch.lr
@@ -76,7 +77,7 @@ def test_only_what_is_asked_for_is_read(train, monkeypatch):
 
 @pytest.mark.parametrize(("count", "rows"), [(1, [0]), (3, [0, 20, 39]), (40, range(40)), (99, range(40))])
 def test_spread_reaches_from_the_first_to_the_last(train, count, rows):
-    assert spread(train, count).tolist() == list(rows)
+    assert evenly_spaced(train, count).tolist() == list(rows)
 
 
 def test_in_order_gives_every_image_once(train):
@@ -151,7 +152,7 @@ def test_files_are_opened_read_only(packed):
     """Those of DVC's cache may not be written to."""
     for path in (packed / "train").iterdir():
         path.chmod(0o444)
-    shard = Packed(packed / "train").shards["hr"][0]
+    shard = PackedDataset(packed / "train").shards["hr"][0]
     assert shard.file.mode == "rb"
     with pytest.raises(io.UnsupportedOperation):
         shard.file.write(b"x")
@@ -162,9 +163,9 @@ def test_what_is_cut_off_is_told(packed, train):
     shard = train.shards["hr"][0]
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size - 1)
-    assert train.take("hr", np.array([38])).any()
+    assert train.images("hr", np.array([38])).any()
     with pytest.raises(OSError, match=r"hr-000\.npy is cut off"):
-        train.take("hr", np.array([39]))
+        train.images("hr", np.array([39]))
     assert shard.shape == (40, 24, 24, 3)
 
 
@@ -179,13 +180,13 @@ def test_the_number_of_images_and_their_labels_need_no_other_annotation(labelled
 
 def test_missing_part_says_what_to_run(tmp_path):
     with pytest.raises(InputError, match=r"test holds no packed images: run the downsample stage \("):
-        Packed(tmp_path / "test")
+        PackedDataset(tmp_path / "test")
 
 
 def test_a_damaged_manifest_says_what_to_run(packed):
     (packed / "manifest.json").write_text("{")
     with pytest.raises(InputError, match=r"manifest\.json is empty or damaged: make it again \(dvc repro"):
-        _ = Packed(packed / "train").digest
+        _ = PackedDataset(packed / "train").digest
 
 
 @pytest.mark.parametrize("free", [10, 10**9])
@@ -194,7 +195,7 @@ def test_batches_from_copies_are_those_of_the_files(packed, monkeypatch, free):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**9))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(batches, "COPIED", 7)
-    files, copied = Packed(packed / "train"), Packed(packed / "train")
+    files, copied = PackedDataset(packed / "train"), PackedDataset(packed / "train")
     copied.copy_to(CPU)
     assert set(copied.copies) == ({"lr", "hr"} if free > 10 else set())
     found = [[*shuffled(part, 4, CPU, seed=0, epoch=0, flip=True), *in_order(part, 5, CPU)] for part in (files, copied)]

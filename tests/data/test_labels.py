@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from vitpipe.data.batches import Packed
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.labels import classes, indices, label_counts, named
 from vitpipe.errors import InputError
 
@@ -127,11 +127,11 @@ def test_class_folders_keep_their_names_through_the_stages(tmp_path, stage, name
         done = stage(name, **changes)
         assert done.returncode == 0, done.stderr
     for part in ("train", "val", "test"):
-        packed = Packed(tmp_path / "data" / "packed" / part, "label")
+        packed = PackedDataset(tmp_path / "data" / "packed" / part, "label")
         assert packed.classes == names
         for row, sample in enumerate(packed.samples.index):
             assert packed.classes[packed.labels[row]] == sample.split("/")[0]
-            assert packed.take("hr", np.array([row]))[0, 0, 0, 0] == int(sample.split("/")[1].removesuffix(".png"))
+            assert packed.images("hr", np.array([row]))[0, 0, 0, 0] == int(sample.split("/")[1].removesuffix(".png"))
     manifest = json.loads((tmp_path / "data" / "packed" / "manifest.json").read_text())
     assert {name: sum(of["labels"]["label"].get(name, 0) for of in manifest.values()) for name in names} == (
         dict.fromkeys(names, 20)

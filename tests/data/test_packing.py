@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from vitpipe.data import packing
-from vitpipe.data.batches import Packed
-from vitpipe.data.images import UnreadableImage
+from vitpipe.data.dataset import PackedDataset
+from vitpipe.sources.images import UnreadableImage
 from vitpipe.data.packing import pack
-from vitpipe.data.sources import LANDMARKS
+from vitpipe.sources import LANDMARKS
 from vitpipe.data.split import PARTS
 from vitpipe.errors import InputError
 
@@ -27,9 +27,9 @@ BICUBIC = Image.Resampling.BICUBIC
 
 
 def everything(folder: Path, part: str) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    part_of = Packed(folder / part)
+    part_of = PackedDataset(folder / part)
     rows = np.arange(len(part_of))
-    return part_of.samples, part_of.take("hr", rows), part_of.take("lr", rows)
+    return part_of.samples, part_of.images("hr", rows), part_of.images("lr", rows)
 
 
 def test_arrays_hold_the_pictures_that_the_ids_name(packed, shapes, table):
@@ -51,7 +51,7 @@ def test_plain_numpy_files_that_anyone_can_read(packed):
 
 
 def test_annotation_goes_with_the_ids_and_persons_do_not(packed, table):
-    samples = Packed(packed / "test").samples
+    samples = PackedDataset(packed / "test").samples
     assert list(samples.columns) == [*LANDMARKS, "landmarks", "odd"]
     assert (samples["odd"] == table.loc[samples.index, "odd"]).all()
 
@@ -79,7 +79,7 @@ def test_landmarks_stay_on_what_they_mark(tmp_path, settings, table, size, fit):
 def test_missing_landmarks_stay_missing(tmp_path, settings, shapes, table):
     table.loc["059.png", list(LANDMARKS)] = np.nan
     pack(table, shapes, settings().data, tmp_path / "packed")
-    samples = Packed(tmp_path / "packed" / "test").samples
+    samples = PackedDataset(tmp_path / "packed" / "test").samples
     assert samples.loc["059.png", list(LANDMARKS)].isna().all()
     assert samples.drop("059.png").notna().all(axis=None)
 
@@ -93,7 +93,7 @@ def test_shards_read_as_one(tmp_path, settings, shapes, table, packed, monkeypat
         for whole, sharded in zip(everything(packed, part), everything(tmp_path / "sharded", part), strict=True):
             np.testing.assert_array_equal(whole, sharded)
     rows = np.array([39, 0, 8, 7, 8])
-    whole, sharded = (Packed(folder / "train").take("hr", rows) for folder in (packed, tmp_path / "sharded"))
+    whole, sharded = (PackedDataset(folder / "train").images("hr", rows) for folder in (packed, tmp_path / "sharded"))
     np.testing.assert_array_equal(whole, sharded)
 
 
@@ -120,7 +120,7 @@ def test_the_file_of_the_split_stage_gives_the_same_bytes_as_its_table(
 def test_manifest_names_the_content(tmp_path, packed, settings, shapes, table):
     manifest = json.loads((packed / "manifest.json").read_text())
     assert {part: manifest[part]["images"] for part in PARTS} == {"train": 40, "val": 8, "test": 12}
-    assert Packed(packed / "val").digest == manifest["val"]["blake2b"]
+    assert PackedDataset(packed / "val").digest == manifest["val"]["blake2b"]
     again = pack(table, shapes, settings().data, tmp_path / "again")
     assert again == {"train": 40, "val": 8, "test": 12, "rejected": 0}
     assert (tmp_path / "again" / "manifest.json").read_bytes() == (packed / "manifest.json").read_bytes()

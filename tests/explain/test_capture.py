@@ -3,9 +3,9 @@ import torch
 
 from vitpipe.errors import InputError
 from vitpipe.explain.capture import encode, record_attention
-from vitpipe.nn.attention import Attention
-from vitpipe.nn.classifier import Classifier
-from vitpipe.nn.supersampler import SuperSampler
+from vitpipe.models.attention import Attention
+from vitpipe.models.classifier import Classifier
+from vitpipe.models.supersampler import SuperSampler
 
 
 @pytest.fixture
@@ -62,8 +62,8 @@ def test_layers_are_in_their_order(model):
             block.attention.qkv.weight.data += torch.randn_like(block.attention.qkv.weight)
     with record_attention(model) as record:
         model(torch.randn(1, 3, 12, 12))
-    spread = record.weights[0].std(dim=(1, 2, 3))
-    assert (spread > 1e-4).tolist() == [False, True, False]
+    evenly_spaced = record.weights[0].std(dim=(1, 2, 3))
+    assert (evenly_spaced > 1e-4).tolist() == [False, True, False]
 
 
 def test_nothing_recorded_is_an_error(model):

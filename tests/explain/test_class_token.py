@@ -5,12 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from vitpipe.data.pixels import unit
+from vitpipe.data.pixels import normalize
 from vitpipe.explain import class_token
 from vitpipe.explain.capture import record_attention
 from vitpipe.explain.class_token import query_row, six_steps, view
-from vitpipe.nn.attention import Attention
-from vitpipe.nn.classifier import Classifier
+from vitpipe.models.attention import Attention
+from vitpipe.models.classifier import Classifier
 
 
 def classifier(readout: str, depth: int = 3) -> Classifier:

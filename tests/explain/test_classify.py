@@ -10,15 +10,15 @@ import torch
 from PIL import Image
 from torch import nn
 
-from vitpipe.data.batches import Packed
-from vitpipe.data.pixels import unit
+from vitpipe.data.dataset import PackedDataset
+from vitpipe.data.pixels import normalize
 from vitpipe.errors import InputError
 from vitpipe.explain import classify as explained
 from vitpipe.explain import explanations
 from vitpipe.explain.capture import record_attention
 from vitpipe.explain.classify import attention_per_class, class_attention, pixels, views
 from vitpipe.figures.heatmaps import draw
-from vitpipe.nn.compute import Compute
+from vitpipe.training.compute import Compute
 from vitpipe.tasks import classify
 from vitpipe.training.checkpoint import save_weights
 from vitpipe.training.loop import Training
@@ -67,8 +67,8 @@ def table(table) -> pd.DataFrame:
 
 
 @pytest.fixture
-def test(packed) -> Packed:
-    return Packed(packed / "test", "label")
+def test(packed) -> PackedDataset:
+    return PackedDataset(packed / "test", "label")
 
 
 @pytest.fixture
@@ -85,21 +85,21 @@ def build(settings):
     return made
 
 
-def weights_of(model, packed: Packed) -> torch.Tensor:
-    lr = torch.from_numpy(packed.take("lr", np.arange(len(packed)))).permute(0, 3, 1, 2)
+def weights_of(model, packed: PackedDataset) -> torch.Tensor:
+    lr = torch.from_numpy(packed.images("lr", np.arange(len(packed)))).permute(0, 3, 1, 2)
     with torch.inference_mode(), record_attention(model) as record:
-        model(unit(lr))
+        model(normalize(lr))
     return record.weights
 
 
-def moved(packed: Packed, order: np.ndarray, folder) -> Packed:
+def moved(packed: PackedDataset, order: np.ndarray, folder) -> PackedDataset:
     """The same images under the same ids, in another order."""
     shutil.copytree(packed.folder, folder / "test")
     shutil.copy(packed.folder.parent / "manifest.json", folder)
     for name in ("lr", "hr"):
-        np.save(folder / "test" / f"{name}-000.npy", packed.take(name, order))
+        np.save(folder / "test" / f"{name}-000.npy", packed.images(name, order))
     packed.samples.iloc[order].to_csv(folder / "test" / "samples.csv")
-    return Packed(folder / "test", "label")
+    return PackedDataset(folder / "test", "label")
 
 
 def test_explanations_are_found_by_the_name_of_the_task():
@@ -134,13 +134,13 @@ def test_images_and_classes_are_those_of_their_ids(build, test):
             assert arrays["images"][i, row : row + 2, column : column + 2].min() > 230
             assert arrays["actual"][i] == test.samples.loc[sample, "label"]
             lr = torch.from_numpy(arrays["images"][i : i + 1]).permute(0, 3, 1, 2)
-            assert arrays["predicted"][i] == CLASSES[int(model.eval()(unit(lr)).argmax())]
+            assert arrays["predicted"][i] == CLASSES[int(model.eval()(normalize(lr)).argmax())]
 
 
 def test_pixel_importance_lies_over_the_pixels_of_its_own_image(test):
     """Of `Energy` the gradient is the image itself: over any other image its square would be elsewhere."""
     assert len({corner(sample) for sample in test.samples.index}) == 12
-    arrays = pixels(Energy(), Packed(test.folder, "label"), ALL[::-1], CPU)
+    arrays = pixels(Energy(), PackedDataset(test.folder, "label"), ALL[::-1], CPU)
     for i, sample in enumerate(arrays["ids"]):
         row, column = corner(sample)
         for name in ("gradient", "smooth"):
@@ -213,7 +213,7 @@ def test_attention_per_class_is_of_the_classes_that_are_asked_for(build, test, s
     rows = weights_of(model, test).mean(2)[:, :, 0, 1:].reshape(12, 2, 4, 4).numpy() * 17
     labels = test.samples["label"].to_numpy()
     np.testing.assert_allclose(found["all_median"], np.median(rows, axis=0), rtol=1e-4)
-    images = test.take("lr", ALL)
+    images = test.images("lr", ALL)
     for i, name in enumerate(("west", "north")):
         np.testing.assert_allclose(found["median"][i], np.median(rows[labels == name], axis=0), rtol=1e-4)
         np.testing.assert_allclose(found["difference"][i], found["median"][i] - found["all_median"], atol=1e-6)
@@ -252,7 +252,7 @@ def test_explaining_leaves_the_model_as_it_was(build, test, settings):
 def test_stage_keeps_the_arrays_beside_the_pictures(packed, stage, test, settings, tmp_path):
     """The control is the model that training begins with: of a model that learned nothing the two are the same."""
     chosen = settings(**CLASSIFY)
-    begun = Training(classify, chosen, Packed(packed / "train", "label"), Packed(packed / "val", "label"), COMPUTE)
+    begun = Training(classify, chosen, PackedDataset(packed / "train", "label"), PackedDataset(packed / "val", "label"), COMPUTE)
     save_weights(tmp_path / "models" / "model.safetensors", begun.model.state_dict(), {"settings": chosen.model_dump()})
     done = stage("heatmap", **CLASSIFY)
     assert done.returncode == 0, done.stderr

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from vitpipe.data.batches import Packed
-from vitpipe.data.pixels import unit
+from vitpipe.data.dataset import PackedDataset
+from vitpipe.data.pixels import normalize
 from vitpipe.explain import explorer as explained
 from vitpipe.explain.capture import record_attention
 from vitpipe.explain.explorer import ERROR, LEAST, deflated, encode, evenly, explorer, values
@@ -26,18 +26,18 @@ def table(table) -> pd.DataFrame:
 
 
 @pytest.fixture
-def supersampled(packed, settings) -> tuple[Any, Packed, Any]:
+def supersampled(packed, settings) -> tuple[Any, PackedDataset, Any]:
     torch.manual_seed(0)
     made = settings()
     model = supersample.build(made)
     torch.nn.init.normal_(model.last.weight, std=0.05)  # else it gives bicubic
-    return sharp(model), Packed(packed / "test", "label"), made
+    return sharp(model), PackedDataset(packed / "test", "label"), made
 
 
 @pytest.fixture
-def classified(packed, settings) -> tuple[Any, Packed, Any]:
+def classified(packed, settings) -> tuple[Any, PackedDataset, Any]:
     torch.manual_seed(0)
-    made, part = settings(**CLASSIFY), Packed(packed / "test", "label")
+    made, part = settings(**CLASSIFY), PackedDataset(packed / "test", "label")
     return sharp(classify.build(made, part.classes)), part, made
 
 
@@ -48,14 +48,14 @@ def sharp(model: Any) -> Any:
     return model
 
 
-def rows_of(arrays: dict[str, np.ndarray], packed: Packed) -> np.ndarray:
+def rows_of(arrays: dict[str, np.ndarray], packed: PackedDataset) -> np.ndarray:
     return packed.samples.index.get_indexer(arrays["ids"])
 
 
-def weights_of(model: Any, packed: Packed, rows: np.ndarray) -> np.ndarray:
-    lr = torch.from_numpy(packed.take("lr", rows)).permute(0, 3, 1, 2)
+def weights_of(model: Any, packed: PackedDataset, rows: np.ndarray) -> np.ndarray:
+    lr = torch.from_numpy(packed.images("lr", rows)).permute(0, 3, 1, 2)
     with torch.inference_mode(), record_attention(model) as record:
-        model(unit(lr))
+        model(normalize(lr))
     return record.weights.numpy()
 
 
@@ -108,7 +108,7 @@ def test_pictures_are_what_evaluate_scores(supersampled):
     model, packed, settings = supersampled
     arrays = explorer(model, packed, settings, CPU)
     rows = rows_of(arrays, packed)
-    lr, hr = packed.take("lr", rows), packed.take("hr", rows)
+    lr, hr = packed.images("lr", rows), packed.images("hr", rows)
     expected = {
         "lr": lr,
         "hr": hr,
@@ -126,7 +126,7 @@ def test_predictions_are_those_of_evaluate(classified):
     model, packed, settings = classified
     arrays = explorer(model, packed, settings, CPU)
     rows = rows_of(arrays, packed)
-    np.testing.assert_array_equal(arrays["images"], packed.take("lr", rows))
+    np.testing.assert_array_equal(arrays["images"], packed.images("lr", rows))
     np.testing.assert_allclose(arrays["probabilities"], classify.predict(model, packed, CPU)[rows], atol=1e-6)
     names = np.array(packed.classes)
     np.testing.assert_array_equal(arrays["actual"], names[packed.labels[rows]])
@@ -157,9 +157,9 @@ def test_as_many_images_as_fit(supersampled, monkeypatch):
     assert sum(deflated(image) for image in arrays["codes"]) <= explained.BUDGET
     rows = rows_of(arrays, packed)
     assert [rows[0], rows[-1]] == [0, 11] if len(rows) > 1 else [0]
-    assert set(np.diff(rows)) <= {2, 3, 4}  # spread
+    assert set(np.diff(rows)) <= {2, 3, 4}  # evenly_spaced
     np.testing.assert_array_equal(arrays["codes"], every["codes"][rows])
-    np.testing.assert_array_equal(arrays["hr"], packed.take("hr", rows))
+    np.testing.assert_array_equal(arrays["hr"], packed.images("hr", rows))
 
 
 def test_means_over_heads_where_one_image_does_not_fit(supersampled, monkeypatch):

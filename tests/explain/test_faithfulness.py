@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from vitpipe.data.batches import Packed
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.errors import InputError
 from vitpipe.explain import deletion, explanations, faithfulness
 from vitpipe.explain.deletion import Trial, curves, heavily_blurred, on_pixels
@@ -116,7 +116,7 @@ def made(settings, packed, monkeypatch):
 
     def make(task: str, **changes):
         checked = settings(**{"task.name": task} | changes)
-        part = Packed(packed / "test", "odd" if task == "classify" else None)
+        part = PackedDataset(packed / "test", "odd" if task == "classify" else None)
         job = classify if task == "classify" else supersample
         models = []
         for seed in (0, 1):
@@ -140,7 +140,7 @@ def test_report_and_arrays_of_both_tasks(made, task):
     shown, summary = arrays["methods"], arrays["faithfulness"]
     rows = [list(part.samples.index).index(sample) for sample in shown["ids"]]
     size = "lr" if task == "classify" else "hr"  # as the model sees them; the window lies in its output
-    np.testing.assert_array_equal(shown["images"], part.take(size, np.array(rows)))
+    np.testing.assert_array_equal(shown["images"], part.images(size, np.array(rows)))
     names = list(shown["methods"])
     assert names == [entry["method"] for entry in report["methods"]] == list(summary["methods"])
     assert shown["maps"].shape == (len(names), 4, 4, 4)

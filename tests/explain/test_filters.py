@@ -7,9 +7,9 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from vitpipe.explain.filters import COMPONENTS, embedding_filters, filters, principal, reach
-from vitpipe.nn.classifier import Classifier
-from vitpipe.nn.patches import patchify
-from vitpipe.nn.supersampler import SuperSampler
+from vitpipe.models.classifier import Classifier
+from vitpipe.models.patches import patchify
+from vitpipe.models.supersampler import SuperSampler
 
 SHAPE = {"depth": 1, "heads": 2, "mlp": 1.0, "position": "none"}
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from vitpipe.data.batches import Packed
-from vitpipe.data.pixels import unit
-from vitpipe.data.sources import LANDMARKS
+from vitpipe.data.dataset import PackedDataset
+from vitpipe.data.pixels import normalize
+from vitpipe.sources import LANDMARKS
 from vitpipe.errors import InputError
 from vitpipe.explain import focus
 from vitpipe.explain.capture import record_attention, watch
@@ -28,7 +28,7 @@ from vitpipe.explain.focus import (
 )
 from vitpipe.metrics.attention import received
 from vitpipe.metrics.regions import regions
-from vitpipe.nn.attention import Attention
+from vitpipe.models.attention import Attention
 from vitpipe.tasks import classify, supersample
 
 CPU = torch.device("cpu")
@@ -45,8 +45,8 @@ def model(settings):
 
 
 @pytest.fixture
-def test(packed) -> Packed:
-    return Packed(packed / "test")
+def test(packed) -> PackedDataset:
+    return PackedDataset(packed / "test")
 
 
 def some_faces(count: int = 8) -> Faces:
@@ -59,7 +59,7 @@ def test_faces_are_the_images_with_landmarks(test, monkeypatch):
     found = faces(test, np.array([2, 5, 9]))
     assert found.rows.tolist() == [0, 1, 2]
     assert (found.size, found.note) == (24, "annotated")
-    np.testing.assert_array_equal(found.images, test.take("lr", np.array([2, 5, 9])))
+    np.testing.assert_array_equal(found.images, test.images("lr", np.array([2, 5, 9])))
     row = test.samples.iloc[5]
     assert found.landmarks[1, 0].tolist() == [row["lefteye_x"], row["lefteye_y"]]
     assert found.landmarks[1, 4].tolist() == [row["rightmouth_x"], row["rightmouth_y"]]
@@ -73,7 +73,7 @@ def test_images_without_landmarks_are_left_out(test, monkeypatch):
     found = faces(test, np.array([3, 4, 5]))
     assert found.rows.tolist() == [1, 2]
     assert found.note == "annotated"
-    np.testing.assert_array_equal(found.images, test.take("lr", np.array([4, 5])))
+    np.testing.assert_array_equal(found.images, test.images("lr", np.array([4, 5])))
     assert faces(test, np.array([6, 7])).note == "mean"
     assert faces(test, np.array([3, 4])) is None
     del samples[LANDMARKS[0]]
@@ -85,14 +85,14 @@ def test_some_faces_keep_what_belongs_together(test):
     few = whole.some(3)
     last = len(whole.rows) - 1
     assert few.rows.tolist() == whole.rows[[0, round(last / 2), last]].tolist()
-    np.testing.assert_array_equal(few.images, test.take("lr", few.rows))
+    np.testing.assert_array_equal(few.images, test.images("lr", few.rows))
     assert whole.some(99).rows.tolist() == whole.rows.tolist()
 
 
 def test_watching_is_recording_in_batches(model, test):
-    images = test.take("lr", np.arange(7))
+    images = test.images("lr", np.arange(7))
     with torch.inference_mode(), record_attention(model) as record:
-        model(unit(torch.from_numpy(images).permute(0, 3, 1, 2)))
+        model(normalize(torch.from_numpy(images).permute(0, 3, 1, 2)))
     model.train()
     parts = list(watch(model, images, CPU, 3 * 2 * 2 * 16 * 16))
     assert [len(part) for part in parts] == [3, 3, 1]
@@ -102,7 +102,7 @@ def test_watching_is_recording_in_batches(model, test):
 
 
 def test_maps_sum_to_one_and_are_those_of_the_readout(model, settings, test):
-    images = test.take("lr", np.arange(4))
+    images = test.images("lr", np.arange(4))
     weights = next(watch(model, images, CPU, 2**20))
     torch.testing.assert_close(maps_of(model, images, CPU), received(weights) / 16)
     reader = classify.build(settings(**{"task.name": "classify"}), ("round", "square"))

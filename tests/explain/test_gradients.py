@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from vitpipe.explain.gradients import importance, smooth
-from vitpipe.nn.classifier import Classifier
+from vitpipe.models.classifier import Classifier
 
 SIDE = 12
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from vitpipe.data.batches import Packed
-from vitpipe.data.pixels import unit
+from vitpipe.data.dataset import PackedDataset
+from vitpipe.data.pixels import normalize
 from vitpipe.explain import heatmaps
 from vitpipe.explain.capture import record_attention
 from vitpipe.explain.heatmaps import maps
@@ -24,8 +24,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def test(packed) -> Packed:
-    return Packed(packed / "test")
+def test(packed) -> PackedDataset:
+    return PackedDataset(packed / "test")
 
 
 @pytest.fixture
@@ -47,9 +47,9 @@ def classifier(settings):
 
 
 def weights_of(model, packed) -> torch.Tensor:
-    lr = torch.from_numpy(packed.take("lr", np.arange(len(packed)))).permute(0, 3, 1, 2)
+    lr = torch.from_numpy(packed.images("lr", np.arange(len(packed)))).permute(0, 3, 1, 2)
     with torch.inference_mode(), record_attention(model) as record:
-        model(unit(lr))
+        model(normalize(lr))
     return record.weights
 
 
@@ -57,7 +57,7 @@ def test_maps_are_what_each_image_receives(model, test):
     arrays = maps(model, test, CPU)
     assert list(arrays["ids"]) == list(test.samples.index)
     assert arrays["received"].shape == (12, 2, 2, 4, 4)
-    np.testing.assert_array_equal(arrays["images"], test.take("hr", np.arange(12)))
+    np.testing.assert_array_equal(arrays["images"], test.images("hr", np.arange(12)))
     expected = measures.received(weights_of(model, test)).reshape(12, 2, 2, 4, 4).numpy()
     np.testing.assert_allclose(arrays["received"], expected, rtol=1e-4)
     np.testing.assert_allclose(arrays["received"].mean((-2, -1)), 1, rtol=1e-5)
@@ -68,9 +68,9 @@ def test_a_map_moves_with_its_id(model, test, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(test.folder, moved)
     for name in ("lr", "hr"):
-        np.save(moved / f"{name}-000.npy", test.take(name, order))
+        np.save(moved / f"{name}-000.npy", test.images(name, order))
     test.samples.iloc[order].to_csv(moved / "samples.csv")
-    before, after = maps(model, test, CPU), maps(model, Packed(moved), CPU)
+    before, after = maps(model, test, CPU), maps(model, PackedDataset(moved), CPU)
     assert list(before["ids"]) != list(after["ids"])
     for row, sample in enumerate(after["ids"]):
         origin = list(before["ids"]).index(sample)
@@ -99,21 +99,21 @@ def test_points_of_pictures_without_landmarks(model, test, tmp_path):
     plain = tmp_path / "plain"
     shutil.copytree(test.folder, plain)
     test.samples[["odd"]].to_csv(plain / "samples.csv")
-    arrays = maps(model, Packed(plain), CPU)
+    arrays = maps(model, PackedDataset(plain), CPU)
     assert list(arrays["queries"]) == ["centre", "corner"]
     assert arrays["boxes"].tolist() == [[12, 12, 18, 18], [0, 0, 6, 6]]
 
     holes = test.samples.astype({"lefteye_x": float})
     holes.iloc[0, holes.columns.get_loc("lefteye_x")] = np.nan
     holes.to_csv(plain / "samples.csv")
-    assert list(maps(model, Packed(plain), CPU)["queries"]) == ["centre", "corner"]
+    assert list(maps(model, PackedDataset(plain), CPU)["queries"]) == ["centre", "corner"]
 
 
 def test_landmarks_that_are_a_mean_are_called_so(model, test, tmp_path):
     other = tmp_path / "mean"
     shutil.copytree(test.folder, other)
     test.samples.assign(landmarks="mean").to_csv(other / "samples.csv")
-    assert maps(model, Packed(other), CPU)["queries"][0] == "eye (mean landmark)"
+    assert maps(model, PackedDataset(other), CPU)["queries"][0] == "eye (mean landmark)"
 
 
 def test_uniform_attention_is_received_alike(settings, test):
@@ -133,7 +133,7 @@ def test_batches_change_nothing(model, test, monkeypatch):
 
 def test_explaining_leaves_the_model_as_it_was(model, test):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    lr = test.take("lr", np.arange(12))
+    lr = test.images("lr", np.arange(12))
     predicted = supersample.predict(model, lr, CPU)
     maps(model, test, CPU)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
@@ -186,7 +186,7 @@ def test_stage_writes_arrays_measures_and_pictures(packed, stage, model, test, t
     reports = tmp_path / "reports"
     torch.manual_seed(settings().seed)
     untrained = supersample.build(settings())
-    expected, _ = measure(model, untrained, "supersample", Packed(packed / "val"), test, settings(), CPU)
+    expected, _ = measure(model, untrained, "supersample", PackedDataset(packed / "val"), test, settings(), CPU)
     written = json.loads((reports / "attention.json").read_text())
     assert written.keys() == expected.keys()
     assert written["entropy"] == pytest.approx(expected["entropy"], abs=1e-5)

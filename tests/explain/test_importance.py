@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from vitpipe.data.batches import Packed
-from vitpipe.data.pixels import unit
+from vitpipe.data.dataset import PackedDataset
+from vitpipe.data.pixels import normalize
 from vitpipe.errors import InputError
 from vitpipe.explain import importance
 from vitpipe.explain.capture import record_attention
 from vitpipe.explain.importance import head_importance, heads_zeroed, record_norms, record_outputs
-from vitpipe.nn.attention import Attention
+from vitpipe.models.attention import Attention
 from vitpipe.tasks import classify, supersample
 
 CPU = torch.device("cpu")
@@ -159,10 +159,10 @@ def test_unknown_layer_or_head(model, layer, head, message):
 
 
 def test_importance_is_the_psnr_lost(model, packed):
-    test = Packed(packed / "test")
+    test = PackedDataset(packed / "test")
     found = head_importance(model, "supersample", test, np.arange(6), CPU)
     assert set(found) == {"importance"}
-    lr, hr = test.take("lr", np.arange(6)), test.take("hr", np.arange(6)).astype(float)
+    lr, hr = test.images("lr", np.arange(6)), test.images("hr", np.arange(6)).astype(float)
 
     def psnr() -> float:
         error = np.square(supersample.predict(model, lr, CPU).astype(float) - hr).mean((1, 2, 3))
@@ -178,16 +178,16 @@ def test_importance_is_the_psnr_lost(model, packed):
 
 def test_super_sampler_as_training_begins_needs_no_head(settings, packed):
     fresh = supersample.build(settings())
-    found = head_importance(fresh, "supersample", Packed(packed / "test"), np.arange(6), CPU)
+    found = head_importance(fresh, "supersample", PackedDataset(packed / "test"), np.arange(6), CPU)
     assert found["importance"].tolist() == [[0, 0], [0, 0]]
 
 
 def test_importance_is_the_accuracy_lost_and_the_loss_gained(classifier, packed):
-    test = Packed(packed / "test", "odd")
+    test = PackedDataset(packed / "test", "odd")
     for block in classifier.encoder.blocks:
         block.attention.project.weight.data *= 20
     found = head_importance(classifier, "classify", test, np.arange(12), CPU)
-    images = unit(torch.from_numpy(test.take("lr", np.arange(12))).permute(0, 3, 1, 2))
+    images = normalize(torch.from_numpy(test.images("lr", np.arange(12))).permute(0, 3, 1, 2))
     labels = torch.from_numpy(test.labels.copy())
 
     def scores() -> tuple[float, float]:
@@ -207,7 +207,7 @@ def test_importance_is_the_accuracy_lost_and_the_loss_gained(classifier, packed)
 
 
 def test_heads_that_are_not_read_have_no_importance(classifier, packed):
-    test, images = Packed(packed / "test", "odd"), np.arange(12)
+    test, images = PackedDataset(packed / "test", "odd"), np.arange(12)
     torch.nn.init.zeros_(classifier.head.weight)
     torch.nn.init.zeros_(classifier.head.bias)
     found = head_importance(classifier, "classify", test, images, CPU)
@@ -222,7 +222,7 @@ def test_heads_that_are_not_read_have_no_importance(classifier, packed):
 
 
 def test_batches_change_nothing_and_the_model_stays(model, packed, monkeypatch):
-    test = Packed(packed / "test")
+    test = PackedDataset(packed / "test")
     model.train()
     model.tail.eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -18,9 +18,9 @@ from vitpipe.explain.local_attribution import (
     local_attribution,
 )
 from vitpipe.explain.window import Window
-from vitpipe.nn.attention import Attention
-from vitpipe.nn.classifier import Classifier
-from vitpipe.nn.supersampler import SuperSampler
+from vitpipe.models.attention import Attention
+from vitpipe.models.classifier import Classifier
+from vitpipe.models.supersampler import SuperSampler
 
 SIDE = 24
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from vitpipe.data.batches import Packed
-from vitpipe.data.pixels import unit
+from vitpipe.data.dataset import PackedDataset
+from vitpipe.data.pixels import normalize
 from vitpipe.errors import InputError
 from vitpipe.explain import explanations
 from vitpipe.explain.capture import record_attention
 from vitpipe.explain.importance import head_importance, record_norms, record_outputs
 from vitpipe.explain.measure import FOCUS, PROTOCOL, measure, survives
 from vitpipe.metrics import attention as measures
-from vitpipe.nn.attention import Attention
+from vitpipe.models.attention import Attention
 from vitpipe.tasks import classify, supersample
 
 CPU = torch.device("cpu")
@@ -35,8 +35,8 @@ def table(table):
 
 
 @pytest.fixture
-def parts(packed) -> tuple[Packed, Packed]:
-    return Packed(packed / "val", "odd"), Packed(packed / "test", "odd")
+def parts(packed) -> tuple[PackedDataset, PackedDataset]:
+    return PackedDataset(packed / "val", "odd"), PackedDataset(packed / "test", "odd")
 
 
 def sharpened(net):
@@ -65,9 +65,9 @@ def report(models, parts, settings, task: str = "supersample") -> dict:
     return found
 
 
-def seen(model, part: Packed) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def seen(model, part: PackedDataset) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Attention, outputs of heads and norms of all images in one go."""
-    images = unit(torch.from_numpy(part.take("lr", np.arange(len(part)))).permute(0, 3, 1, 2))
+    images = normalize(torch.from_numpy(part.images("lr", np.arange(len(part)))).permute(0, 3, 1, 2))
     with (
         torch.inference_mode(),
         record_attention(model) as weights,
@@ -78,7 +78,7 @@ def seen(model, part: Packed) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     return weights.weights, outputs.values, norms.values
 
 
-def expected(model, part: Packed, task: str, token: bool) -> dict[str, np.ndarray]:
+def expected(model, part: PackedDataset, task: str, token: bool) -> dict[str, np.ndarray]:
     weights, outputs, norms = seen(model, part)
     if token:
         weights, outputs, norms = measures.among_patches(weights), outputs[..., 1:, :], norms[..., 1:]

@@ -11,8 +11,8 @@ from vitpipe.explain.class_token import query_row
 from vitpipe.explain.local_attribution import edges
 from vitpipe.explain.relevance import relevance, weights_and_gradients
 from vitpipe.explain.rollout import rollout
-from vitpipe.nn.classifier import Classifier
-from vitpipe.nn.supersampler import SuperSampler
+from vitpipe.models.classifier import Classifier
+from vitpipe.models.supersampler import SuperSampler
 
 CLASSIFY = ["raw", "rollout", "relevance", "gradient", "gradient_input", "smooth", "integrated"]
 WINDOW = ["raw", "rollout", "relevance", "gradient", "smooth", "local"]

@@ -13,17 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
-from vitpipe.data.batches import Packed
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.packing import pack
-from vitpipe.data.pixels import unit
-from vitpipe.data.sources import LANDMARKS
+from vitpipe.data.pixels import normalize
+from vitpipe.sources import LANDMARKS
 from vitpipe.explain import measure as measured
 from vitpipe.explain.capture import record_attention
 from vitpipe.explain.importance import record_norms, record_outputs
 from vitpipe.explain.measure import measure
 from vitpipe.metrics import attention as measures
 from vitpipe.metrics.regions import regions
-from vitpipe.nn.classifier import Classifier
+from vitpipe.models.classifier import Classifier
 
 CPU = torch.device("cpu")
 GRID = 12
@@ -55,7 +55,7 @@ class Eyes:
         return Image.fromarray(pixels)
 
 
-def folder_of(tmp_path, settings, images: Eyes) -> dict[str, Packed]:
+def folder_of(tmp_path, settings, images: Eyes) -> dict[str, PackedDataset]:
     parts = [part for part, count in IN_PART.items() for _ in range(count)]
     index = pd.Index([f"{i:03d}.png" for i in range(len(parts))], name="id")
     points = np.stack([USUAL + offset(sample, images.wander) for sample in index]).reshape(len(parts), -1)
@@ -64,7 +64,7 @@ def folder_of(tmp_path, settings, images: Eyes) -> dict[str, Packed]:
     folder = tmp_path / "packed"
     folder.mkdir()
     pack(table, images, settings(**{"data.size": 48}).data, folder)
-    return {part: Packed(folder / part, "odd") for part in ("val", "test")}
+    return {part: PackedDataset(folder / part, "odd") for part in ("val", "test")}
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ def test_looking_changes_nothing(wandering):
     model = planted(("about", "bright"), ("next", "self"))
     model.head.weight.data.normal_(generator=torch.Generator().manual_seed(0))
     model.encoder.blocks[0].attention.project.weight.data.fill_diagonal_(0.1)
-    images = unit(torch.from_numpy(wandering["test"].take("lr", np.arange(24))).permute(0, 3, 1, 2))
+    images = normalize(torch.from_numpy(wandering["test"].images("lr", np.arange(24))).permute(0, 3, 1, 2))
     with torch.inference_mode():
         before = model(images)
         with record_attention(model) as record, record_outputs(model), record_norms(model):

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from vitpipe.explain.positions import positions, similarity
-from vitpipe.nn.classifier import Classifier
-from vitpipe.nn.encoder import sincos_position
-from vitpipe.nn.supersampler import SuperSampler
+from vitpipe.models.classifier import Classifier
+from vitpipe.models.vit import sincos_position
+from vitpipe.models.supersampler import SuperSampler
 
 SHAPE = {"size": 12, "patch": 3, "dim": 16, "depth": 1, "heads": 2, "mlp": 1.0}
 

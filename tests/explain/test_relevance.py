@@ -7,8 +7,8 @@ from torch import nn
 
 from vitpipe.errors import InputError
 from vitpipe.explain.relevance import relevance, weights_and_gradients
-from vitpipe.nn.attention import Attention
-from vitpipe.nn.classifier import Classifier
+from vitpipe.models.attention import Attention
+from vitpipe.models.classifier import Classifier
 
 SIDE = 12
 

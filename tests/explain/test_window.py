@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from vitpipe.errors import InputError
 from vitpipe.explain.window import Window, crop
-from vitpipe.nn.supersampler import SuperSampler
+from vitpipe.models.supersampler import SuperSampler
 
 
 def supersampler(size: int = 24, scale: int = 2) -> SuperSampler:

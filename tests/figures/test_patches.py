@@ -6,7 +6,7 @@ import torch
 
 from vitpipe.figures.patches import MOST, apart, numbered, patches
 from vitpipe.figures.style import enlarge, save
-from vitpipe.nn.patches import patchify
+from vitpipe.models.patches import patchify
 
 
 @pytest.fixture

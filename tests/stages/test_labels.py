@@ -11,7 +11,7 @@ from PIL import Image
 
 from vitpipe.config import Settings
 from vitpipe.data.packing import pack
-from vitpipe.data.sources import folder
+from vitpipe.sources import folder
 from vitpipe.data.split import split
 from vitpipe.stage import run
 from vitpipe.tasks import classify

@@ -10,15 +10,16 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from vitpipe.data.batches import Batch, Packed
+from vitpipe.data.batches import Batch
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.packing import pack
-from vitpipe.data.pixels import unit
+from vitpipe.data.pixels import normalize
 from vitpipe.errors import InputError
 from vitpipe.figures.classify import draw
 from vitpipe.metrics.classification import sample_scores
-from vitpipe.nn.compute import Compute
+from vitpipe.training.compute import Compute
 from vitpipe.tasks import classify, task
-from vitpipe.training.checkpoint import Resume, load_weights, weights_facts
+from vitpipe.training.checkpoint import Resume, load_weights, read_metadata
 from vitpipe.training.loop import train
 
 CPU = Compute(torch.device("cpu"), torch.float32)
@@ -61,12 +62,12 @@ def shapes(table) -> Squares:
 
 
 @pytest.fixture
-def parts(packed) -> list[Packed]:
-    return [Packed(packed / part, "label") for part in ("train", "val", "test")]
+def parts(packed) -> list[PackedDataset]:
+    return [PackedDataset(packed / part, "label") for part in ("train", "val", "test")]
 
 
 @pytest.fixture
-def test(parts) -> Packed:
+def test(parts) -> PackedDataset:
     return parts[2]
 
 
@@ -87,13 +88,13 @@ def rivals(parts, settings) -> dict:
     return classify.baseline(*parts, settings(**CLASSIFY))
 
 
-def relabelled(packed: Packed, values: list) -> Packed:
+def relabelled(packed: PackedDataset, values: list) -> PackedDataset:
     """The same images with other labels."""
     packed.samples.assign(label=values).to_csv(packed.folder / "samples.csv")
-    return Packed(packed.folder, packed.target)
+    return PackedDataset(packed.folder, packed.target)
 
 
-def learned(settings, parts: list[Packed], folder) -> nn.Module:
+def learned(settings, parts: list[PackedDataset], folder) -> nn.Module:
     chosen = settings(**CLASSIFY, **{"train.epochs": 12, "train.lr": 0.01, "train.ema": 0.8})
     train(classify, chosen, *parts[:2], CPU, Resume(folder / "resume"), folder / "models", folder / "curve.csv")
     net = classify.build(chosen, parts[0].classes)
@@ -113,7 +114,7 @@ def test_a_planted_label_is_learned_and_beats_the_majority(settings, parts, riva
     assert (table["predicted"] == table["actual"]).all()
     curve = pd.read_csv(tmp_path / "curve.csv")
     assert {"train_loss", "train_accuracy", "val_loss", "val_accuracy"} <= set(curve)
-    facts = weights_facts(tmp_path / "models" / "model.safetensors")
+    facts = read_metadata(tmp_path / "models" / "model.safetensors")
     assert facts["classes"] == ["left", "right"]
     best = curve[curve["val_accuracy"] == curve["val_accuracy"].max()]
     assert facts["epoch"] == best.loc[best["val_loss"].idxmin(), "epoch"]
@@ -180,7 +181,7 @@ def test_of_large_images_fewer_are_scored_at_once(model, test, settings, monkeyp
     monkeypatch.setattr(
         classify, "in_order", lambda packed, size, *rest: sizes.append(size) or found(packed, size, *rest)
     )
-    side = test.take("lr", np.array([0])).shape[1]
+    side = test.images("lr", np.array([0])).shape[1]
     for pixels in (classify.PIXELS, 3 * side**2 + 1, 1):
         monkeypatch.setattr(classify, "PIXELS", pixels)
         classify.predict(model, test, CPU.device)
@@ -212,7 +213,7 @@ def test_loss_is_that_of_the_batch(model, parts, settings, smoothing):
     batch = Batch(parts[0], rows, CPU.device)
     setting = settings(**CLASSIFY, **{"train.label_smoothing": smoothing}).train
     loss, shown = classify.loss(model, *classify.inputs(batch, setting), setting)
-    logits = model(unit(batch.lr)).detach()
+    logits = model(normalize(batch.lr)).detach()
     log = logits.log_softmax(-1)
     wanted = torch.tensor([1, 0, 1, 0])  # ids 3 and 7 are in the right half
     own = -log[range(4), wanted]
@@ -240,7 +241,7 @@ def test_loss_of_mixed_images_is_that_of_their_shares(model, parts, settings, mo
     monkeypatch.setattr(classify, "mix", lambda images, labels, classes, kind: (images, shares))
     setting = settings(**CLASSIFY, **{"train.mix": "mixup"}).train
     loss, shown = classify.loss(model, *classify.inputs(batch, setting), setting)
-    logits = model(unit(batch.lr)).detach()
+    logits = model(normalize(batch.lr)).detach()
     assert float(loss.detach()) == pytest.approx(float(-(shares * logits.log_softmax(-1)).sum(-1).mean()), rel=1e-5)
     assert float(shown["accuracy"]) == float((logits.argmax(1) == torch.tensor([0, 1, 1, 0])).float().mean())
 
@@ -328,7 +329,7 @@ def test_class_that_logistic_regression_never_sees_has_no_probability(parts, mon
     manifest = json.loads((train.folder.parent / "manifest.json").read_text())
     manifest["train"]["labels"]["label"] = {"left": 1, "middle": 20, "right": 19}
     (train.folder.parent / "manifest.json").write_text(json.dumps(manifest))
-    parts = [Packed(part.folder, "label") for part in parts]
+    parts = [PackedDataset(part.folder, "label") for part in parts]
     monkeypatch.setattr(classify, "LEARNED_FROM", 2)
     found = classify.logistic(*parts, grey=False)
     assert found.shape == (12, 3)
@@ -370,7 +371,7 @@ def test_baseline_of_a_model_that_sees_grey_sees_grey(table, settings, tmp_path)
     folder = tmp_path / "coloured"
     folder.mkdir()
     pack(table, Coloured(dict(table["label"])), settings().data, folder)
-    parts = [Packed(folder / part, "label") for part in ("train", "val", "test")]
+    parts = [PackedDataset(folder / part, "label") for part in ("train", "val", "test")]
     colour, grey = (
         classify.baseline(*parts, settings(**CLASSIFY, **{"model.channels": channels}))["logistic"]
         for channels in (3, 1)
@@ -393,12 +394,12 @@ def test_examples_show_what_was_said(model, test, rivals, settings):
         assert len(group["ids"]) == len(set(group["ids"])) == 10
         for i, sample in enumerate(group["ids"]):
             row = np.array([test.samples.index.get_loc(sample)])
-            np.testing.assert_array_equal(group["images"][i], test.take("hr", row)[0])
+            np.testing.assert_array_equal(group["images"][i], test.images("hr", row)[0])
             for key in ("predicted", "actual", "probability", "loss"):
                 assert group[key][i] == table.loc[sample, key]
     cut = shown["patches"]
     row = np.array([test.samples.index.get_loc(cut["id"])])
-    np.testing.assert_array_equal(cut["image"], test.take("lr", row)[0])
+    np.testing.assert_array_equal(cut["image"], test.images("lr", row)[0])
     assert (cut["patch"], cut["class_token"]) == (3, True)
     assert shown["training"] == {"label": "training"}
 

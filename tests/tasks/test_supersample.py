@@ -9,13 +9,14 @@ import torch
 from PIL import Image
 from scipy.fft import dctn
 
-from vitpipe.data.batches import Batch, Packed
+from vitpipe.data.batches import Batch
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.packing import pack
-from vitpipe.data.pixels import unit
+from vitpipe.data.pixels import normalize
 from vitpipe.figures.supersample import draw
 from vitpipe.metrics.image_quality import PROTOCOL, image_quality
-from vitpipe.nn.compute import Compute
-from vitpipe.nn.supersampler import upsample
+from vitpipe.training.compute import Compute
+from vitpipe.models.supersampler import upsample
 from vitpipe.tasks import supersample, task
 from vitpipe.training.checkpoint import save_weights
 
@@ -25,13 +26,13 @@ CURVE = ["epoch", "step", "lr", "train_loss", "val_loss", "train_psnr", "val_psn
 
 
 @pytest.fixture
-def test(packed) -> Packed:
-    return Packed(packed / "test")
+def test(packed) -> PackedDataset:
+    return PackedDataset(packed / "test")
 
 
 @pytest.fixture
 def baseline(packed, test, settings) -> dict:
-    return supersample.baseline(Packed(packed / "train"), Packed(packed / "val"), test, settings())
+    return supersample.baseline(PackedDataset(packed / "train"), PackedDataset(packed / "val"), test, settings())
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_what_was_reduced_comes_back(consistent, test):
     torch.manual_seed(0)
     model = supersample.build(consistent)
     torch.nn.init.normal_(model.last.weight, std=0.02)
-    lr = test.take("lr", np.arange(len(test)))
+    lr = test.images("lr", np.arange(len(test)))
     hr = supersample.predict(model, lr, CPU.device)
     again = np.stack(
         [np.asarray(Image.fromarray(image).resize(lr.shape[2:0:-1], Image.Resampling.BICUBIC)) for image in hr]
@@ -94,7 +95,7 @@ def test_a_process_learns_from_its_part_of_what_all_would_draw(test, settings, c
         torch.manual_seed(0)
         found.append(supersample.inputs(Batch(test, np.arange(8), CPU.device, part=part), setting))
     for name, whole, own in zip(("lr", "hr"), *found, strict=True):
-        packed = torch.from_numpy(test.take(name, np.arange(8))).permute(0, 3, 1, 2)
+        packed = torch.from_numpy(test.images(name, np.arange(8))).permute(0, 3, 1, 2)
         assert whole.shape == packed.shape
         assert torch.equal(whole, packed) == (crop == 0)
         assert torch.equal(whole[2:5], own)
@@ -154,7 +155,7 @@ def test_what_a_mirrored_image_undoes_is_gone_from_the_mean(test, baseline, sett
 def test_scores_belong_to_the_image_of_their_id(changed, test, baseline, settings):
     _, table = supersample.evaluate(changed, test, baseline, settings(), CPU)
     for row in (0, 7):
-        lr, hr = test.take("lr", np.array([row])), test.take("hr", np.array([row]))
+        lr, hr = test.images("lr", np.array([row])), test.images("hr", np.array([row]))
         alone = image_quality(supersample.predict(changed, lr, CPU.device), hr, 2)
         assert table.iloc[row]["psnr"] == pytest.approx(alone["psnr"][0], rel=1e-6)
 
@@ -183,7 +184,7 @@ def test_scoring_twice_gives_the_same_and_leaves_the_model_alone(changed, test, 
 
 
 def test_a_perfect_model_reaches_the_cap(test, baseline, settings, untrained, monkeypatch):
-    hr = supersample.as_input(test.take("hr", np.arange(12)), CPU.device)
+    hr = supersample.to_input(test.images("hr", np.arange(12)), CPU.device)
     monkeypatch.setattr(supersample, "self_ensemble", lambda model, lr: (hr, hr))
     metrics, _ = supersample.evaluate(untrained, test, baseline, settings(), CPU)
     for own in (metrics, metrics["self_ensemble"]):
@@ -200,7 +201,7 @@ def test_baseline_has_all_four_and_the_protocol(baseline):
 
 @pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic", "lanczos"])
 def test_interpolations_are_pillows(test, method):
-    lr = test.take("lr", np.arange(12)) // 2 + 64  # of medium contrast: Pillow clips between its two passes
+    lr = test.images("lr", np.arange(12)) // 2 + 64  # of medium contrast: Pillow clips between its two passes
     ours = supersample.interpolated(lr, 2, method)
     assert ours.dtype == np.uint8
     for image, made in zip(lr, ours, strict=True):
@@ -265,9 +266,9 @@ def test_shown_psnr_agrees_with_the_reported_one(changed, test, baseline, settin
 
 
 def test_loss_is_that_of_the_batch(changed, packed, settings):
-    batch = Batch(Packed(packed / "train"), np.arange(8), CPU.device)
+    batch = Batch(PackedDataset(packed / "train"), np.arange(8), CPU.device)
     loss, shown = supersample.loss(changed, batch.lr, batch.hr, settings(**{"train.loss": "mse"}).train)
-    error = changed(unit(batch.lr)) - unit(batch.hr)
+    error = changed(normalize(batch.lr)) - normalize(batch.hr)
     assert float(loss.detach()) == pytest.approx(float(error.detach().square().mean()))
     assert loss.requires_grad
     assert not shown["psnr"].requires_grad
@@ -285,8 +286,8 @@ def test_examples_show_what_was_scored(changed, test, baseline, settings):
     for part in shown.values():
         for i, sample in enumerate(part["ids"]):
             row = np.array([test.samples.index.get_loc(sample)])
-            np.testing.assert_array_equal(part["hr"][i], test.take("hr", row)[0])
-            np.testing.assert_array_equal(part["lr"][i], test.take("lr", row)[0])
+            np.testing.assert_array_equal(part["hr"][i], test.images("hr", row)[0])
+            np.testing.assert_array_equal(part["lr"][i], test.images("lr", row)[0])
             for name in ("model", "bicubic"):
                 scores = image_quality(part[name][i : i + 1], part["hr"][i : i + 1], 2)
                 assert part[f"psnr_{name}"][i] == pytest.approx(scores["psnr"][0], abs=1e-3)
@@ -295,7 +296,7 @@ def test_examples_show_what_was_scored(changed, test, baseline, settings):
 def test_a_single_test_image_is_shown_in_all_figures(changed, table, shapes, settings, tmp_path):
     few = table.groupby("part").head(1)
     pack(few, shapes, settings().data, tmp_path / "few")
-    train, test = (Packed(tmp_path / "few" / part) for part in ("train", "test"))
+    train, test = (PackedDataset(tmp_path / "few" / part) for part in ("train", "test"))
     baseline = supersample.baseline(train, train, test, settings())
     _, scores = supersample.evaluate(changed, test, baseline, settings(), CPU)
     shown = supersample.examples(changed, test, scores, settings(), CPU)
@@ -347,5 +348,5 @@ def test_stages_write_what_they_promise(packed, stage, settings, untrained, tmp_
     assert metrics["gain"] == {"psnr": 0, "mse_ratio": 1}
     assert metrics["epoch"] == 2
     rows = pd.read_csv(tmp_path / "reports" / "metrics.csv", index_col="id")
-    assert list(rows.index) == list(Packed(packed / "test").samples.index)
+    assert list(rows.index) == list(PackedDataset(packed / "test").samples.index)
     assert (tmp_path / "reports" / "figures" / "gallery.png").exists()

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save
 
 from vitpipe.errors import InputError
-from vitpipe.nn.compute import Compute
+from vitpipe.training.compute import Compute
 from vitpipe.tasks import supersample
 from vitpipe.training.checkpoint import Resume, load_weights, resume_folder, save_weights
 

@@ -16,10 +16,11 @@ import torch.distributed as dist
 import yaml
 from safetensors.torch import load_file
 
-from vitpipe.data.batches import Packed, part
+from vitpipe.data.batches import rank_slice
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.packing import pack
 from vitpipe.errors import InputError
-from vitpipe.nn.compute import Compute
+from vitpipe.training.compute import Compute
 from vitpipe.tasks import task
 from vitpipe.training.checkpoint import Resume
 from vitpipe.training.distributed import Group
@@ -148,7 +149,7 @@ def test_two_processes_learn_what_one_does(folder, begin, settings, tmp_path, co
     run = folder(**changes)
     errors = finish(begin(run, *command, **changes))
     made = settings(**changes)
-    learned, held_out = (Packed(run / "data" / "packed" / part, made.target) for part in ("train", "val"))
+    learned, held_out = (PackedDataset(run / "data" / "packed" / part, made.target) for part in ("train", "val"))
     assert len(learned) % 2 == len(held_out) % 2 == 1
     one = tmp_path / "one"
     train(task(made.task.name), made, learned, held_out, CPU, Resume(one / "scratch"), one, one / "curve.csv")

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from vitpipe.data.batches import Packed, shuffled
+from vitpipe.data.batches import shuffled
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.errors import InputError
-from vitpipe.nn.compute import Compute
+from vitpipe.training.compute import Compute
 from vitpipe.tasks import classify, supersample
 from vitpipe.training import loop
-from vitpipe.training.checkpoint import Resume, load_weights, resume_folder, weights_facts
+from vitpipe.training.checkpoint import Resume, load_weights, resume_folder, read_metadata
 from vitpipe.training.loop import Training, train
 
 CPU = Compute(torch.device("cpu"), torch.float32)
@@ -35,7 +36,7 @@ def trained(packed, settings, tmp_path):
 
     def run(name: str, task=supersample, **changes):
         folder = tmp_path / name
-        parts = Packed(packed / "train"), Packed(packed / "val")
+        parts = PackedDataset(packed / "train"), PackedDataset(packed / "val")
         train(task, settings(**changes), *parts, CPU, Resume(folder / "scratch"), folder, folder / "curve.csv")
         return folder
 
@@ -43,12 +44,12 @@ def trained(packed, settings, tmp_path):
 
 
 def training(packed, settings, **changes) -> Training:
-    return Training(supersample, settings(**changes), Packed(packed / "train"), Packed(packed / "val"), CPU)
+    return Training(supersample, settings(**changes), PackedDataset(packed / "train"), PackedDataset(packed / "val"), CPU)
 
 
 def test_muon_multiplies_in_the_type_that_the_model_does(packed, settings):
     made = settings(**{"train.optimizer": "muon"})
-    parts = Packed(packed / "train"), Packed(packed / "val")
+    parts = PackedDataset(packed / "train"), PackedDataset(packed / "val")
     for dtype in (torch.float32, torch.bfloat16):
         assert Training(supersample, made, *parts, Compute(torch.device("cpu"), dtype)).optimizers[0].dtype is dtype
 
@@ -89,7 +90,7 @@ def test_first_row_is_worked_out_by_hand(packed, settings, trained):
     model = supersample.build(made)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.003, weight_decay=0.1)
     losses = []
-    for step, batch in enumerate(shuffled(Packed(packed / "train"), 20, CPU.device, seed=0, epoch=0, flip=False)):
+    for step, batch in enumerate(shuffled(PackedDataset(packed / "train"), 20, CPU.device, seed=0, epoch=0, flip=False)):
         optimizer.param_groups[0]["lr"] = (0.003, 0.003)[step]
         error = model(batch.lr / 127.5 - 1) - (batch.hr / 127.5 - 1)
         loss = error.square().mean()
@@ -181,7 +182,7 @@ class Planned:
 def test_checkpoint_is_the_best_epoch_on_validation(trained, settings):
     task = Planned([1, 5, 2, 5])
     folder = trained("a", task, **{"train.epochs": 4})
-    facts = weights_facts(folder / "model.safetensors")
+    facts = read_metadata(folder / "model.safetensors")
     assert (facts["epoch"], facts["val_psnr"]) == (2, 5)
     assert facts["settings"] == settings(**{"train.epochs": 4}).model_dump(exclude={"data": {"root"}})
     model = supersample.build(settings())
@@ -194,7 +195,7 @@ def test_checkpoint_is_the_best_epoch_on_validation(trained, settings):
 def test_of_equal_scores_the_lower_loss_is_better(trained):
     task = Planned([1, 5, 5, 5, 2], [0.1, 0.5, 0.2, 0.3, 0.0])
     folder = trained("a", task, **{"train.epochs": 5, "train.patience": 3})
-    assert weights_facts(folder / "model.safetensors")["epoch"] == 3
+    assert read_metadata(folder / "model.safetensors")["epoch"] == 3
 
 
 @pytest.mark.parametrize(
@@ -212,7 +213,7 @@ def test_patience_stops_and_the_best_epoch_is_kept(trained, settings, scores, pa
     task = Planned(scores)
     folder = trained("a", task, **{"train.epochs": 6, "train.patience": patience})
     assert list(pd.read_csv(folder / "curve.csv")["epoch"]) == list(range(1, epochs + 1))
-    assert weights_facts(folder / "model.safetensors")["epoch"] == best
+    assert read_metadata(folder / "model.safetensors")["epoch"] == best
     model = supersample.build(settings())
     load_weights(folder / "model.safetensors", model, settings())
     assert all(torch.equal(weight, task.seen[best - 1][name]) for name, weight in model.state_dict().items())
@@ -228,9 +229,9 @@ def test_killed_after_it_had_stopped_early_learns_nothing_more(trained, monkeypa
 
 def test_classifier_is_trained_and_its_classes_are_kept(labelled, settings, tmp_path):
     made = settings(**{"task.name": "classify", "data.scale": 1})
-    parts, scratch = (Packed(labelled / part, "odd") for part in ("train", "val")), Resume(tmp_path / "r")
+    parts, scratch = (PackedDataset(labelled / part, "odd") for part in ("train", "val")), Resume(tmp_path / "r")
     train(classify, made, *parts, CPU, scratch, tmp_path / "m", tmp_path / "curve.csv")
-    facts = weights_facts(tmp_path / "m" / "model.safetensors")
+    facts = read_metadata(tmp_path / "m" / "model.safetensors")
     curve = pd.read_csv(tmp_path / "curve.csv")
     assert facts["classes"] == ["not odd", "odd"]
     assert list(curve) == ["epoch", "step", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
@@ -258,7 +259,7 @@ def test_bfloat16_trains_on_images_made_without_it(packed, settings, tmp_path, m
         supersample, "inputs", lambda *a: (lower.append(torch.is_autocast_enabled("cpu")), inputs(*a))[1]
     )
     compute = Compute(torch.device("cpu"), torch.bfloat16)
-    parts, scratch = (Packed(packed / "train"), Packed(packed / "val")), Resume(tmp_path / "r")
+    parts, scratch = (PackedDataset(packed / "train"), PackedDataset(packed / "val")), Resume(tmp_path / "r")
     train(supersample, settings(), *parts, compute, scratch, tmp_path / "m", tmp_path / "curve.csv")
     assert lower
     assert not any(lower)
@@ -365,7 +366,7 @@ def test_scratch_of_other_settings_is_left_alone(packed, settings, tmp_path, mon
 
     def run(name, task=supersample, **changes):
         made, folder = settings(**changes), tmp_path / name
-        parts, scratch = (Packed(packed / "train"), Packed(packed / "val")), Resume(resume_folder(made, ["d"], CPU))
+        parts, scratch = (PackedDataset(packed / "train"), PackedDataset(packed / "val")), Resume(resume_folder(made, ["d"], CPU))
         train(task, made, *parts, CPU, scratch, folder, folder / "curve.csv")
         return (folder / "model.safetensors").read_bytes()
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from vitpipe.config import Settings
-from vitpipe.data.batches import Packed, shuffled
+from vitpipe.data.batches import shuffled
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.errors import InputError
-from vitpipe.nn.compute import choose
+from vitpipe.training.compute import choose
 from vitpipe.tasks import classify, supersample
 from vitpipe.training.loop import Training
 from vitpipe.training.replay import EAGER, Replayed
@@ -37,7 +38,7 @@ CASES = [
 
 
 def training(task: ModuleType, folder: Path, settings: Settings) -> Training:
-    parts = (Packed(folder / part, settings.target) for part in ("train", "val"))
+    parts = (PackedDataset(folder / part, settings.target) for part in ("train", "val"))
     return Training(task, settings, *parts, choose(settings.train.model_copy(update={"device": "cuda"})))
 
 

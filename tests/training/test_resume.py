@@ -13,8 +13,8 @@ import pytest
 import torch
 import yaml
 
-from vitpipe.data.batches import Packed
-from vitpipe.nn.compute import Compute
+from vitpipe.data.dataset import PackedDataset
+from vitpipe.training.compute import Compute
 from vitpipe.tasks import classify
 from vitpipe.training import loop
 from vitpipe.training.checkpoint import Resume
@@ -122,7 +122,7 @@ class Killed(BaseException):
 def test_augmented_and_stopped_early_ends_bit_identical_too(labelled, settings, tmp_path, monkeypatch, life, optimizer):
     """In this process, which dies in every `life`-th batch before the state after it is saved."""
     made = settings(**CLASSIFY | {"train.optimizer": optimizer})
-    parts = [Packed(labelled / part, "odd") for part in ("train", "val")]
+    parts = [PackedDataset(labelled / part, "odd") for part in ("train", "val")]
 
     def start(name: str) -> None:
         folder = tmp_path / name

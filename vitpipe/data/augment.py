@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vitpipe.config import Train
-from vitpipe.data.torchvision import import_torchvision
+from vitpipe.sources.torchvision import import_torchvision
 
 
 def augment(images: Tensor, train: Train) -> Tensor:

@@ -20,9 +20,9 @@ import pandas as pd
 from PIL import Image
 
 from vitpipe.config import Data
-from vitpipe.data.images import UnreadableImage, check_rejects, resize
+from vitpipe.sources.images import UnreadableImage, check_rejects, resize
 from vitpipe.data.labels import label_counts
-from vitpipe.data.sources import COLUMNS, LANDMARKS, Images
+from vitpipe.sources import COLUMNS, LANDMARKS, Images
 from vitpipe.data.split import PARTS
 from vitpipe.errors import InputError
 from vitpipe.files import write_csv, write_json

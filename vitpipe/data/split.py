@@ -12,7 +12,7 @@ PARTS = ("train", "val", "test")
 
 
 def split(samples: pd.DataFrame, data: Data, seed: int) -> pd.DataFrame:
-    """The samples (see `vitpipe.data.sources`) with a column `part`, in the order of their ids.
+    """The samples (see `vitpipe.sources`) with a column `part`, in the order of their ids.
 
     `random` and `identity` give each image or person a number from a seeded hash of its name and
     cut at `data.test` and `data.val`, so neither the order of the images nor adding others moves

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitpipe.data.pixels import as_input
+from vitpipe.data.pixels import to_input
 from vitpipe.errors import InputError
-from vitpipe.nn.attention import Attention
+from vitpipe.models.attention import Attention
 
 
 class Record:
@@ -74,7 +74,7 @@ def watch(model: nn.Module, images: np.ndarray, device: torch.device, budget: in
     batch = at_once(model, budget)
     for start in range(0, len(images), batch):
         with torch.inference_mode(), evaluating(model), record_attention(model) as record:
-            encode(model, as_input(images[start : start + batch], device))
+            encode(model, to_input(images[start : start + batch], device))
         yield record.weights
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitpipe.data.pixels import as_input
+from vitpipe.data.pixels import to_input
 from vitpipe.explain.capture import at_once, encoder_of, evaluating, record_attention
 from vitpipe.explain.heatmaps import WEIGHTS_AT_ONCE
 from vitpipe.explain.rollout import rollout
@@ -74,7 +74,7 @@ def view(model: nn.Module, images: np.ndarray) -> dict[str, np.ndarray]:
         for start in range(0, len(images), batch):
             chosen = images[start : start + batch]
             with record_attention(model) as record:
-                logits = model(as_input(chosen, device))
+                logits = model(to_input(chosen, device))
             probability, predicted = logits.float().softmax(-1).max(-1)
             row = query_row(record.weights[:, -1], token)  # b h g*g
             through = query_row(rollout(record.weights), token)  # b g*g

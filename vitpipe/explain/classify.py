@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitpipe.config import Settings
-from vitpipe.data.batches import Packed, spread
-from vitpipe.data.pixels import as_input, unit
+from vitpipe.data.batches import evenly_spaced
+from vitpipe.data.dataset import PackedDataset
+from vitpipe.data.pixels import to_input, normalize
 from vitpipe.errors import InputError
 from vitpipe.explain import class_token, deletion, gradients, methods
 from vitpipe.explain.capture import encoder_of
@@ -40,7 +41,7 @@ IMPORTANCE = {
 
 
 def views(
-    model: nn.Module, untrained: nn.Module, packed: Packed, settings: Settings, device: torch.device
+    model: nn.Module, untrained: nn.Module, packed: PackedDataset, settings: Settings, device: torch.device
 ) -> dict[str, dict[str, np.ndarray]]:
     """The arrays of every picture: maps, class_attention, pixels, filters, per_class where classes have two images or
     more, and positions where there are embeddings of them.
@@ -52,7 +53,7 @@ def views(
     Raises:
         InputError: `task.show` names an unknown class, or one with fewer than two of the images.
     """
-    rows = spread(packed, IMAGES)
+    rows = evenly_spaced(packed, IMAGES)
     arrays = {
         "maps": maps(model, packed, device),
         "class_attention": class_attention(model, packed, rows),
@@ -66,11 +67,11 @@ def views(
     return arrays
 
 
-def naming(packed: Packed, rows: np.ndarray) -> dict[str, np.ndarray]:
+def naming(packed: PackedDataset, rows: np.ndarray) -> dict[str, np.ndarray]:
     """ids (f,), images (f, s, s, 3) uint8 as the model sees them, and their actual classes (f,) by name."""
     return {
         "ids": packed.samples.index[rows].to_numpy(dtype=str),
-        "images": packed.take("lr", rows),
+        "images": packed.images("lr", rows),
         "actual": np.array(packed.classes)[packed.labels[rows]],
     }
 
@@ -80,17 +81,17 @@ def query(encoder: Any) -> np.ndarray:
     return np.array("class token" if encoder.token is not None else "mean of all patches")
 
 
-def class_attention(model: nn.Module, packed: Packed, rows: np.ndarray) -> dict[str, np.ndarray]:
+def class_attention(model: nn.Module, packed: PackedDataset, rows: np.ndarray) -> dict[str, np.ndarray]:
     """What `vitpipe.figures.class_attention` draws."""
     named = naming(packed, rows)
     seen = class_token.view(model, named["images"])
     return named | seen | {"predicted": np.array(packed.classes)[seen["predicted"]], "query": query(model.encoder)}
 
 
-def pixels(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> dict[str, np.ndarray]:
+def pixels(model: nn.Module, packed: PackedDataset, rows: np.ndarray, device: torch.device) -> dict[str, np.ndarray]:
     """What `vitpipe.figures.pixels` draws."""
     named = naming(packed, rows)
-    images, labels = as_input(named["images"], device), torch.from_numpy(packed.labels[rows]).to(device)
+    images, labels = to_input(named["images"], device), torch.from_numpy(packed.labels[rows]).to(device)
     with torch.inference_mode():
         predicted = model(images).argmax(1).cpu().numpy()
     return named | {
@@ -101,11 +102,11 @@ def pixels(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.dev
 
 
 def attention_per_class(
-    model: nn.Module, packed: Packed, settings: Settings, device: torch.device
+    model: nn.Module, packed: PackedDataset, settings: Settings, device: torch.device
 ) -> dict[str, np.ndarray]:
     """What `vitpipe.figures.per_class` draws; nothing where no class has two images to compare."""
     encoder = encoder_of(model)
-    token, rows = encoder.token is not None, spread(packed, COMPARED)
+    token, rows = encoder.token is not None, evenly_spaced(packed, COMPARED)
     labels = packed.labels[rows]
     chosen = compared(settings.task.show, packed.classes, labels)
     if not chosen:
@@ -119,7 +120,7 @@ def attention_per_class(
         name: values if name == "counts" else values.reshape(*values.shape[:-1], encoder.grid, encoder.grid)
         for name, values in found.items()
     }
-    images = packed.take("lr", rows)
+    images = packed.images("lr", rows)
     return grids | {
         "classes": np.array([packed.classes[index] for index in chosen]),
         "images": np.stack([images[labels == index].mean(0) for index in chosen]).astype(np.float32),
@@ -140,7 +141,7 @@ def compared(show: tuple[str, ...] | None, classes: tuple[str, ...], labels: np.
     return [classes.index(name) for name in show]
 
 
-def trial(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> Trial:
+def trial(model: nn.Module, packed: PackedDataset, rows: np.ndarray, device: torch.device) -> Trial:
     """The probability of the class that a `Classifier` predicts for the whole image."""
     images, grid = deletion.pixels(packed, rows, device), encoder_of(model).grid
     labels = torch.cat([deletion.output(model, image[None]).argmax(1) for image in images])
@@ -160,21 +161,21 @@ def trial(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.devi
     )
 
 
-def head_score(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> dict[str, float]:
+def head_score(model: nn.Module, packed: PackedDataset, rows: np.ndarray, device: torch.device) -> dict[str, float]:
     """What a head is missed by, each higher where the model is better: accuracy, and minus the cross-entropy."""
     right, loss = 0, 0.0
     for batch in batches(packed, rows, device):
-        logits = model(unit(batch.lr)).float()
+        logits = model(normalize(batch.lr)).float()
         right += int((logits.argmax(1) == batch.labels).sum())
         loss += float(F.cross_entropy(logits, batch.labels, reduction="sum"))
     return {"importance": right / len(rows), "importance_loss": -loss / len(rows)}
 
 
 @torch.inference_mode()
-def explored(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> dict[str, np.ndarray]:
+def explored(model: nn.Module, packed: PackedDataset, rows: np.ndarray, device: torch.device) -> dict[str, np.ndarray]:
     """Images as the model sees them, what they show and what the model says."""
-    images, names = packed.take("lr", rows), np.array(packed.classes)
-    logits = model(as_input(images, device))
+    images, names = packed.images("lr", rows), np.array(packed.classes)
+    logits = model(to_input(images, device))
     probabilities = logits.float().softmax(-1).cpu().numpy()
     return {
         "images": images,

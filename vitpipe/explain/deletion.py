@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitpipe.data.batches import Packed
-from vitpipe.data.pixels import as_input
+from vitpipe.data.dataset import PackedDataset
+from vitpipe.data.pixels import to_input
 from vitpipe.explain.capture import evaluating
 from vitpipe.explain.local_attribution import blurred
 from vitpipe.explain.methods import Maps
@@ -111,6 +111,6 @@ def from_the_centre(grid: int, count: int) -> dict[str, np.ndarray]:
     return {"centre": centre, "edge": -centre}
 
 
-def pixels(packed: Packed, rows: np.ndarray, device: torch.device) -> Tensor:
+def pixels(packed: PackedDataset, rows: np.ndarray, device: torch.device) -> Tensor:
     """What the model sees of some rows, (b, 3, s, s) on [-1, 1]."""
-    return as_input(packed.take("lr", rows), device).contiguous()
+    return to_input(packed.images("lr", rows), device).contiguous()

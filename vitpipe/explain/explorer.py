@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from vitpipe.config import Settings
-from vitpipe.data.batches import Packed, spread
+from vitpipe.data.batches import evenly_spaced
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.explain import explanations
 from vitpipe.explain.capture import encoder_of, evaluating
 from vitpipe.explain.heatmaps import attention_of
@@ -25,10 +26,10 @@ ERROR = STEP**0.5 - 1  # largest relative error of a decoded weight that is LEAS
 Arrays = dict[str, np.ndarray]
 
 
-def explorer(model: nn.Module, packed: Packed, settings: Settings, device: torch.device) -> Arrays:
+def explorer(model: nn.Module, packed: PackedDataset, settings: Settings, device: torch.device) -> Arrays:
     """The content of reports/heatmaps/explorer.npz.
 
-    Images are evenly spread through the part: as many of 16 as fit `BUDGET`. Where not even one fits with all
+    Images are evenly evenly_spaced through the part: as many of 16 as fit `BUDGET`. Where not even one fits with all
     heads, the weights are means over the heads, of as many images as fit, and of one image whatever its size.
 
     Args:
@@ -43,7 +44,7 @@ def explorer(model: nn.Module, packed: Packed, settings: Settings, device: torch
         psnr_model (f,) in dB. Of classification images (f, s, s, 3) uint8 as the model sees them, classes (k,),
         actual and predicted (f,) by name and probabilities (f, k) float32.
     """
-    rows = spread(packed, IMAGES)
+    rows = evenly_spaced(packed, IMAGES)
     encoder = encoder_of(model)
     with evaluating(model):
         chosen, codes = fitting(model, packed, rows, device)
@@ -76,8 +77,8 @@ def encode(weights: Tensor) -> Tensor:
     return codes.masked_fill_(weights < LEAST / 2, 0).to(torch.uint8)
 
 
-def fitting(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
-    """The rows whose codes fit `BUDGET`, evenly spread over `rows`, and the codes (f, l, h or 1, n, n)."""
+def fitting(model: nn.Module, packed: PackedDataset, rows: np.ndarray, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+    """The rows whose codes fit `BUDGET`, evenly evenly_spaced over `rows`, and the codes (f, l, h or 1, n, n)."""
     averaged = False
     first = encoded(model, packed, rows[:1], device, averaged)
     if deflated(first) > BUDGET:
@@ -96,7 +97,7 @@ def fitting(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.de
 
 
 def evenly(length: int, count: int) -> np.ndarray:
-    """`count` of the places 0 to length - 1, evenly spread, 0 among them; halves go up, so that gaps stay alike."""
+    """`count` of the places 0 to length - 1, evenly evenly_spaced, 0 among them; halves go up, so that gaps stay alike."""
     return np.floor(np.linspace(0, length - 1, count) + 0.5).astype(int)
 
 
@@ -105,7 +106,7 @@ def deflated(codes: np.ndarray) -> int:
     return len(zlib.compress(codes.tobytes(), 6))
 
 
-def encoded(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device, averaged: bool) -> np.ndarray:
+def encoded(model: nn.Module, packed: PackedDataset, rows: np.ndarray, device: torch.device, averaged: bool) -> np.ndarray:
     """Codes (f, l, h, n, n) of the given images, or of the mean over their heads (f, l, 1, n, n)."""
     parts = []
     for weights in attention_of(model, packed, rows, device):

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from vitpipe.config import Settings
-from vitpipe.data.batches import Packed, spread
+from vitpipe.data.batches import evenly_spaced
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.explain import deletion, explanations, methods
 from vitpipe.explain.deletion import BLUR, Trial
 from vitpipe.explain.local_attribution import diffusion_index
@@ -48,7 +49,7 @@ PROTOCOL = methods.PROTOCOL | {
 
 
 def views(
-    model: nn.Module, untrained: nn.Module, packed: Packed, settings: Settings, device: torch.device
+    model: nn.Module, untrained: nn.Module, packed: PackedDataset, settings: Settings, device: torch.device
 ) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
     """The content of reports/faithfulness.json, and the arrays of the pictures methods and faithfulness.
 
@@ -65,7 +66,7 @@ def views(
     """
     task = settings.task.name
     job = explanations(task)
-    rows = spread(packed, job.ON_CURVES)
+    rows = evenly_spaced(packed, job.ON_CURVES)
     trial = job.trial(model, packed, rows, device)
     found = trial.maps(model, len(rows))
     maps = {name: values.cpu().numpy() for name, values in found.patches.items()}
@@ -119,12 +120,12 @@ def randomised(
     return {"steps": steps, "correlations": np.stack(correlations, 1)}
 
 
-def shown(packed: Packed, rows: np.ndarray, trial: Trial, found: Maps) -> dict[str, np.ndarray]:
-    """What `vitpipe.figures.methods` draws, of images evenly spread over those measured."""
-    few = spread(rows, SHOWN)
+def shown(packed: PackedDataset, rows: np.ndarray, trial: Trial, found: Maps) -> dict[str, np.ndarray]:
+    """What `vitpipe.figures.methods` draws, of images evenly evenly_spaced over those measured."""
+    few = evenly_spaced(rows, SHOWN)
     arrays = {
         "ids": packed.samples.index[rows[few]].to_numpy(dtype=str),
-        "images": packed.take("hr" if "windows" in trial.shown else "lr", rows[few]),
+        "images": packed.images("hr" if "windows" in trial.shown else "lr", rows[few]),
         "methods": np.array(list(found.patches)),
         "maps": np.stack([values[few].cpu().numpy() for values in found.patches.values()]),
         "pixel_methods": np.array(list(found.pixels)),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vitpipe.explain.capture import encoder_of, evaluating
-from vitpipe.nn.patches import patchify
+from vitpipe.models.patches import patchify
 
 COMPONENTS = 28  # as many as Dosovitskiy et al. show
 

@@ -11,7 +11,8 @@ import torch
 from scipy.stats import bootstrap
 from torch import Tensor, nn
 
-from vitpipe.data.batches import Packed, spread
+from vitpipe.data.batches import evenly_spaced
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.explain.capture import encoder_of, watch
 from vitpipe.explain.class_token import query_row
 from vitpipe.metrics.attention import received
@@ -49,11 +50,11 @@ class Faces:
 
     def some(self, count: int) -> "Faces":
         """At most `count` of them at even distances."""
-        kept = spread(self.rows, count)
+        kept = evenly_spaced(self.rows, count)
         return replace(self, rows=self.rows[kept], images=self.images[kept], landmarks=self.landmarks[kept])
 
 
-def faces(packed: Packed, rows: np.ndarray) -> Faces | None:
+def faces(packed: PackedDataset, rows: np.ndarray) -> Faces | None:
     """Those of the images in `rows` that have landmarks to make regions of.
 
     None where fewer than `LEAST` have. Eyes and mouth in a line, as in a profile, make no regions.
@@ -61,14 +62,14 @@ def faces(packed: Packed, rows: np.ndarray) -> Faces | None:
     samples = packed.samples.iloc[rows]
     if not set(LANDMARKS) <= set(samples):
         return None
-    size = packed.take("hr", rows[:1]).shape[1]
+    size = packed.images("hr", rows[:1]).shape[1]
     landmarks = samples[list(LANDMARKS)].to_numpy(dtype=np.float64).reshape(-1, len(LANDMARKS) // 2, 2)
     there = np.flatnonzero(regions(landmarks, size, 1).isfinite().all(-1).all(-1).numpy())
     if len(there) < LEAST:
         return None
     kinds = samples["landmarks"].iloc[there] if "landmarks" in samples else []
     note = "annotated" if all(kind == "annotated" for kind in kinds) else "mean"
-    return Faces(there, packed.take("lr", rows[there]), landmarks[there], size, note)
+    return Faces(there, packed.images("lr", rows[there]), landmarks[there], size, note)
 
 
 def head_maps(weights: Tensor, token: bool) -> Tensor:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitpipe.data.batches import Packed, spread
+from vitpipe.data.batches import evenly_spaced
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.explain.capture import encoder_of, watch
 from vitpipe.metrics import attention as measures
 from vitpipe.metrics.grid import token_at, token_box
@@ -19,18 +20,18 @@ FACES = 16  # images in the pictures
 WEIGHTS_AT_ONCE = 2**26  # attention weights recorded at a time: 256 MB of float32, or one image's if that is more
 
 
-def attention_of(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> Iterator[Tensor]:
+def attention_of(model: nn.Module, packed: PackedDataset, rows: np.ndarray, device: torch.device) -> Iterator[Tensor]:
     """Attention weights (b, l, h, t, t) of the given images in order, a memory-sized batch at a time, float32.
 
     t is n patches and, where there is one, the class token before them.
     """
     with progress(len(rows), "attention", "image") as bar:
-        for weights in watch(model, packed.take("lr", rows), device, WEIGHTS_AT_ONCE):
+        for weights in watch(model, packed.images("lr", rows), device, WEIGHTS_AT_ONCE):
             yield weights
             bar.update(len(weights))
 
 
-def maps(model: nn.Module, packed: Packed, device: torch.device) -> dict[str, np.ndarray]:
+def maps(model: nn.Module, packed: PackedDataset, device: torch.device) -> dict[str, np.ndarray]:
     """What the pictures show, as arrays that `numpy.savez` takes.
 
     Returns:
@@ -41,8 +42,8 @@ def maps(model: nn.Module, packed: Packed, device: torch.device) -> dict[str, np
         the token itself).
     """
     encoder = encoder_of(model)
-    grid, rows = encoder.grid, spread(packed, FACES)
-    images = packed.take("hr", rows)
+    grid, rows = encoder.grid, evenly_spaced(packed, FACES)
+    images = packed.images("hr", rows)
     side = images.shape[1] // grid  # of a patch, in HR pixels
     points = query_points(packed, rows[0], images.shape[1])
     tokens = [token_at(x, y, side, grid, grid) for x, y in points.values()]
@@ -63,7 +64,7 @@ def maps(model: nn.Module, packed: Packed, device: torch.device) -> dict[str, np
     }
 
 
-def query_points(packed: Packed, row: int, size: int) -> dict[str, tuple[float, float]]:
+def query_points(packed: PackedDataset, row: int, size: int) -> dict[str, tuple[float, float]]:
     """Named points (x, y) of one image in HR pixels: eye, mouth and background of a face with landmarks,
     else centre and corner."""
     corner = (size / 24, size / 24)

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitpipe.data.batches import Batch, Packed
+from vitpipe.data.batches import Batch
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.errors import InputError
 from vitpipe.explain import explanations
 from vitpipe.explain.capture import evaluating
-from vitpipe.nn.attention import Attention
-from vitpipe.nn.encoder import Block
+from vitpipe.models.attention import Attention
+from vitpipe.models.vit import Block
 from vitpipe.progress import progress
 
 BATCH = 16  # images computed at once; no number depends on it
@@ -112,7 +113,7 @@ def of_type(model: nn.Module, kind: type[nn.Module]) -> list[nn.Module]:
 
 
 def head_importance(
-    model: nn.Module, task: str, packed: Packed, rows: np.ndarray, device: torch.device
+    model: nn.Module, task: str, packed: PackedDataset, rows: np.ndarray, device: torch.device
 ) -> dict[str, np.ndarray]:
     """What zeroing each head alone costs, positive where the head helps (Michel et al. 2019, arXiv:1905.10650).
 
@@ -147,6 +148,6 @@ def head_importance(
     return {name: values + 0.0 for name, values in drops.items()}  # turns -0.0 into 0.0
 
 
-def batches(packed: Packed, rows: np.ndarray, device: torch.device) -> Iterator[Batch]:
+def batches(packed: PackedDataset, rows: np.ndarray, device: torch.device) -> Iterator[Batch]:
     for start in range(0, len(rows), BATCH):
         yield Batch(packed, rows[start : start + BATCH], device)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from vitpipe.config import Settings
-from vitpipe.data.batches import Packed, spread
+from vitpipe.data.batches import evenly_spaced
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.explain import explanations, focus
 from vitpipe.explain.capture import encoder_of, watch
 from vitpipe.explain.importance import head_importance, record_norms, record_outputs
@@ -84,8 +85,8 @@ def measure(
     model: nn.Module,
     untrained: nn.Module,
     task: str,
-    val: Packed,
-    test: Packed,
+    val: PackedDataset,
+    test: PackedDataset,
     settings: Settings,
     device: torch.device,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -106,11 +107,11 @@ def measure(
     Raises:
         InputError: the model has no attention.
     """
-    rows = spread(test, MEASURED)
+    rows = evenly_spaced(test, MEASURED)
     trained, fresh = (look(net, task, test, rows, device) for net in (model, untrained))
     plain, beside, protocol = means(trained), means(fresh), PROTOCOL | explanations(task).IMPORTANCE
     focused: dict[str, dict[str, float]] = {}
-    chosen_on, shown = focus.faces(val, spread(val, CHOSEN_ON)), focus.faces(test, rows)
+    chosen_on, shown = focus.faces(val, evenly_spaced(val, CHOSEN_ON)), focus.faces(test, rows)
     if chosen_on and shown:
         own = focus.head_lifts(trained.maps[shown.rows], shown.shares(encoder_of(model).grid))
         focused = regional((model, trained), (untrained, fresh), chosen_on, shown, settings.seed, device)
@@ -133,14 +134,14 @@ def measure(
     return content, reach
 
 
-def look(model: nn.Module, task: str, test: Packed, rows: np.ndarray, device: torch.device) -> Seen:
+def look(model: nn.Module, task: str, test: PackedDataset, rows: np.ndarray, device: torch.device) -> Seen:
     """Every measure of one model on the test images `rows`, and its maps."""
     encoder = encoder_of(model)
     token = encoder.token is not None
     sums: dict[str, np.ndarray] = {}
     maps: list[Tensor] = []
     with record_norms(model) as norms, progress(len(rows), "attention", "image") as bar:
-        for weights in watch(model, test.take("lr", rows), device, focus.WEIGHTS_AT_ONCE):
+        for weights in watch(model, test.images("lr", rows), device, focus.WEIGHTS_AT_ONCE):
             maps.append(focus.head_maps(weights, token).cpu())
             among = measures.among_patches(weights) if token else weights
             for name, values in {
@@ -153,7 +154,7 @@ def look(model: nn.Module, task: str, test: Packed, rows: np.ndarray, device: to
     lengths = norms.values[..., int(token) :]  # f l n
     layers = {"outliers": measures.outliers(lengths), "norm_ratio": measures.norm_ratio(lengths)}
     heads = {name: total / len(rows) for name, total in sums.items()}
-    scored = spread(test, explanations(task).SCORED)
+    scored = evenly_spaced(test, explanations(task).SCORED)
     return Seen(
         heads | head_importance(model, task, test, scored, device),
         diversities(model, test, device) | {name: values.cpu().numpy() for name, values in layers.items()},
@@ -161,12 +162,12 @@ def look(model: nn.Module, task: str, test: Packed, rows: np.ndarray, device: to
     )
 
 
-def diversities(model: nn.Module, test: Packed, device: torch.device) -> dict[str, np.ndarray]:
+def diversities(model: nn.Module, test: PackedDataset, device: torch.device) -> dict[str, np.ndarray]:
     """diversity and output_diversity of each layer (l,); nothing where layers have one head."""
     encoder = encoder_of(model)
     if encoder.blocks[0].attention.heads == 1:
         return {}
-    token, images = encoder.token is not None, test.take("lr", spread(test, COMPARED))
+    token, images = encoder.token is not None, test.images("lr", evenly_spaced(test, COMPARED))
     with record_outputs(model) as outputs:
         parts = [
             measures.diversity(measures.among_patches(weights) if token else weights)

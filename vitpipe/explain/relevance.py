@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vitpipe.explain.capture import evaluating, record_attention
 from vitpipe.explain.gradients import Score
-from vitpipe.nn.attention import Attention
+from vitpipe.models.attention import Attention
 
 
 def relevance(weights: Tensor, gradients: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from vitpipe.config import Settings
-from vitpipe.data.batches import Packed
-from vitpipe.data.pixels import as_images, as_input, to_uint8, unit
+from vitpipe.data.dataset import PackedDataset
+from vitpipe.data.pixels import to_images, to_input, to_uint8, normalize
 from vitpipe.explain import deletion, methods
 from vitpipe.explain.capture import encoder_of
 from vitpipe.explain.deletion import Trial
@@ -22,7 +22,7 @@ from vitpipe.explain.positions import positions
 from vitpipe.metrics.faithfulness import nearest_first
 from vitpipe.metrics.grid import token_at, token_box
 from vitpipe.metrics.image_quality import image_quality, mse, psnr
-from vitpipe.nn.supersampler import upsample
+from vitpipe.models.supersampler import upsample
 
 ON_CURVES = 8  # images that curves of deletion are of; a pass costs more than a classifier's
 POINTS = 7  # of such a curve, beside its start
@@ -37,7 +37,7 @@ IMPORTANCE = {
 
 
 def views(
-    model: nn.Module, untrained: nn.Module, packed: Packed, settings: Settings, device: torch.device
+    model: nn.Module, untrained: nn.Module, packed: PackedDataset, settings: Settings, device: torch.device
 ) -> dict[str, dict[str, np.ndarray]]:
     """The arrays of every picture: maps, filters and, where there are position embeddings, positions."""
     arrays = {"maps": maps(model, packed, device), "filters": filters(model, untrained)}
@@ -46,7 +46,7 @@ def views(
     return arrays
 
 
-def trial(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> Trial:
+def trial(model: nn.Module, packed: PackedDataset, rows: np.ndarray, device: torch.device) -> Trial:
     """How far a window of a `SuperSampler`'s output stays as it is; see the protocol in `faithfulness`."""
     images, grid = deletion.pixels(packed, rows, device), encoder_of(model).grid
     size = packed.shards["hr"][0].shape[1]
@@ -83,21 +83,21 @@ def trial(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.devi
     )
 
 
-def head_score(model: nn.Module, packed: Packed, rows: np.ndarray, device: torch.device) -> dict[str, float]:
+def head_score(model: nn.Module, packed: PackedDataset, rows: np.ndarray, device: torch.device) -> dict[str, float]:
     """What a head is missed by: the mean PSNR in dB."""
     total = 0.0
     for batch in batches(packed, rows, device):
-        predicted = to_uint8(model(unit(batch.lr))).cpu().numpy().astype(np.float32)
+        predicted = to_uint8(model(normalize(batch.lr))).cpu().numpy().astype(np.float32)
         total += float(psnr(mse(predicted, batch.hr.cpu().numpy().astype(np.float32))).sum())
     return {"importance": total / len(rows)}
 
 
 @torch.inference_mode()
-def explored(model: Any, packed: Packed, rows: np.ndarray, device: torch.device) -> dict[str, np.ndarray]:
+def explored(model: Any, packed: PackedDataset, rows: np.ndarray, device: torch.device) -> dict[str, np.ndarray]:
     """Input, bicubic, prediction and original, as the evaluate stage scores them."""
-    lr, hr = packed.take("lr", rows), packed.take("hr", rows)
-    images = as_input(lr, torch.device("cpu"))  # where the evaluate stage, too, enlarges by bicubic
+    lr, hr = packed.images("lr", rows), packed.images("hr", rows)
+    images = to_input(lr, torch.device("cpu"))  # where the evaluate stage, too, enlarges by bicubic
     enlarged = {"bicubic": upsample(images, model.scale, "bicubic"), "model": model(images.to(device))}
-    arrays = {name: as_images(image) for name, image in enlarged.items()}
+    arrays = {name: to_images(image) for name, image in enlarged.items()}
     scores = {f"psnr_{name}": image_quality(image, hr, model.scale)["psnr"] for name, image in arrays.items()}
     return {"lr": lr, **arrays, "hr": hr, **scores}

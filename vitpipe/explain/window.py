@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitpipe.errors import InputError
-from vitpipe.nn.supersampler import SuperSampler
+from vitpipe.models.supersampler import SuperSampler
 
 
 class Window(nn.Module):

@@ -9,7 +9,7 @@ A task is a module with
     build(settings: Settings, classes: tuple[str, ...]) -> torch.nn.Module
         The model with fresh weights; `classes` are those of `task.target`, none where the target is an image.
     inputs(batch, train: Train) -> tuple[Tensor, ...]
-        What a training step computes with, of the images `batch.own`. What is drawn at random for these must not depend
+        What a training step computes with, of the images `batch.local`. What is drawn at random for these must not depend
         on which part of the batch they are.
     loss(model, input, ..., train: Train) -> tuple[Tensor, dict[str, Tensor]]
         The loss to descend, and means to show in the curve, of these inputs. Draws nothing at random and reads no

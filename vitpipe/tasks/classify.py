@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from vitpipe.config import Settings, Train
 from vitpipe.data.augment import augment, mix
-from vitpipe.data.batches import Batch, Packed, in_order, spread
-from vitpipe.data.pixels import unit
+from vitpipe.data.batches import Batch, in_order, evenly_spaced
+from vitpipe.data.dataset import PackedDataset
+from vitpipe.data.pixels import normalize
 from vitpipe.errors import InputError
 from vitpipe.metrics.classification import PROTOCOL as MEASURES
 from vitpipe.metrics.classification import classification, rounded, sample_scores
-from vitpipe.nn.classifier import Classifier
-from vitpipe.nn.compute import Compute
+from vitpipe.models.classifier import Classifier
+from vitpipe.training.compute import Compute
 from vitpipe.progress import progress
 
 BEST = "val_accuracy"
@@ -49,8 +50,8 @@ def inputs(batch: Batch, train: Train) -> tuple[Tensor, Tensor]:
     Each of several processes draws for the whole batch, as what is drawn for an image depends on those before it.
     """
     if not (train.crop or train.randaugment or train.mix != "none"):
-        batch = batch.own
-    images = unit(augment(batch.lr, train))
+        batch = batch.local
+    images = normalize(augment(batch.lr, train))
     images, target = mix(images, batch.labels, len(batch.packed.classes), train.mix)
     return images[batch.part], target[batch.part]
 
@@ -69,26 +70,26 @@ def loss(model: nn.Module, images: Tensor, target: Tensor, train: Train) -> tupl
 
 @torch.inference_mode()
 def validate(
-    model: nn.Module, packed: Packed, compute: Compute, train: Train, only: slice = slice(None)
+    model: nn.Module, packed: PackedDataset, compute: Compute, train: Train, only: slice = slice(None)
 ) -> dict[str, float]:
     """Cross-entropy and accuracy, averaged over the images, which are as they are."""
     model.eval()
     sums = {"val_loss": 0.0, "val_accuracy": 0.0}
     for batch in in_order(packed, at_once(packed), compute.device, only):
         with compute.autocast():
-            logits = model(unit(batch.lr)).float()
+            logits = model(normalize(batch.lr)).float()
         sums["val_loss"] += float(F.cross_entropy(logits, batch.labels, reduction="sum"))
         sums["val_accuracy"] += float((logits.argmax(1) == batch.labels).sum())
     count = len(range(len(packed))[only])
     return {name: total / count for name, total in sums.items()}
 
 
-def at_once(packed: Packed) -> int:
+def at_once(packed: PackedDataset) -> int:
     """How many images are scored at once: of large ones fewer, or it would take more memory than training."""
     return max(1, min(BATCH, PIXELS // packed.shards["lr"][0].shape[1] ** 2))
 
 
-def baseline(train: Packed, val: Packed, test: Packed, settings: Settings) -> dict:
+def baseline(train: PackedDataset, val: PackedDataset, test: PackedDataset, settings: Settings) -> dict:
     """Test scores of the majority class and of logistic regression on pixels."""
     shares = np.bincount(train.labels, minlength=len(train.classes)) / len(train)
     majority = np.broadcast_to(shares, (len(test), len(shares)))
@@ -99,7 +100,7 @@ def baseline(train: Packed, val: Packed, test: Packed, settings: Settings) -> di
     }
 
 
-def logistic(train: Packed, val: Packed, test: Packed, *, grey: bool) -> np.ndarray:
+def logistic(train: PackedDataset, val: PackedDataset, test: PackedDataset, *, grey: bool) -> np.ndarray:
     """Class probabilities (n, k) of the test images by logistic regression on pixels; see `PROTOCOL`.
 
     With `grey` on the mean of the three channels.
@@ -108,19 +109,19 @@ def logistic(train: Packed, val: Packed, test: Packed, *, grey: bool) -> np.ndar
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-    def pixels(part: Packed, rows: np.ndarray) -> np.ndarray:
-        images = torch.from_numpy(part.take("lr", rows)).permute(0, 3, 1, 2).float()
+    def pixels(part: PackedDataset, rows: np.ndarray) -> np.ndarray:
+        images = torch.from_numpy(part.images("lr", rows)).permute(0, 3, 1, 2).float()
         images = F.adaptive_avg_pool2d(images, min(images.shape[-1], FINEST))
         return (images.mean(1) if grey else images).flatten(1).numpy()
 
-    def probabilities(model: LogisticRegression, part: Packed) -> np.ndarray:
+    def probabilities(model: LogisticRegression, part: PackedDataset) -> np.ndarray:
         found = np.zeros((len(part), len(part.classes)))
         for start in range(0, len(part), LEARNED_FROM):
             rows = np.arange(start, min(start + LEARNED_FROM, len(part)))
             found[rows[:, None], model.classes_] = model.predict_proba(scaler.transform(pixels(part, rows)))
         return found
 
-    rows = spread(train, LEARNED_FROM)
+    rows = evenly_spaced(train, LEARNED_FROM)
     scaler = StandardScaler()
     images, labels = scaler.fit_transform(pixels(train, rows)), train.labels[rows]
     if len(np.unique(labels)) < 2:
@@ -138,19 +139,19 @@ def logistic(train: Packed, val: Packed, test: Packed, *, grey: bool) -> np.ndar
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, packed: Packed, device: torch.device) -> np.ndarray:
+def predict(model: nn.Module, packed: PackedDataset, device: torch.device) -> np.ndarray:
     """Class probabilities (n, k) of every image, in float32."""
     model.eval()
     parts = []
     with progress(len(packed), "evaluate", "image") as bar:
         for batch in in_order(packed, at_once(packed), device):
-            parts.append(model(unit(batch.lr)).softmax(-1).cpu().numpy())
+            parts.append(model(normalize(batch.lr)).softmax(-1).cpu().numpy())
             bar.update(len(batch))
     return np.concatenate(parts)
 
 
 def evaluate(
-    model: nn.Module, packed: Packed, baseline: dict, settings: Settings, compute: Compute
+    model: nn.Module, packed: PackedDataset, baseline: dict, settings: Settings, compute: Compute
 ) -> tuple[dict, pd.DataFrame]:
     """Test scores of the model beside the baselines', in float32; `seconds` is the whole scoring on this machine."""
     start = time.perf_counter()
@@ -170,7 +171,7 @@ def evaluate(
 
 
 def examples(
-    model: nn.Module, packed: Packed, table: pd.DataFrame, settings: Settings, compute: Compute
+    model: nn.Module, packed: PackedDataset, table: pd.DataFrame, settings: Settings, compute: Compute
 ) -> dict[str, dict]:
     """What the figures show: confusion matrix, highest, lowest and random losses by `evaluate`'s table, patches."""
     order = np.argsort(-table["loss"].to_numpy(), kind="stable")
@@ -184,12 +185,12 @@ def examples(
     return {
         "confusion": {"matrix": matrix.to_numpy(), "classes": packed.classes},
         "ranking": {
-            name: {"images": packed.take("hr", rows), "ids": list(table.index[rows])}
+            name: {"images": packed.images("hr", rows), "ids": list(table.index[rows])}
             | {key: table[key].to_numpy()[rows] for key in ("predicted", "actual", "probability", "loss")}
             for name, rows in bands.items()
         },
         "patches": {
-            "image": packed.take("lr", first)[0],
+            "image": packed.images("lr", first)[0],
             "patch": settings.model.patch,
             "id": table.index[first[0]],
             "class_token": settings.model.readout == "token",

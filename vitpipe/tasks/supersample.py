@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from vitpipe.config import Settings, Train
 from vitpipe.data.augment import shift
-from vitpipe.data.batches import Batch, Packed, in_order, spread
-from vitpipe.data.pixels import as_images, as_input, unit
+from vitpipe.data.batches import Batch, in_order, evenly_spaced
+from vitpipe.data.dataset import PackedDataset
+from vitpipe.data.pixels import to_images, to_input, normalize
 from vitpipe.metrics.image_quality import PROTOCOL as MEASURES
 from vitpipe.metrics.image_quality import image_quality
-from vitpipe.nn.compute import Compute
-from vitpipe.nn.supersampler import SuperSampler, self_ensemble, upsample
+from vitpipe.training.compute import Compute
+from vitpipe.models.supersampler import SuperSampler, self_ensemble, upsample
 from vitpipe.progress import progress
 
 BEST = "val_psnr"
@@ -45,17 +46,17 @@ def inputs(batch: Batch, train: Train) -> tuple[Tensor, Tensor]:
     Each of several processes draws for the whole batch, as what is drawn for an image depends on those before it.
     """
     if not train.crop:
-        return batch.own.lr, batch.own.hr
+        return batch.local.lr, batch.local.hr
     scale = batch.packed.scale
     most = train.crop * scale
     moves = most - torch.randint(2 * most + 1, (len(batch), 2))
-    return shift(batch.own.hr, moves[batch.part], scale)
+    return shift(batch.local.hr, moves[batch.part], scale)
 
 
 def loss(model: nn.Module, lr: Tensor, hr: Tensor, train: Train) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean error of the prediction on [-1, 1], and the batch's mean PSNR in dB; of uint8 images."""
-    target = unit(hr.contiguous())
-    output = model(unit(lr)).float()
+    target = normalize(hr.contiguous())
+    output = model(normalize(lr)).float()
     with torch.no_grad():
         shown = {"psnr": psnr(output, target).mean()}
     return distance(output, target, train.loss), shown
@@ -122,13 +123,13 @@ def psnr(output: Tensor, target: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def validate(
-    model: SuperSampler, packed: Packed, compute: Compute, train: Train, only: slice = slice(None)
+    model: SuperSampler, packed: PackedDataset, compute: Compute, train: Train, only: slice = slice(None)
 ) -> dict[str, float]:
     """Loss and PSNR of the model, and the PSNR of bicubic, averaged over the images."""
     model.eval()
     sums = {"val_loss": 0.0, "val_psnr": 0.0, "val_bicubic_psnr": 0.0}
     for batch in in_order(packed, BATCH, compute.device, only):
-        target, lr = unit(batch.hr), unit(batch.lr)
+        target, lr = normalize(batch.hr), normalize(batch.lr)
         with compute.autocast():
             output = model(lr).float()
         sums["val_loss"] += float(distance(output, target, train.loss)) * len(target)
@@ -143,17 +144,17 @@ def interpolated(lr: np.ndarray, scale: int, method: str) -> np.ndarray:
     if method == "lanczos":
         size = (lr.shape[2] * scale, lr.shape[1] * scale)
         return np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)) for image in lr])
-    return as_images(upsample(as_input(lr, torch.device("cpu")), scale, method))
+    return to_images(upsample(to_input(lr, torch.device("cpu")), scale, method))
 
 
 @torch.inference_mode()
 def predict(model: nn.Module, lr: np.ndarray, device: torch.device) -> np.ndarray:
     """Super-samples LR images (b, s, s, 3) uint8 in float32; returns uint8 of the HR size."""
     model.eval()
-    return as_images(model(as_input(lr, device)))
+    return to_images(model(to_input(lr, device)))
 
 
-def baseline(train: Packed, val: Packed, test: Packed, settings: Settings) -> dict:
+def baseline(train: PackedDataset, val: PackedDataset, test: PackedDataset, settings: Settings) -> dict:
     """Test scores of nearest, bilinear, bicubic and Lanczos interpolation, which learn nothing from train and val."""
     scale = settings.data.scale
 
@@ -167,7 +168,7 @@ def baseline(train: Packed, val: Packed, test: Packed, settings: Settings) -> di
 
 
 def evaluate(
-    model: nn.Module, packed: Packed, baseline: dict, settings: Settings, compute: Compute
+    model: nn.Module, packed: PackedDataset, baseline: dict, settings: Settings, compute: Compute
 ) -> tuple[dict, pd.DataFrame]:
     """Test scores of the model beside bicubic's, in float32; `seconds` is the whole scoring on this machine.
 
@@ -178,9 +179,9 @@ def evaluate(
 
     @torch.inference_mode()
     def enlarge(lr: np.ndarray) -> dict[str, np.ndarray]:
-        own, mean = self_ensemble(model, as_input(lr, compute.device))
+        own, mean = self_ensemble(model, to_input(lr, compute.device))
         bicubic = interpolated(lr, scale, "bicubic")
-        return {"model": as_images(own), "bicubic": bicubic, "self_ensemble": as_images(mean)}
+        return {"model": to_images(own), "bicubic": bicubic, "self_ensemble": to_images(mean)}
 
     model.eval()
     with progress(len(packed), "evaluate", "image") as bar:
@@ -196,7 +197,7 @@ def evaluate(
 
 
 def examples(
-    model: SuperSampler, packed: Packed, table: pd.DataFrame, settings: Settings, compute: Compute
+    model: SuperSampler, packed: PackedDataset, table: pd.DataFrame, settings: Settings, compute: Compute
 ) -> dict[str, dict]:
     """What the figures show: for `gallery`, `best` and `worst` the ids, images and PSNR, by `evaluate`'s table.
 
@@ -207,19 +208,19 @@ def examples(
     count = min(8, len(table))
     few = max(1, count // 2)
     picks = {
-        "gallery": spread(table, count),
+        "gallery": evenly_spaced(table, count),
         "best": np.argsort(-gains, kind="stable")[:few],
         "worst": np.argsort(gains, kind="stable")[:few],
     }
     shown = {}
     for name, rows in picks.items():
-        lr = packed.take("lr", rows)
+        lr = packed.images("lr", rows)
         shown[name] = {
             "ids": list(table.index[rows]),
             "lr": lr,
             "bicubic": interpolated(lr, model.scale, "bicubic"),
             "model": predict(model, lr, compute.device),
-            "hr": packed.take("hr", rows),
+            "hr": packed.images("hr", rows),
             "psnr_bicubic": table["bicubic_psnr"].to_numpy()[rows],
             "psnr_model": table["psnr"].to_numpy()[rows],
         }
@@ -227,13 +228,13 @@ def examples(
 
 
 def scored(
-    packed: Packed, scale: int, enlarge: Callable[[np.ndarray], dict[str, np.ndarray]], tick: Callable[[int], object]
+    packed: PackedDataset, scale: int, enlarge: Callable[[np.ndarray], dict[str, np.ndarray]], tick: Callable[[int], object]
 ) -> dict[str, pd.DataFrame]:
     """Scores of what `enlarge` makes of LR images: by its names, a table with a row per image."""
     parts: dict[str, list[pd.DataFrame]] = {}
     for start in range(0, len(packed), BATCH):
         rows = np.arange(start, min(start + BATCH, len(packed)))
-        lr, hr = packed.take("lr", rows), packed.take("hr", rows)
+        lr, hr = packed.images("lr", rows), packed.images("hr", rows)
         for name, images in enlarge(lr).items():
             scores = pd.DataFrame(image_quality(images, hr, scale), index=packed.samples.index[rows])
             parts.setdefault(name, []).append(scores)

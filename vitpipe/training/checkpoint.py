@@ -18,7 +18,7 @@ import vitpipe
 from vitpipe.config import Settings
 from vitpipe.errors import InputError
 from vitpipe.files import atomic_file
-from vitpipe.nn.compute import Compute
+from vitpipe.training.compute import Compute
 
 
 def save_weights(path: Path, weights: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
@@ -40,7 +40,7 @@ def load_weights(path: Path, model: nn.Module, settings: Settings) -> None:
     if not path.exists():
         raise InputError(f"{path} is missing: run the train stage first (dvc repro train)")
     try:
-        weights, trained = load_file(path), weights_facts(path).get("settings", {})
+        weights, trained = load_file(path), read_metadata(path).get("settings", {})
     except SafetensorError as error:
         raise InputError(f"{path} is damaged ({error}): train again (dvc repro -f train)") from None
     own = settings.model_dump()
@@ -59,7 +59,7 @@ def built_by(settings: dict[str, Any]) -> list[tuple[str, str]]:
     return [*model, ("data", "size"), ("data", "scale"), ("task", "name"), ("task", "target")]
 
 
-def weights_facts(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, Any]:
     """The `facts` that `save_weights` put beside the weights."""
     with safe_open(path, framework="pt") as file:
         return json.loads((file.metadata() or {}).get("facts", "{}"))

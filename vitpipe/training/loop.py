@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from vitpipe.config import Settings
-from vitpipe.data.batches import Batch, Packed, batches_per_epoch, part, shuffled
+from vitpipe.data.batches import Batch, batches_per_epoch, rank_slice, shuffled
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.errors import InputError
 from vitpipe.files import write_csv
-from vitpipe.nn.compute import Compute
+from vitpipe.training.compute import Compute
 from vitpipe.progress import progress
 from vitpipe.training.checkpoint import Resume, save_weights
 from vitpipe.training.distributed import Group
@@ -40,8 +41,8 @@ class Training:
         self,
         task: ModuleType,
         settings: Settings,
-        train: Packed,
-        val: Packed,
+        train: PackedDataset,
+        val: PackedDataset,
         compute: Compute,
         group: Group = Group(),  # noqa: B008 - frozen
     ) -> None:
@@ -146,7 +147,7 @@ class Training:
         gradients, descend = self.halves
         found = gradients(*self.task.inputs(batch, setting))
         norm, *own = torch.stack(list(found.values())).tolist()
-        means = self.group.means(dict(zip(list(found)[1:], own, strict=True)), len(batch.own))
+        means = self.group.means(dict(zip(list(found)[1:], own, strict=True)), len(batch.local))
         where = f", batch {self.batch + 1}"
         self.finite("the loss", means["loss"], where)
         self.finite("the gradient", norm, where)
@@ -219,8 +220,8 @@ class Training:
 def train(
     task: ModuleType,
     settings: Settings,
-    train: Packed,
-    val: Packed,
+    train: PackedDataset,
+    val: PackedDataset,
     compute: Compute,
     resume: Resume,
     models: Path,

@@ -1,0 +1,262 @@
+import io
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from vitpipe.config import Data
+from vitpipe.sources import LANDMARKS, celeba
+from vitpipe.errors import InputError
+
+NAMES = [f"{number:06d}.jpg" for number in (1, 2, 3, 5)]
+ATTRIBUTES = ["Male", "Smiling"]
+
+
+def picture(name: str) -> bytes:
+    """A picture that says who it is by its grey."""
+    buffer = io.BytesIO()
+    Image.new("L", (178, 218), int(name[:6]) * 20).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def annotation() -> dict[str, str]:
+    """Official files for the images 1 to 4: there is an image 5 without row and a row 4 without image."""
+    rows = [f"{number:06d}.jpg" for number in (1, 2, 3, 4)]
+    points = "\n".join(f"{name} " + " ".join(str(10 * i + p) for p in range(10)) for i, name in enumerate(rows))
+    signs = "\n".join(f"{name} {(-1) ** i:2d} {(-1) ** (i // 2):2d}" for i, name in enumerate(rows))
+    return {
+        "list_attr_celeba.txt": f"4\n{' '.join(ATTRIBUTES)} \n{signs}\n",
+        "list_landmarks_align_celeba.txt": f"4\n{' '.join(LANDMARKS)}\n{points}\n",
+        "list_eval_partition.txt": "".join(f"{name} {min(i, 2)}\n" for i, name in enumerate(rows)),
+        "identity_CelebA.txt": "".join(f"{name} {100 + i // 2}\n" for i, name in enumerate(rows)),
+    }
+
+
+def kaggle() -> dict[str, str]:
+    rows = ["000001.jpg", "000002.jpg", "000003.jpg", "000004.jpg"]
+    signs = "".join(f"{name},{(-1) ** i},{(-1) ** (i // 2)}\n" for i, name in enumerate(rows))
+    points = "".join(f"{name}," + ",".join(str(10 * i + p) for p in range(10)) + "\n" for i, name in enumerate(rows))
+    return {
+        "list_attr_celeba.csv": "image_id,Male,Smiling\n" + signs,
+        "list_landmarks_align_celeba.csv": f"image_id,{','.join(LANDMARKS)}\n{points}",
+        "list_eval_partition.csv": "image_id,partition\n" + "".join(f"{n},{min(i, 2)}\n" for i, n in enumerate(rows)),
+    }
+
+
+def write(folder: Path, files: dict[str, str | bytes]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return folder
+
+
+def zipped(files: dict[str, str | bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def images(folder: str) -> dict[str, bytes]:
+    return {f"{folder}{name}": picture(name) for name in reversed(NAMES)}
+
+
+ARCHIVE = {"img_align_celeba.zip": zipped(images("img_align_celeba/"))}
+JUNK = {"__MACOSX/img_align_celeba/000001.jpg": b"", "img_align_celeba/.DS_Store": b""}
+OFFICIAL, KAGGLE = annotation(), kaggle()
+
+
+def below(folder: str, files: dict) -> dict:
+    return {f"{folder}/{name}": content for name, content in files.items()}
+
+
+LAYOUTS = {
+    "torchvision, zip": ("", below("celeba", ARCHIVE | OFFICIAL)),
+    "torchvision, extracted": ("", below("celeba", images("img_align_celeba/") | OFFICIAL)),
+    "torchvision, pointed at celeba": ("celeba", below("celeba", ARCHIVE | OFFICIAL)),
+    "google drive": ("", below("Img", ARCHIVE) | below("Anno", OFFICIAL)),
+    "kaggle": ("", images("img_align_celeba/img_align_celeba/") | KAGGLE),
+    "kaggle, outer image folder": ("img_align_celeba", images("img_align_celeba/img_align_celeba/") | KAGGLE),
+    "kaggle, inner image folder": (
+        "img_align_celeba/img_align_celeba",
+        images("img_align_celeba/img_align_celeba/") | KAGGLE,
+    ),
+    "plain": ("img_align_celeba", images("img_align_celeba/") | OFFICIAL),
+    "loose": ("", images("") | OFFICIAL),
+    "kaggle zip": ("archive.zip", {"archive.zip": zipped(images("img_align_celeba/img_align_celeba/") | KAGGLE)}),
+    "zip, annotation inside": ("a.zip", {"a.zip": zipped(images("celeba/img_align_celeba/") | JUNK | OFFICIAL)}),
+    "zip, annotation beside": ("img_align_celeba.zip", ARCHIVE | OFFICIAL),
+}
+
+
+def fetch(root: Path, raw: Path) -> pd.DataFrame:
+    raw.mkdir()
+    celeba.fetch(Data(name="celeba", root=str(root)), 0, raw)
+    return celeba.samples(raw)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_gives_the_same_samples(layout, tmp_path, capsys):
+    where, files = LAYOUTS[layout]
+    table = fetch(write(tmp_path / "root", files) / where, tmp_path / "raw")
+    assert table.index.tolist() == NAMES
+    assert table["official"].tolist()[:3] == ["train", "val", "test"]
+    assert table["official"].isna().tolist() == [False, False, False, True]
+    assert table[ATTRIBUTES].to_numpy().tolist() == [[1, 1], [-1, 1], [1, -1], [0, 0]]
+    assert table[ATTRIBUTES].dtypes.unique().tolist() == [np.int8]
+    assert table["nose_y"].tolist()[:3] == [5, 15, 25]
+    assert table["landmarks"].tolist() == ["annotated"] * 3 + ["mean"]
+    assert table["nose_y"].iloc[3] == 135.3
+    if "kaggle" not in layout:  # Kaggle's has no identities
+        assert table["identity"].tolist()[:3] == [100, 100, 101]
+        assert table["identity"].isna().iloc[3]
+    pictures = celeba.open_images(tmp_path / "raw")
+    for name in NAMES:
+        assert abs(pictures.read(name).getpixel((5, 5))[0] - int(name[:6]) * 20) <= 1
+    assert "list_attr_celeba.txt: 1 rows without image, 1 images without row" in capsys.readouterr().out
+    assert {path.suffix for path in (tmp_path / "raw").iterdir()} == {".zip", ".txt"}
+
+
+def test_official_archive_is_copied_as_it_is(tmp_path):
+    root = write(tmp_path / "root", ARCHIVE | OFFICIAL)
+    fetch(root, tmp_path / "raw")
+    for path in root.iterdir():
+        assert (tmp_path / "raw" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_images_alone_are_enough(tmp_path):
+    table = fetch(write(tmp_path / "root", ARCHIVE), tmp_path / "raw")
+    assert table.index.tolist() == NAMES
+    assert table.columns.tolist() == [*LANDMARKS, "landmarks"]
+    assert (table["landmarks"] == "mean").all()
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"readme.txt": "hello"}, "neither img_align_celeba.zip nor CelebA images"),
+        ({"img_align_celeba.zip": zipped({"a.txt": "b"})}, "holds no CelebA images"),
+        ({"img_align_celeba.zip": b"<!DOCTYPE html>"}, "HTML page"),
+        ({"img_align_celeba.zip": ARCHIVE["img_align_celeba.zip"][:-30]}, "damaged zip"),
+        ({"img_align_celeba.zip": zipped(images("a/") | images("b/"))}, "000005.jpg twice"),
+        (images("a/") | images("b/"), "twice"),
+        ({"img_align_celeba.zip": zipped(images("../"))}, "refused"),
+        (ARCHIVE | {"identity_CelebA.txt": "999999.jpg 1\n"}, "none for any of the 4 images"),
+        (ARCHIVE | {"identity_CelebA.txt": "000001.jpg 1\n000001.jpg 2\n"}, "000001.jpg twice"),
+        (ARCHIVE | {"identity_CelebA.txt": "000001.jpg\n"}, "identity_CelebA.txt is no annotation"),
+        (ARCHIVE | {"identity_CelebA.txt": "000001.jpg 1 2\n"}, "rows are too long"),
+        (ARCHIVE | {"identity_CelebA.txt": "<!DOCTYPE html>\n<html>quota</html>\n"}, "is no annotation file"),
+        (ARCHIVE | {"identity_CelebA.txt": ""}, "has 0 rows, but none"),
+        (ARCHIVE | {"list_eval_partition.txt": "000001.jpg 3\n"}, "0, 1 or 2"),
+        (ARCHIVE | {"list_attr_celeba.txt": "2\nMale\n000001.jpg 1\n"}, "announces 2 rows, but 1"),
+        (ARCHIVE | {"list_attr_celeba.txt": "1\nMale\n000001.jpg 7\n"}, "1 or -1"),
+        (ARCHIVE | {"list_attr_celeba.txt": "1\nMale Old\n000001.jpg 1\n"}, "is no annotation"),
+        (ARCHIVE | {"list_landmarks_align_celeba.txt": "1\nnose_x\n000001.jpg 1\n"}, "columns must be"),
+        (ARCHIVE | {"list_attr_celeba.csv": ""}, "is no csv"),
+    ],
+)
+def test_bad_data_sets_are_refused_in_one_line(files, message, tmp_path):
+    with pytest.raises(InputError, match=message) as caught:
+        fetch(write(tmp_path / "root", files), tmp_path / "raw")
+    assert "\n" not in str(caught.value)
+
+
+def test_encrypted_annotation_is_said(tmp_path):
+    content = bytearray(zipped(images("img_align_celeba/") | OFFICIAL))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        content[archive.getinfo("identity_CelebA.txt").header_offset + 6] |= 1
+    content[content.rindex(b"identity_CelebA.txt") - 46 + 8] |= 1
+    root = write(tmp_path / "root", {"a.zip": bytes(content)})
+    with pytest.raises(InputError, match=r"identity_CelebA.txt in .*a.zip cannot be read \(.*encrypted"):
+        fetch(root / "a.zip", tmp_path / "raw")
+
+
+def test_dangling_image_is_left_out_by_name(tmp_path):
+    root = write(tmp_path / "root", {f"{number:06d}.jpg": picture("000001.jpg") for number in range(1, 101)})
+    (root / "000101.jpg").symlink_to("nowhere.jpg")
+    assert len(fetch(root, tmp_path / "raw")) == 100
+    assert "000101.jpg,cannot be read" in (tmp_path / "raw" / "rejects.csv").read_text()
+    (root / "000102.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(InputError, match="2 of 102 pictures"):
+        fetch(root, tmp_path / "again")
+
+
+def test_missing_root(tmp_path):
+    with pytest.raises(InputError, match="nowhere"):
+        fetch(tmp_path / "nowhere", tmp_path / "raw")
+
+
+def test_all_of_celeba_is_read_in_seconds(tmp_path):
+    """202,599 rows in every file, without the images."""
+    count, rng = 202_599, np.random.default_rng(0)
+    names = [f"{i + 1:06d}.jpg" for i in range(count)]
+    signs = pd.DataFrame(rng.choice([-1, 1], (count, 40)), index=names, columns=[f"a{i}" for i in range(40)])
+    path = tmp_path / "list_attr_celeba.txt"
+    path.write_text(f"{count}\n{' '.join(signs.columns)}\n{signs.to_csv(sep=' ', header=False)}")
+    rows = celeba.read_annotation(path)
+    assert (rows == signs).all(axis=None)
+    assert rows.memory_usage(deep=True).sum() < 40e6
+
+
+def test_download_takes_the_official_files_with_their_sums(tmp_path, monkeypatch):
+    taken = []
+    monkeypatch.setattr(
+        "vitpipe.sources.download.download", lambda url, target, md5: taken.append((url, target.name, md5))
+    )
+    celeba.download_official(tmp_path, "http://127.0.0.1/{id}")
+    assert [name for _, name, _ in taken] == [
+        "img_align_celeba.zip",
+        "list_attr_celeba.txt",
+        "identity_CelebA.txt",
+        "list_landmarks_align_celeba.txt",
+        "list_eval_partition.txt",
+    ]
+    assert taken[0][0] == "http://127.0.0.1/0B7EVK8r0v71pZjFTYXZWM3FlRnM"
+    assert taken[0][2] == "00d2c5bc6d35e252742224ab0c1e8fcb"
+
+
+@pytest.mark.real
+def test_real_celeba(real_data, tmp_path, capsys):
+    table = fetch(real_data / "celeba", tmp_path / "raw")
+    assert table.shape == (4591, 2 + 40 + 10 + 1)
+    assert (table["landmarks"] == "mean").all()
+    assert (table["official"] == "train").all()
+    assert table.index.is_monotonic_increasing
+    assert table.loc["000001.jpg", "Male"] == -1
+    assert table.loc["000001.jpg", "identity"] == 2880
+    assert table.columns[2] == "5_o_Clock_Shadow"
+    assert table.columns[41] == "Young"
+    assert "list_attr_celeba.txt: 198008 rows without image, 0 images without row" in capsys.readouterr().out
+    everyone = celeba.read_annotation(tmp_path / "raw" / "list_attr_celeba.txt")
+    assert len(everyone) == 202_599
+    assert (everyone["Male"] == 1).sum() == 84_434
+    parts = celeba.read_annotation(tmp_path / "raw" / "list_eval_partition.txt")["official"]
+    assert (parts.loc["162770.jpg"], parts.loc["162771.jpg"]) == ("train", "val")
+    assert (parts.loc["182637.jpg"], parts.loc["182638.jpg"]) == ("val", "test")
+    pictures = celeba.open_images(tmp_path / "raw")
+    assert {pictures.read(name).size for name in table.index[::100]} == {(178, 218)}
+
+
+@pytest.mark.real
+def test_real_landmarks(real_data, tmp_path):
+    """They lie on the faces: eyes above nose above mouth, left of right."""
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "img_align_celeba.zip").symlink_to(real_data / "celeba" / "img_align_celeba.zip")
+    shutil.copy(
+        real_data / "celeba" / "list_landmarks_align_celeba.partial.txt", root / "list_landmarks_align_celeba.txt"
+    )
+    table = fetch(root, tmp_path / "raw")
+    known = table[table["landmarks"] == "annotated"]
+    assert 0 < len(known) <= 43
+    means = known[list(LANDMARKS)].mean()
+    assert np.allclose(means, celeba.MEAN_LANDMARKS, atol=2)
+    assert (known["lefteye_x"] < known["righteye_x"]).all()
+    assert (known["lefteye_y"] < known["leftmouth_y"]).all()
+    assert known.loc["000001.jpg", "lefteye_x"] == 69

@@ -1,0 +1,185 @@
+import hashlib
+import io
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from vitpipe.config import Data
+from vitpipe.sources import cifar10
+from vitpipe.errors import InputError
+
+NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+BATCHES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+COUNT = 8  # pictures in each; the archive is large enough to break off in
+
+
+def pictures(batch: str) -> np.ndarray:
+    """As they lie in the file: rows of all red, all green and all blue pixels."""
+    return np.random.default_rng(BATCHES.index(batch)).integers(0, 256, (COUNT, 3 * 32 * 32), dtype=np.uint8)
+
+
+def labels(batch: str) -> list[int]:
+    return [(BATCHES.index(batch) + 3 * i) % 10 for i in range(COUNT)]
+
+
+FILES = {name: pickle.dumps({"data": pictures(name), "labels": labels(name)}) for name in BATCHES}
+FILES["batches.meta"] = pickle.dumps({"label_names": NAMES})
+
+
+def tar(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def below(folder: str, files: dict[str, bytes]) -> dict[str, bytes]:
+    return {f"{folder}/{name}": content for name, content in files.items()}
+
+
+OFFICIAL = below("cifar-10-batches-py", FILES | {"readme.html": b"<html>"})
+ARCHIVE = tar(OFFICIAL)
+
+
+@pytest.fixture(autouse=True)
+def facts(monkeypatch):
+    """torchvision's class, with the sums of the small files."""
+    made = cifar10.torchvision_cifar10()
+    sums = {name: hashlib.md5(content).hexdigest() for name, content in FILES.items()}
+    monkeypatch.setattr(made, "train_list", [[name, sums[name]] for name in BATCHES[:5]])
+    monkeypatch.setattr(made, "test_list", [["test_batch", sums["test_batch"]]])
+    monkeypatch.setattr(made, "meta", made.meta | {"md5": sums["batches.meta"]})
+    monkeypatch.setattr(made, "tgz_md5", hashlib.md5(ARCHIVE).hexdigest())
+    return made
+
+
+def write(folder: Path, files: dict[str, bytes]) -> Path:
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def fetch(root: Path | None, raw: Path) -> pd.DataFrame:
+    raw.mkdir()
+    cifar10.fetch(Data(name="cifar10", size=32, scale=1, root=root and str(root)), 0, raw)
+    return cifar10.samples(raw)
+
+
+def check(raw: Path, table: pd.DataFrame) -> None:
+    """Every picture and label stands under its own id, and `raw` holds the seven files alone."""
+    assert {path.name: path.read_bytes() for path in raw.iterdir()} == FILES
+    assert table.index.tolist() == [f"test-{i:05d}" for i in range(COUNT)] + [
+        f"train-{i:05d}" for i in range(5 * COUNT)
+    ]
+    images = cifar10.open_images(raw)
+    for part, batches in {"train": BATCHES[:5], "test": BATCHES[5:]}.items():
+        rows = table[table["official"] == part]
+        assert rows["label"].tolist() == [NAMES[label] for name in batches for label in labels(name)]
+        planes = np.concatenate([pictures(name) for name in batches]).reshape(-1, 3, 32, 32)
+        for sample, colours in zip(rows.index, planes, strict=True):
+            image = images.read(sample)
+            assert image.mode == "RGB"
+            for channel, plane in zip(image.split(), colours, strict=True):
+                assert (np.asarray(channel) == plane).all()
+
+
+@pytest.mark.parametrize(
+    ("where", "files"),
+    [
+        ("", OFFICIAL),
+        ("cifar-10-batches-py", OFFICIAL),
+        ("", {"cifar-10-python.tar.gz": ARCHIVE}),
+        ("mine.tgz", {"mine.tgz": tar(FILES)}),
+    ],
+    ids=["folder with it", "the folder", "folder with the archive", "the archive"],
+)
+def test_every_layout_gives_the_same_files(tmp_path, where, files):
+    check(tmp_path / "raw", fetch(write(tmp_path / "root", files) / where, tmp_path / "raw"))
+
+
+def test_no_pickle_but_the_official_is_read(tmp_path):
+    """Neither when it is fetched nor when it is exchanged later."""
+
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "sprung",)
+
+    trap = pickle.dumps(Trap())
+    for name in FILES:
+        root = write(tmp_path / f"root of {name}", below("cifar-10-batches-py", FILES | {name: trap}))
+        with pytest.raises(InputError, match=f"{name} in .* is not CIFAR-10's, or damaged: its MD5 is") as caught:
+            fetch(root, tmp_path / f"raw of {name}")
+        assert "\n" not in str(caught.value)
+    raw = tmp_path / "raw"
+    fetch(write(tmp_path / "root", FILES), raw)
+    for name in FILES:
+        (raw / name).write_bytes(trap)
+        with pytest.raises(InputError, match="is damaged: delete it"):
+            cifar10.samples(raw)
+        (raw / name).write_bytes(FILES[name])
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "holds neither cifar-10-batches-py nor cifar-10-python.tar.gz"),
+        ({"cat.jpg": b""}, "data.name folder"),
+        ({name: FILES[name] for name in BATCHES}, "lacks batches.meta"),
+        (FILES | {"test_batch": FILES["test_batch"][:-1]}, "test_batch in .*, or damaged"),
+        ({"cifar-10-python.tar.gz": ARCHIVE[: len(ARCHIVE) // 2]}, r"tar\.gz cannot be read \("),
+        ({"cifar-10-python.tar.gz": b"<html>"}, r"tar\.gz cannot be read"),
+        ({"cifar-10-python.tar.gz": tar({"a": b""})}, r"tar\.gz lacks data_batch_1"),
+    ],
+)
+def test_what_is_not_cifar10_is_refused_in_one_line(tmp_path, files, message):
+    with pytest.raises(InputError, match=message) as caught:
+        fetch(write(tmp_path / "root", files), tmp_path / "raw")
+    assert "\n" not in str(caught.value)
+
+
+def test_members_stay_in_their_folder(tmp_path):
+    """Those that would climb out are written under their name alone; links are not followed."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, content in FILES.items():
+            info = tarfile.TarInfo(f"../../{name}")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        link = tarfile.TarInfo("test_batch")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        archive.addfile(link)
+    root = write(tmp_path / "deep", {"a.tar.gz": buffer.getvalue()})
+    check(tmp_path / "raw", fetch(root / "a.tar.gz", tmp_path / "raw"))
+    assert {path.name for path in tmp_path.iterdir()} == {"deep", "raw"}
+
+
+def test_download_goes_on_after_a_break(tmp_path, web, facts, monkeypatch):
+    monkeypatch.setattr(facts, "url", f"{web.url}/cifar-10-python.tar.gz")
+    web.files = {"/cifar-10-python.tar.gz": ARCHIVE}
+    web.faults = ["drop"]
+    check(tmp_path / "raw", fetch(None, tmp_path / "raw"))
+    assert [start for _, start in web.asked] == [0, 65_536]  # what came in whole pieces of 64 KiB is kept
+    fetch(None, tmp_path / "again")
+    assert len(web.asked) == 2  # nothing is downloaded twice
+
+
+def test_a_refused_download_is_told_in_one_line(tmp_path, web, facts, monkeypatch):
+    monkeypatch.setattr(facts, "url", f"{web.url}/cifar-10-python.tar.gz")
+    with pytest.raises(InputError, match=r"HTTP 404; download cifar-10-python.tar.gz.*data\.root") as caught:
+        fetch(None, tmp_path / "raw")
+    assert "\n" not in str(caught.value)
+
+
+def test_pictures_are_not_enlarged(tmp_path):
+    with pytest.raises(InputError, match=r"data.size is 48, but the pictures of data.name cifar10 have 32x32 pixels"):
+        cifar10.fetch(Data(name="cifar10", size=48, scale=1, root=str(tmp_path)), 0, tmp_path / "raw")

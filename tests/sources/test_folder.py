@@ -1,0 +1,262 @@
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from vitpipe.config import Data
+from vitpipe.sources import folder
+from vitpipe.errors import InputError
+
+CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def picture(shade: int = 0, size: tuple[int, int] = (64, 48), kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (shade, shade, shade)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def write(root: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return root
+
+
+def write_zip(root: Path, files: dict[str, bytes]) -> Path:
+    root.mkdir(exist_ok=True)
+    with zipfile.ZipFile(root / "photos.zip", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return root / "photos.zip"
+
+
+def fetch(root: Path, raw: Path, size: int = 48) -> pd.DataFrame:
+    raw.mkdir()
+    folder.fetch(Data(name="folder", root=str(root), size=size), 0, raw)
+    return folder.samples(raw)
+
+
+def values(table: pd.DataFrame, column: str) -> list[str | None] | None:
+    """A column's values, None for missing ones; None where there is no such column."""
+    return table[column].astype(object).where(table[column].notna(), None).tolist() if column in table else None
+
+
+@pytest.fixture(params=[write, write_zip], ids=["folder", "zip"])
+def make(request, tmp_path):
+    return lambda files: request.param(tmp_path / "root", files)
+
+
+def test_pictures_come_in_by_path_and_the_rest_is_ignored(make, tmp_path, capsys):
+    root = make(
+        {
+            "b.PNG": picture(2),
+            "a.jpeg": picture(1, kind="JPEG"),
+            "deep/er/c.webp": picture(3, kind="WEBP"),
+            "notes.txt": b"",
+            "Thumbs.db": b"",
+            "more.zip": b"",
+            ".hidden.png": b"",
+            "__MACOSX/a.jpeg": b"",
+            ".git/a.png": b"",
+        }
+    )
+    table = fetch(root, tmp_path / "raw")
+    assert table.index.tolist() == ["a.jpeg", "b.PNG", "deep/er/c.webp"]
+    assert table.columns.tolist() == []
+    images = folder.open_images(tmp_path / "raw")
+    assert [images.read(name).getpixel((0, 0))[0] for name in table.index] == [1, 2, 3]
+    out = capsys.readouterr().out
+    assert "3 pictures" in out
+    assert "3 other files ignored, with ending .db, .txt, .zip" in out
+    assert not (tmp_path / "raw" / "rejects.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (["cat/1.png", "cat/2.png", "dog/1.png"], ["cat", "cat", "dog"]),
+        (["pets/cat/1.png", "pets/dog/deep/1.png"], ["cat", "dog"]),  # a folder around everything is no label
+        (["cat/1.png", "dog/1.png", "stray.png"], ["cat", "dog", None]),
+        (["pets/cat/1.png", "pets/dog/1.png", "pets/stray.png", "stray.png"], ["cat", "dog", None, None]),
+        (["bus/1.png", "train/1.png"], ["bus", "train"]),  # no part, as not all are named like parts
+        (["all/1.png", "all/2.png"], None),
+        (["1.png"], None),
+    ],
+)
+def test_sub_folders_are_labels(make, tmp_path, names, labels):
+    table = fetch(make({name: picture() for name in names}), tmp_path / "raw")
+    assert table.index.tolist() == sorted(names)
+    assert values(table, "label") == labels
+    assert "official" not in table
+
+
+@pytest.mark.parametrize(
+    ("names", "official", "labels"),
+    [
+        (["test/cat/1.png", "train/cat/1.png", "train/dog/1.png"], ["test", "train", "train"], ["cat", "cat", "dog"]),
+        (["a/b/Test/cat/1.png", "a/b/TRAIN/dog/x/1.png"], ["train", "test"], ["dog", "cat"]),
+        (
+            ["test/a/1.png", "train/b/1.png", "val/a/1.png", "valid/a/1.png", "validation/b/1.png"],
+            ["test", "train", "val", "val", "val"],
+            ["a", "b", "a", "a", "b"],
+        ),
+        (["train/a/1.png", "train/b/1.png", "val/a/1.png"], ["train", "train", "val"], ["a", "b", "a"]),
+        (["test/1.png", "train/a/1.png", "train/b/1.png"], ["test", "train", "train"], [None, "a", "b"]),
+        (["stray.png", "test/a/1.png", "train/b/1.png"], [None, "test", "train"], [None, "a", "b"]),
+        (["test/1.png", "train/1.png"], ["test", "train"], None),
+        (["test/all/1.png", "train/all/1.png"], ["test", "train"], None),
+    ],
+)
+def test_folders_named_like_parts_are_the_official_parts(make, tmp_path, names, official, labels):
+    table = fetch(make({name: picture() for name in names}), tmp_path / "raw")
+    assert table.index.tolist() == sorted(names)
+    assert values(table, "official") == official
+    assert values(table, "label") == labels
+
+
+def test_few_bad_pictures_are_left_out_by_name(make, tmp_path, capsys):
+    files = {f"{i:03d}.png": picture() for i in range(200)}
+    files |= {"007.png": b"no picture", 'NA, "x".png': picture(size=(47, 90))}
+    table = fetch(make(files), tmp_path / "raw")
+    assert len(table) == 199
+    assert "007.png" not in table.index
+    rejects = pd.read_csv(tmp_path / "raw" / "rejects.csv", index_col="id")["reason"]
+    assert rejects.to_dict() == {
+        "007.png": "is no picture in a known format",
+        'NA, "x".png': "is 47x90, smaller than the 48x48 target (data.size)",
+    }
+    assert "2 of 201 pictures" in capsys.readouterr().out
+
+
+def test_many_bad_pictures_stop_the_run(make, tmp_path):
+    root = make({f"{i:02d}.png": picture() for i in range(19)} | {"small.png": picture(size=(40, 40))})
+    with pytest.raises(InputError, match=r"1 of 20 .*small.png is 40x40.*remove or replace them, or lower data.size"):
+        fetch(root, tmp_path / "raw")
+
+
+def test_turned_picture_counts_by_its_short_side(make, tmp_path):
+    assert len(fetch(make({"a.png": picture(size=(48, 200))}), tmp_path / "raw")) == 1
+
+
+@pytest.mark.parametrize("files", [{}, {"a.heic": b"", "b.txt": b""}, {".a.png": b""}])
+def test_no_pictures(make, tmp_path, files):
+    root = make(files)
+    root.mkdir(exist_ok=True) if root.suffix == "" else None
+    with pytest.raises(InputError, match=r"no pictures in .*\.jpg") as caught:
+        fetch(root, tmp_path / "raw")
+    assert (".heic" in str(caught.value)) == ("a.heic" in files)
+
+
+def test_root_is_needed(tmp_path):
+    with pytest.raises(InputError, match=r"data.root is null"):
+        folder.fetch(Data(name="folder"), 0, tmp_path)
+
+
+def test_repeated_zip_member(tmp_path):
+    path = write_zip(tmp_path / "root", {"a.png": picture(), "b.png": picture()})
+    path.write_bytes(path.read_bytes().replace(b"b.png", b"a.png"))
+    with pytest.raises(InputError, match=r"'a\.png' twice"):
+        fetch(path, tmp_path / "raw")
+
+
+def test_file_name_that_is_no_text(tmp_path):
+    root = write(tmp_path / "root", {"a.png": picture()})
+    try:
+        os.rename(root / "a.png", os.fsencode(root) + b"/\xff.png")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(InputError, match="no text in its name: rename it") as caught:
+        fetch(root, tmp_path / "raw")
+    str(caught.value).encode()
+    write(root, {f"{i:03d}.png": picture() for i in range(100)})
+    assert len(fetch(root, tmp_path / "again")) == 100
+    assert r"\udcff.png" in (tmp_path / "again" / "rejects.csv").read_text()
+
+
+def test_control_characters_in_a_name_reject_the_picture(make, tmp_path, capsys):
+    files = {f"{i:03d}.png": picture() for i in range(100)}
+    assert len(fetch(make(files | {"a\n\x1b[31m.png": picture()}), tmp_path / "raw")) == 100
+    assert r"'a\n\x1b[31m.png' has control characters" in capsys.readouterr().out
+
+
+def test_zip_members_that_cannot_be_opened_are_rejected(tmp_path):
+    """As Windows (Deflate64) and passwords make them, and with a damaged header."""
+    names = ("deflate64.png", "encrypted.png", "header.png")
+    path = write_zip(tmp_path / "root", {f"{i:03d}.png": picture() for i in range(300)} | dict.fromkeys(names, b"x"))
+    with zipfile.ZipFile(path) as archive:
+        start = {name: archive.getinfo(name).header_offset for name in names}
+    content = bytearray(path.read_bytes())
+    entry = {name: content.rindex(name.encode()) - 46 for name in names}  # in the directory at the end
+    content[entry["deflate64.png"] + 10] = 9
+    content[entry["encrypted.png"] + 8] |= 1
+    content[start["encrypted.png"] + 6] |= 1
+    content[start["header.png"]] = 0
+    path.write_bytes(content)
+    assert len(fetch(path, tmp_path / "raw")) == 300
+    reasons = pd.read_csv(tmp_path / "raw" / "rejects.csv", index_col="id")["reason"]
+    assert "compression" in reasons["deflate64.png"]
+    assert "encrypted" in reasons["encrypted.png"]
+    assert "magic number" in reasons["header.png"]
+
+
+def test_dangling_link_is_rejected(tmp_path):
+    root = write(tmp_path / "root", {f"{i:03d}.png": picture() for i in range(100)})
+    (root / "gone.png").symlink_to("nowhere.png")
+    assert len(fetch(root, tmp_path / "raw")) == 100
+    rejects = (tmp_path / "raw" / "rejects.csv").read_text().splitlines()
+    assert rejects == ["id,reason", "gone.png,cannot be read (No such file or directory)"]
+
+
+@pytest.mark.real
+def test_real_photos(real_data, tmp_path):
+    photos = real_data / "oxford-iiit-pet" / "images"
+    with pytest.raises(InputError, match=r"9 of 520 .* Abyssinian_195\.jpg is 177x300"):
+        fetch(photos, tmp_path / "raw", size=192)
+    table = fetch(photos, tmp_path / "raw128", size=128)
+    assert len(table) == 520
+    images = folder.open_images(tmp_path / "raw128")
+    assert min(min(images.read(name).size) for name in table.index) >= 128
+
+
+@pytest.mark.real
+def test_real_pictures_in_parts_and_classes(real_data, tmp_path):
+    """60,000 of them, without the check of every header that `fetch` does."""
+    (tmp_path / "images.zip").symlink_to(real_data / "cifar10-jpeg.zip")
+    table = folder.samples(tmp_path)
+    assert len(table) == 60_000
+    counts = table.groupby(["official", "label"]).size()
+    assert counts["train"].to_dict() == dict.fromkeys(CIFAR, 5_000)
+    assert counts["test"].to_dict() == dict.fromkeys(CIFAR, 1_000)
+    assert table.loc["cifar10/test/truck/0000.jpg"].tolist() == ["test", "truck"]
+    assert folder.open_images(tmp_path).read("cifar10/test/truck/0000.jpg").size == (32, 32)
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    root = tmp_path / "photos"
+    root.mkdir()
+    (root / "a.png").write_bytes(picture())
+    (root / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(InputError, match=r"1 of 2 .*gone.png cannot be read \(.*No such file"):
+        fetch(root, tmp_path / "raw")
+
+
+def test_names_as_macos_writes_them(make, tmp_path):
+    name = "Screenshot 3.15.00\u202fPM.png"
+    assert fetch(make({name: picture()}), tmp_path / "raw").index.tolist() == [name]
+
+
+def test_encrypted_picture_in_a_zip_is_named(tmp_path):
+    path = tmp_path / "photos.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.png", picture())
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag of an encrypted entry, in the directory
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"1 of 1 .*a.png cannot be read \(.*encrypted"):
+        fetch(path, tmp_path / "raw")

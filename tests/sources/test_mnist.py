@@ -1,0 +1,190 @@
+import gzip
+import hashlib
+import shutil
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from vitpipe.config import Data
+from vitpipe.sources import mnist
+from vitpipe.errors import InputError
+
+COUNTS = {"train": 30, "test": 12}
+SIZE = (5, 4)  # rows and columns differ, so that they cannot be confused
+
+
+def idx(values: np.ndarray) -> bytes:
+    return struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape) + values.tobytes()
+
+
+def pictures(part: str) -> np.ndarray:
+    return np.random.default_rng(len(part)).integers(0, 256, (COUNTS[part], *SIZE), dtype=np.uint8)
+
+
+def labels(part: str) -> np.ndarray:
+    return (np.arange(COUNTS[part], dtype=np.uint8) * 3 + len(part)) % 10
+
+
+FILES = {mnist.IMAGES[part]: idx(pictures(part)) for part in COUNTS}
+FILES |= {mnist.LABELS[part]: idx(labels(part)) for part in COUNTS}
+PACKED = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in FILES.items()}
+KAGGLE = {name.replace("-idx", ".idx"): content for name, content in FILES.items()}
+
+
+@pytest.fixture(autouse=True)
+def facts(monkeypatch):
+    """torchvision's class, with the sums of the small files."""
+    made = mnist.torchvision_mnist()
+    sums = [(name, hashlib.md5(PACKED[name]).hexdigest()) for name, _ in made.resources]
+    monkeypatch.setattr(made, "resources", sums)
+    return made
+
+
+def write(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def write_zip(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def below(folder: str, files: dict[str, bytes]) -> dict[str, bytes]:
+    return {f"{folder}/{name}": content for name, content in files.items()}
+
+
+def fetch(root: Path | None, raw: Path) -> pd.DataFrame:
+    raw.mkdir()
+    mnist.fetch(Data(name="mnist", size=28, scale=1, root=root and str(root)), 0, raw)
+    return mnist.samples(raw)
+
+
+def check(raw: Path, table: pd.DataFrame) -> None:
+    """Every picture and label stands under its own id, and `raw` holds the plain files alone."""
+    assert table.index.tolist() == [f"{part}-{i:05d}" for part in ("test", "train") for i in range(COUNTS[part])]
+    images = mnist.open_images(raw)
+    for part in COUNTS:
+        rows = table[table["official"] == part]
+        assert rows["label"].tolist() == [str(label) for label in labels(part)]
+        for i, sample in enumerate(rows.index):
+            image = images.read(sample)
+            assert image.mode == "RGB"
+            assert (np.asarray(image) == pictures(part)[i][..., None]).all()
+    assert {path.name: path.read_bytes() for path in raw.iterdir()} == FILES
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        below("MNIST/raw", FILES),
+        below("MNIST/raw", FILES | PACKED) | below("FashionMNIST/raw", dict.fromkeys(FILES, b"other")),
+        below("raw", PACKED),
+        FILES,
+        PACKED,
+        KAGGLE,
+        dict(list(FILES.items())[:2]) | dict(list(PACKED.items())[2:]),
+    ],
+    ids=["torchvision", "torchvision, both", "raw, gz", "loose", "loose, gz", "kaggle", "mixed"],
+)
+@pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
+def test_every_layout_gives_the_same_files(tmp_path, files, zipped):
+    root = write_zip(tmp_path / "mnist.zip", files) if zipped else write(tmp_path / "root", files)
+    check(tmp_path / "raw", fetch(root, tmp_path / "raw"))
+
+
+def image_file(**changes: bytes) -> dict[str, bytes]:
+    return FILES | {mnist.IMAGES["train"]: changes["content"]}
+
+
+WHOLE = FILES[mnist.IMAGES["train"]]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "lacks train-images-idx3-ubyte, .*data.root must hold MNIST's four idx files"),
+        ({name: FILES[name] for name in list(FILES)[1:]}, "lacks train-images-idx3-ubyte: "),
+        (image_file(content=WHOLE[:-1]), "train-images-idx3-ubyte is cut off: it has 615 bytes, but .* 616"),
+        (image_file(content=WHOLE[:9]), "train-images-idx3-ubyte is no idx file of MNIST: it starts with 00 00 08 03"),
+        (image_file(content=b""), "starts with nothing"),
+        (image_file(content=WHOLE + b"x"), "is no idx file of MNIST: it has 617 bytes"),
+        (image_file(content=idx(labels("train"))), "is no idx file of MNIST: it starts with 00 00 08 01"),
+        (image_file(content=idx(np.zeros((0, 28, 28), np.uint8))), "is no idx file of MNIST: it has 16 bytes"),
+        (image_file(content=idx(pictures("test"))), "holds 12 images, but train-labels-idx1-ubyte 30 labels"),
+        (FILES | {mnist.LABELS["test"]: idx(labels("test") + 1)}, "t10k-labels-idx1-ubyte holds the label 10"),
+        (PACKED | {"t10k-labels-idx1-ubyte.gz": PACKED["t10k-labels-idx1-ubyte.gz"][:-1]}, "ubyte.gz is not MNIST's"),
+        (FILES | {"t10k-labels-idx1-ubyte.gz": b"<html>"}, "ubyte.gz is not MNIST's"),  # what has a sum goes first
+    ],
+)
+def test_what_is_not_mnist_is_refused_in_one_line(tmp_path, files, message):
+    root = write(tmp_path / "root", files)
+    root.mkdir(exist_ok=True)
+    with pytest.raises(InputError, match=message) as caught:
+        fetch(root, tmp_path / "raw")
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_zip_is_refused_in_one_line(tmp_path):
+    path = write_zip(tmp_path / "mnist.zip", FILES)
+    content = bytearray(path.read_bytes())
+    content[content.index(WHOLE[-50:])] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"mnist\.zip/train-images-idx3-ubyte cannot be read \(Bad CRC-32") as caught:
+        fetch(path, tmp_path / "raw")
+    assert "\n" not in str(caught.value)
+
+
+def test_download_goes_on_after_a_break_and_to_the_next_mirror(tmp_path, web, facts, monkeypatch, capsys):
+    monkeypatch.setattr(facts, "mirrors", [f"{web.url}/gone/", f"{web.url}/mnist/"])
+    web.files = {f"/mnist/{name}": content for name, content in PACKED.items()}
+    web.faults = ["", "drop"]
+    check(tmp_path / "raw", fetch(None, tmp_path / "raw"))
+    first = "train-images-idx3-ubyte.gz"
+    assert [path for path, _ in web.asked[:3]] == [f"/gone/{first}", f"/mnist/{first}", f"/mnist/{first}"]
+    assert len(web.asked) == 2 * 4 + 1
+    assert "HTTP 404" in capsys.readouterr().out
+    fetch(None, tmp_path / "again")
+    assert len(web.asked) == 2 * 4 + 1  # nothing is downloaded twice
+
+
+def test_the_last_mirrors_refusal_is_told(tmp_path, web, facts, monkeypatch):
+    monkeypatch.setattr(facts, "mirrors", [f"{web.url}/gone/", f"{web.url}/lost/"])
+    with pytest.raises(InputError, match=r"HTTP 404; download train-images.*/lost/train-images.*data\.root") as caught:
+        fetch(None, tmp_path / "raw")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("folder", ["", "MNIST", "MNIST/raw"])
+def test_real_mnist(real_data, tmp_path, folder):
+    table = fetch(real_data / folder, tmp_path / "raw")
+    assert table.groupby("official").size().to_dict() == {"test": 10_000, "train": 60_000}
+    assert table.loc["train-00000":"train-00002", "label"].tolist() == ["5", "0", "4"]
+    assert table.loc["test-00000":"test-00002", "label"].tolist() == ["7", "2", "1"]
+    assert table[table["official"] == "train"].groupby("label").size().loc[["0", "1"]].tolist() == [5923, 6742]
+
+
+@pytest.mark.real
+def test_real_pictures_are_those_of_torchvision(real_data, tmp_path, facts):
+    shutil.copytree(real_data / "MNIST", tmp_path / "MNIST")
+    table = fetch(tmp_path, tmp_path / "raw")
+    images = mnist.open_images(tmp_path / "raw")
+    for part in ("train", "test"):
+        official = facts(tmp_path, train=part == "train", download=False)
+        assert table.loc[table["official"] == part, "label"].astype(int).tolist() == official.targets.tolist()
+        for number in (0, 1, 9_999):
+            assert np.asarray(images.read(f"{part}-{number:05d}"))[..., 0].tolist() == official.data[number].tolist()
+
+
+def test_pictures_are_not_enlarged(tmp_path):
+    with pytest.raises(InputError, match=r"data.size is 48, but the pictures of data.name mnist have 28x28 pixels"):
+        mnist.fetch(Data(name="mnist", size=48, scale=1, root=str(tmp_path)), 0, tmp_path / "raw")

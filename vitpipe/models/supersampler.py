@@ -1,0 +1,88 @@
+"""The super-sampler: predicts what an up-sampled copy of its input lacks.
+
+Shapes: b batch, c channels, s side of the input, k scale, d embedding dimension.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from vitpipe.config import SupersampleModel
+from vitpipe.models.consistency import Consistency
+from vitpipe.models.convolution import conv_stem, residual_blocks
+from vitpipe.models.patches import unpatchify
+from vitpipe.models.vit import Features, build_vit
+
+
+class SuperSampler(nn.Module):
+    """LR images (b, 3, s, s) to HR images (b, 3, k*s, k*s), both on [-1, 1].
+
+    A convolutional stem at input resolution, the encoder on patches of its features, back to pixels and added to the
+    stem's output, convolutions again so that no patch border shows, and a pixel shuffle (Shi et al. 2016,
+    arXiv:1609.05158). The last layer starts at zero: an untrained model gives exactly the up-sampled input, or with
+    `model.consistent` the nearest image to it that is consistent with the input.
+
+    Args:
+        model: the settings.
+        size: side s of the input in pixels, a multiple of `model.patch`. With `model.consistent` inputs can have no
+            other size.
+        scale: k.
+    """
+
+    def __init__(self, model: SupersampleModel, *, size: int, scale: int) -> None:
+        super().__init__()
+        self.scale, self.skip = scale, model.skip
+        channels = model.conv_channels
+        self.stem = conv_stem(model, 3, nn.ReLU)
+        self.encoder = build_vit(model, size=size, channels=channels)
+        self.patch_unembed = nn.Linear(model.dim, channels * model.patch**2)
+        self.tail = nn.Sequential(*residual_blocks(model, nn.ReLU))
+        self.head = nn.Conv2d(channels, 3 * scale**2, 3, padding=1)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
+        self.consistency = Consistency(size, scale) if model.consistent else None
+
+    def forward_features(self, lr: Tensor) -> Features:
+        """The encoder's output for LR images."""
+        return self.encoder(self.stem(lr))
+
+    def forward(self, lr: Tensor) -> Tensor:
+        stem = self.stem(lr)  # b c s s
+        patches = self.encoder(stem).patches  # b h w d
+        features = stem + unpatchify(self.patch_unembed(patches), self.encoder.patch)  # b c s s
+        residual = pixel_shuffle(self.head(self.tail(features)), self.scale)  # b 3 ks ks
+        image = upsample(lr, self.scale, self.skip) + residual
+        return image if self.consistency is None else self.consistency(image, lr)
+
+
+def pixel_shuffle(x: Tensor, scale: int) -> Tensor:
+    """(b, c * k^2, s, s) to (b, c, k*s, k*s), torch's own but for the order in memory: columns are last.
+
+    torch leaves channels last where they were, and most of what follows is slower so on images of three channels.
+    """
+    return rearrange(x, "b (c i j) h w -> b c (h i) (w j)", i=scale, j=scale).contiguous()
+
+
+def self_ensemble(model: Callable[[Tensor], Tensor], lr: Tensor) -> tuple[Tensor, Tensor]:
+    """HR images (b, 3, k*s, k*s) of LR images (b, 3, s, s); and their mean with those of mirrored ones, mirrored back.
+
+    All are float32 on [-1, 1], not clipped. The mean is the self-ensemble of Lim et al. 2017 (arXiv:1707.02921) with
+    two of its eight transformations, as faces are neither turned nor upside down. It takes a second pass; a model
+    that treats mirrored images alike gains nothing.
+    """
+    own, other = model(lr).float(), model(lr.flip(-1)).float().flip(-1)
+    return own, (own + other) / 2
+
+
+def upsample(lr: Tensor, scale: int, method: str) -> Tensor:
+    """Enlarges (b, c, s, s) to (b, c, scale*s, scale*s) by nearest, bilinear or bicubic interpolation.
+
+    Bicubic is Keys' kernel with a = -0.5, as Pillow and Matlab have it (`antialias=True` chooses it in torch
+    and changes nothing else when enlarging; without, torch takes a = -0.75).
+    """
+    if method == "nearest":
+        return F.interpolate(lr, scale_factor=scale, mode="nearest")
+    return F.interpolate(lr.float().contiguous(), scale_factor=scale, mode=method, align_corners=False, antialias=True)
