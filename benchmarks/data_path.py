@@ -128,7 +128,7 @@ def take(folder: Path, batch: int) -> float:
     keep_memory()
     start = time.perf_counter()
     for taken in shuffled(PackedDataset(folder), batch, torch.device("cpu"), seed=0, epoch=0, flip=True):
-        unit(taken.lr), unit(taken.hr)
+        normalize(taken.lr), normalize(taken.hr)
     return time.perf_counter() - start
 
 

@@ -11,7 +11,7 @@ TITLES = {"muon": "Muon", "adamw": "Adam", "sgd": "SGD"}  # AdamW without decay 
 
 
 def entry(title: str, records: Sequence[Record], bicubic: dict[str, float], score: str = "test") -> dict[str, Any]:
-    """The scores of one network on all test images, a row for each seed, and their mean and evenly_spaced.
+    """The scores of one network on all test images, a row for each seed, and their mean and spread.
 
     Args:
         bicubic: the scores of bicubic interpolation on the same images.
@@ -22,8 +22,8 @@ def entry(title: str, records: Sequence[Record], bicubic: dict[str, float], scor
         | {"test": record[score], "gain": gain(record[score], bicubic)}
         for record in records
     ]
-    evenly_spaced = {name: mean_and_sd([row["gain"][name] for row in seeds]) for name in ("psnr", "ssim", "mse_ratio")}
-    return {"title": title, "parameters": records[0]["parameters"], "gain": evenly_spaced, "seeds": seeds}
+    spread = {name: mean_and_sd([row["gain"][name] for row in seeds]) for name in ("psnr", "ssim", "mse_ratio")}
+    return {"title": title, "parameters": records[0]["parameters"], "gain": spread, "seeds": seeds}
 
 
 def gain(scores: dict[str, float], bicubic: dict[str, float]) -> dict[str, float]:

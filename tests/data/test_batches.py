@@ -138,8 +138,8 @@ def test_flips_change_from_epoch_to_epoch(train):
 
 def test_uint8_survives_the_way_to_unit_and_back():
     levels = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(to_uint8(unit(levels)), levels)
-    assert unit(levels).aminmax() == (-1, 1)
+    assert torch.equal(to_uint8(normalize(levels)), levels)
+    assert normalize(levels).aminmax() == (-1, 1)
 
 
 def test_to_uint8_clips_and_rounds_to_the_nearest_level():

@@ -62,8 +62,8 @@ def test_layers_are_in_their_order(model):
             block.attention.qkv.weight.data += torch.randn_like(block.attention.qkv.weight)
     with record_attention(model) as record:
         model(torch.randn(1, 3, 12, 12))
-    evenly_spaced = record.weights[0].std(dim=(1, 2, 3))
-    assert (evenly_spaced > 1e-4).tolist() == [False, True, False]
+    spread = record.weights[0].std(dim=(1, 2, 3))
+    assert (spread > 1e-4).tolist() == [False, True, False]
 
 
 def test_nothing_recorded_is_an_error(model):

@@ -97,7 +97,7 @@ def test_view_is_what_the_model_computes(readout, tokens):
     model, images = classifier(readout), pictures(6)
     found = view(model, images)
     with torch.inference_mode(), record_attention(model) as record:
-        probabilities = model(unit(channels_first(images))).softmax(-1).numpy()
+        probabilities = model(normalize(channels_first(images))).softmax(-1).numpy()
     np.testing.assert_array_equal(found["predicted"], probabilities.argmax(1))
     np.testing.assert_allclose(found["probability"], probabilities.max(1), rtol=1e-5)
 

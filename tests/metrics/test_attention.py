@@ -35,14 +35,14 @@ def to_the_right() -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("weights", "own", "evenly_spaced", "reach"),
+    ("weights", "own", "spread", "reach"),
     [(UNIFORM, 1 / N, 1.0, None), (IDENTITY, 1.0, 0.0, 0.0), (to_the_right(), 0.0, 0.0, 4.0)],
 )
-def test_planted_attention_has_known_measures(weights, own, evenly_spaced, reach):
+def test_planted_attention_has_known_measures(weights, own, spread, reach):
     """On patches of 4 pixels, so the right neighbour is 4 pixels away."""
     expected = torch.ones(1, 1, 1, N)
     torch.testing.assert_close(self_weight(weights), own * expected)
-    torch.testing.assert_close(entropy(weights), evenly_spaced * expected)
+    torch.testing.assert_close(entropy(weights), spread * expected)
     if reach is None:
         assert float(distance(weights, 4, GRID).mean()) == pytest.approx(uniform_distance(N, 4, GRID))
     else:

@@ -77,7 +77,7 @@ def model(settings, test):
     torch.manual_seed(0)
     net = classify.build(settings(**CLASSIFY), ("left", "right")).eval()
     with torch.no_grad():
-        images = unit(Batch(test, np.arange(len(test)), CPU.device).lr)
+        images = normalize(Batch(test, np.arange(len(test)), CPU.device).lr)
         net.head.weight /= net(images).std(0)[:, None]
         net.head.bias -= net(images).mean(0)
     return net
@@ -157,7 +157,7 @@ def test_what_is_said_belongs_to_the_image_of_its_id(model, test, rivals, settin
     _, table = classify.evaluate(model, test, rivals, settings(**CLASSIFY), CPU)
     assert table["probability"].std() > 0.01  # images do differ
     for row, sample in enumerate(table.index):
-        logits = model(unit(Batch(test, np.array([row]), CPU.device).lr))[0].detach()
+        logits = model(normalize(Batch(test, np.array([row]), CPU.device).lr))[0].detach()
         name = ("left", "right")[int(logits.argmax())]
         assert table.loc[sample, "predicted"] == name
         assert table.loc[sample, "probability"] == pytest.approx(float(logits.softmax(-1).max()), rel=1e-4)

@@ -29,7 +29,7 @@ Arrays = dict[str, np.ndarray]
 def explorer(model: nn.Module, packed: PackedDataset, settings: Settings, device: torch.device) -> Arrays:
     """The content of reports/heatmaps/explorer.npz.
 
-    Images are evenly evenly_spaced through the part: as many of 16 as fit `BUDGET`. Where not even one fits with all
+    Images are evenly spread through the part: as many of 16 as fit `BUDGET`. Where not even one fits with all
     heads, the weights are means over the heads, of as many images as fit, and of one image whatever its size.
 
     Args:
@@ -78,7 +78,7 @@ def encode(weights: Tensor) -> Tensor:
 
 
 def fitting(model: nn.Module, packed: PackedDataset, rows: np.ndarray, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
-    """The rows whose codes fit `BUDGET`, evenly evenly_spaced over `rows`, and the codes (f, l, h or 1, n, n)."""
+    """The rows whose codes fit `BUDGET`, evenly spread over `rows`, and the codes (f, l, h or 1, n, n)."""
     averaged = False
     first = encoded(model, packed, rows[:1], device, averaged)
     if deflated(first) > BUDGET:
@@ -97,7 +97,7 @@ def fitting(model: nn.Module, packed: PackedDataset, rows: np.ndarray, device: t
 
 
 def evenly(length: int, count: int) -> np.ndarray:
-    """`count` of the places 0 to length - 1, evenly evenly_spaced, 0 among them; halves go up, so that gaps stay alike."""
+    """`count` of the places 0 to length - 1, evenly spread, 0 among them; halves go up, so that gaps stay alike."""
     return np.floor(np.linspace(0, length - 1, count) + 0.5).astype(int)
 
 

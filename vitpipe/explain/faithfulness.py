@@ -121,7 +121,7 @@ def randomised(
 
 
 def shown(packed: PackedDataset, rows: np.ndarray, trial: Trial, found: Maps) -> dict[str, np.ndarray]:
-    """What `vitpipe.figures.methods` draws, of images evenly evenly_spaced over those measured."""
+    """What `vitpipe.figures.methods` draws, of images evenly spread over those measured."""
     few = evenly_spaced(rows, SHOWN)
     arrays = {
         "ids": packed.samples.index[rows[few]].to_numpy(dtype=str),

@@ -16,7 +16,7 @@ from vitpipe.metrics.grid import token_centres
 def among_patches(weights: Tensor) -> Tensor:
     """Attention of patches to patches where token 0 is a class token: (b, l, h, n-1, n-1), each row summing to one.
 
-    What a patch gives to the class token is evenly_spaced over the patches in proportion: a softmax without it.
+    What a patch gives to the class token is spread over the patches in proportion: a softmax without it.
     """
     patches = weights[..., 1:, 1:]
     return patches / patches.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
@@ -127,8 +127,8 @@ def outliers(norms: Tensor) -> Tensor:
     """
     flat = norms.transpose(0, 1).flatten(1)  # l b*n
     middle = flat.median(1, keepdim=True).values
-    evenly_spaced = 1.4826 * (flat - middle).abs().median(1, keepdim=True).values
-    return (flat > torch.maximum(middle + 6 * evenly_spaced, 2 * middle)).to(flat.dtype).mean(1)
+    spread = 1.4826 * (flat - middle).abs().median(1, keepdim=True).values
+    return (flat > torch.maximum(middle + 6 * spread, 2 * middle)).to(flat.dtype).mean(1)
 
 
 def norm_ratio(norms: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Where a token lies in the image. Every figure and measure asks here."""
 
 import numpy as np
+import pandas as pd
 
 
 def token_box(token: int, patch: int, columns: int) -> tuple[int, int, int, int]:
@@ -20,3 +21,23 @@ def token_centres(patch: int, columns: int, rows: int) -> np.ndarray:
     """(tokens, 2) array of the boxes' centres as (x, y) in pixels."""
     boxes = np.array([token_box(token, patch, columns) for token in range(rows * columns)], dtype=np.float64)
     return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def query_points(sample: pd.Series | None, size: int) -> dict[str, tuple[float, float]]:
+    """Named points (x, y) of one image in HR pixels: eye, mouth and background of a face with landmarks, else centre
+    and corner. Names say where landmarks are mean ones.
+
+    Args:
+        sample: the annotation of the image, where there is one.
+        size: side of the HR image.
+    """
+    corner = (size / 24, size / 24)
+    if sample is None or "lefteye_x" not in sample or sample[["lefteye_x", "leftmouth_x"]].isna().any():
+        return {"centre": (size / 2, size / 2), "corner": corner}
+    note = "" if sample.get("landmarks") == "annotated" else " (mean landmark)"
+    mouth = tuple(float(sample[f"leftmouth_{axis}"] + sample[f"rightmouth_{axis}"]) / 2 for axis in "xy")
+    return {
+        f"eye{note}": (float(sample["lefteye_x"]), float(sample["lefteye_y"])),
+        f"mouth{note}": (mouth[0], mouth[1]),
+        "background": corner,
+    }

@@ -80,7 +80,7 @@ def mass(maps: Tensor, shares: Tensor) -> Tensor:
 
     Args:
         maps: (b, l, h, n), not negative, each summing to one.
-        shares: (b, r, n) as `regions` gives; a token's attention is evenly_spaced over its area evenly.
+        shares: (b, r, n) as `regions` gives; a token's attention is spread over its area evenly.
     """
     return torch.einsum("blhn,brn->blhr", maps, shares.to(maps))
 

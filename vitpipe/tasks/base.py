@@ -1,0 +1,220 @@
+"""The interface of a task: what training needs, and what scoring and explaining need on top of it.
+
+Shapes: b images, s side of the input, n patches, k classes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from torch import Tensor, nn
+
+from vitpipe.config import Settings
+from vitpipe.data.batches import Batch
+from vitpipe.data.dataset import PackedDataset
+
+S = TypeVar("S", bound=Settings)
+Predict = Callable[[np.ndarray], np.ndarray]
+"""Images (b, s, s, 3) uint8, as models see them, to one prediction for each."""
+Scores = Mapping[str, np.ndarray]
+"""Scores of single images by name, each with the images along the first axis."""
+
+
+class TrainingTask(ABC, Generic[S]):
+    """What training needs of a task.
+
+    Args:
+        settings: the settings of the task.
+        classes: the classes of the target; none where the target is an image.
+    """
+
+    best: ClassVar[str]
+    """The column of the training curve whose highest value chooses the epoch."""
+
+    def __init__(self, settings: S, classes: tuple[str, ...] = ()) -> None:
+        self.settings, self.classes = settings, classes
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The model with fresh weights from torch's generator; it takes images (b, 3, s, s) on [-1, 1]."""
+
+    @abstractmethod
+    def targets(self, batch: Batch) -> Tensor:
+        """What the model should make of `batch.lr`: one target for each image."""
+
+    @abstractmethod
+    def augmented(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of a training step, of the images `batch.local`.
+
+        Random numbers come from torch's generator and must not depend on which part of the batch is local.
+        """
+
+    @abstractmethod
+    def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of what `augmented` returned, and means that the training curve shows.
+
+        It draws no random numbers and reads no value on the CPU, so that a CUDA graph can repeat it.
+        """
+
+    @abstractmethod
+    def validation_scores(self, output: Tensor, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Columns of the training curve, each (b,): `loss`, the one that `best` names, and more.
+
+        Args:
+            output: float32, of the model for `images`.
+            images: (b, 3, s, s) on [-1, 1], not augmented.
+            targets: what `targets` returned.
+        """
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The numbers that explanations of b images are about, and which tokens ask for them."""
+
+    output_score: Callable[[Tensor], Tensor]
+    """The model's output for all b images to one number for each (b,): what gradients are of."""
+    kept: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    """How much of the answer is left when patches are missing: outputs (j, ...) of images with patches missing, which
+    of the b images each comes from (j,), the outputs for all b images as they are, and with all patches deleted, to
+    scores (j,) in [0, 1]."""
+    methods: tuple[str, ...]
+    """The methods that apply, by the names of `vitpipe.explain.methods`."""
+    tokens: Tensor | None = None
+    """The patch of each image that asks (b,); None for the token that the head reads."""
+    every_layer: bool = False
+    """Whether raw attention is the mean over all layers, not that of the last one."""
+    fill: Literal["mean", "blur"] = "mean"
+    """What deleted patches become: the image's mean colour or its blur."""
+    samples: int = 25
+    """Noisy copies for SmoothGrad."""
+    steps: int = 20
+    """Steps of a path of gradients."""
+    shown: dict[str, np.ndarray] = field(default_factory=dict)
+    """What is asked about each image, for pictures."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a model makes of some images, for a reader."""
+
+    pictures: dict[str, np.ndarray]
+    """By name, (b, h, w, 3) uint8; the first is the input."""
+    readings: dict[str, list[str]] = field(default_factory=dict)
+    """By name, one value for each image, written with its unit."""
+    classes: tuple[str, ...] = ()
+    probabilities: np.ndarray | None = None
+    """(b, k) float32, where there are classes."""
+    actual: list[str] = field(default_factory=list)
+    """The class of each image, where it is known."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many images and points the explanations of a task's models take."""
+
+    curve_images: int
+    """Images that deletion and insertion are measured on."""
+    curve_points: int
+    """Points of such a curve, beside its start."""
+    randomised_images: int
+    """Of these images, those whose maps are made again with random weights."""
+    head_images: int
+    """Images that zeroing a head is scored on."""
+    local: bool
+    """Whether an answer depends on a few patches, so that a curve bends at its start."""
+
+
+class Task(TrainingTask[S]):
+    """Everything that evaluation, explanations, the page and `vitpipe.load` need of a task."""
+
+    protocol: ClassVar[dict[str, str]]
+    """How each number of `summary` is measured, in words."""
+    explanation_protocol: ClassVar[dict[str, str]]
+    """What `Questions` and `head_scores` are about, in words."""
+    reference: ClassVar[str]
+    """The baseline that `gain` is over."""
+    rivals: ClassVar[tuple[str, ...]]
+    """The baselines that metrics.json repeats beside the model, the reference last."""
+    effort: ClassVar[Effort]
+    compared_classes: tuple[str, ...] | None = None
+    """Classes whose attention is compared; None for the first ones."""
+
+    @abstractmethod
+    def predict(self, model: nn.Module, images: np.ndarray) -> np.ndarray:
+        """Predictions for images (b, s, s, 3) uint8, in float32 on the model's device, in evaluation mode."""
+
+    def untrained_baselines(self) -> dict[str, Predict]:
+        """Baselines that learn nothing; metrics.csv scores them image by image."""
+        return {}
+
+    def variants(self, model: nn.Module) -> dict[str, Predict]:
+        """Other ways to predict with the same model, by name; each is scored beside it."""
+        return {}
+
+    @abstractmethod
+    def baselines(self, train: PackedDataset, val: PackedDataset) -> dict[str, Predict]:
+        """Predictors that a model has to beat, by name."""
+
+    @abstractmethod
+    def truth(self, dataset: PackedDataset, rows: np.ndarray) -> np.ndarray:
+        """What predictions for these rows are scored against."""
+
+    @abstractmethod
+    def score(self, predictions: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
+        """Scores of single images."""
+
+    @abstractmethod
+    def summary(self, scores: Scores) -> dict[str, Any]:
+        """Scores of all images as metrics.json has them."""
+
+    @abstractmethod
+    def table(self, scores: Scores) -> dict[str, np.ndarray]:
+        """The columns of metrics.csv, one value for each image."""
+
+    @abstractmethod
+    def gain(self, own: dict[str, Any], reference: dict[str, Any]) -> dict[str, float]:
+        """How much better a summary is than that of the reference."""
+
+    @abstractmethod
+    def head_scores(self, scores: Scores) -> dict[str, float]:
+        """What a head is missed by, each higher for a better model: `importance` and more."""
+
+    @abstractmethod
+    def examples(
+        self, model: nn.Module, dataset: PackedDataset, table: pd.DataFrame, curve: pd.DataFrame
+    ) -> dict[str, dict[str, Any]]:
+        """The arrays of the result figures by the name of the figure, see `vitpipe.figures`.
+
+        Args:
+            table: metrics.csv, indexed by sample id.
+            curve: the training curve.
+        """
+
+    @abstractmethod
+    def questions(self, model: nn.Module, images: Tensor, samples: pd.DataFrame | None = None) -> Questions:
+        """What explanations of these images are about.
+
+        Args:
+            images: (b, 3, s, s) on [-1, 1], on the model's device.
+            samples: their annotation, one row for each image, where there is one.
+        """
+
+    @abstractmethod
+    def outcome(self, model: nn.Module, dataset: PackedDataset, rows: np.ndarray) -> Outcome:
+        """What the explorer shows of the images in these rows beside their attention."""
+
+    @abstractmethod
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        """An RGB image of any size as the model sees it, (s, s, 3) uint8.
+
+        Raises:
+            InputError: its size does not fit.
+        """
+
+    @abstractmethod
+    def present(self, prediction: np.ndarray) -> Any:
+        """One prediction as `vitpipe.load(...).predict` returns it."""
