@@ -15,7 +15,7 @@ import yaml
 from hypothesis import settings as properties
 from PIL import Image, ImageDraw
 
-from vitpipe.config import Settings
+from vitpipe.config import Settings, check_settings
 from vitpipe.data.packing import pack
 from vitpipe.sources import LANDMARKS
 
@@ -28,25 +28,20 @@ PARAMS: dict[str, Any] = {
     "recipe": "supersample",
     "seed": 0,
     "data": {"name": "folder", "size": 24, "scale": 2},
-    "task": {"name": "supersample", "target": "odd", "show": None},
+    "task": {},
     "model": {
         "patch": 3,
         "dim": 16,
         "depth": 2,
         "heads": 2,
-        "mlp": 2.0,
+        "mlp_ratio": 2.0,
         "position": "learned",
-        "projection": True,
-        "bias": True,
-        "norm": True,
-        "readout": "token",
-        "channels": 3,
-        "skip": "bicubic",
-        "width": 8,
-        "blocks": 1,
-        "expansion": 1,
-        "mirrored": False,
-        "consistent": False,
+        "proj": True,
+        "qkv_bias": True,
+        "final_norm": True,
+        "conv_channels": 8,
+        "conv_blocks": 1,
+        "conv_expansion": 1,
     },
     "train": {
         "epochs": 2,
@@ -61,14 +56,22 @@ PARAMS: dict[str, Any] = {
         "warmup": 0.05,
         "ema": 0.99,
         "clip": 1.0,
-        "loss": "charbonnier",
-        "label_smoothing": 0.0,
         "flip": True,
         "crop": 0,
-        "randaugment": 0,
-        "mix": "none",
         "precision": "float32",
         "device": "cpu",
+    },
+}
+TASK_PARAMS: dict[str, dict[str, Any]] = {
+    "supersample": {
+        "task": {"name": "supersample"},
+        "model": {"skip": "bicubic", "consistent": False},
+        "train": {"loss": "charbonnier"},
+    },
+    "classify": {
+        "task": {"name": "classify", "target": "odd", "show": None},
+        "model": {"pool": "token", "in_chans": 3},
+        "train": {"label_smoothing": 0.0, "randaugment": 0, "mix": "none"},
     },
 }
 IN_PART = {"train": 40, "val": 8, "test": 12}
@@ -103,10 +106,11 @@ def real_data() -> Path:
 
 @pytest.fixture
 def params() -> Callable[..., dict[str, Any]]:
-    """The content of a tiny params.yaml, changed by dotted keys: `params(**{"model.patch": 6})`."""
+    """The content of a tiny params.yaml of a task, with dotted keys changed: `params("classify", **{"model.patch": 6})`."""
 
-    def content(**changes: object) -> dict[str, Any]:
-        made: dict[str, Any] = {name: dict(part) if isinstance(part, dict) else part for name, part in PARAMS.items()}
+    def content(task: str = "supersample", /, **changes: object) -> dict[str, Any]:
+        own = TASK_PARAMS[task]
+        made = {name: value | own.get(name, {}) if isinstance(value, dict) else value for name, value in PARAMS.items()}
         for key, value in changes.items():
             section, _, name = key.rpartition(".")
             (made[section] if section else made)[name] = value
@@ -117,8 +121,8 @@ def params() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def settings(params: Callable[..., dict[str, Any]]) -> Callable[..., Settings]:
-    """The same as checked settings."""
-    return lambda **changes: Settings.model_validate(params(**changes))
+    """The same as checked settings: `settings("classify", **{"model.patch": 6})`."""
+    return lambda *task, **changes: check_settings(params(*task, **changes), "params.yaml")
 
 
 class Shapes:
@@ -164,12 +168,12 @@ def packed(tmp_path: Path, settings: Callable[..., Settings], shapes: Shapes, ta
 
 @pytest.fixture
 def stage(tmp_path: Path, params: Callable[..., dict[str, Any]]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a stage as DVC does, as a process in `tmp_path`: `stage("train", **{"train.epochs": 1})`."""
+    """Runs a stage as DVC does, as a process in `tmp_path`: `stage("train", task="classify", **{"train.epochs": 1})`."""
 
     def run(
-        name: str, preexec: Callable[[], None] | None = None, **changes: object
+        name: str, preexec: Callable[[], None] | None = None, *, task: str = "supersample", **changes: object
     ) -> subprocess.CompletedProcess[str]:
-        (tmp_path / "params.yaml").write_text(yaml.safe_dump(params(**changes)))
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(params(task, **changes)), encoding="utf-8")
         return subprocess.run(
             [sys.executable, "-m", f"stages.{name}"],
             cwd=tmp_path,
