@@ -1,4 +1,4 @@
-"""What the tests share."""
+"""Fixtures for all tests."""
 
 import os
 import signal
@@ -19,9 +19,9 @@ from vitpipe.config import Settings, check_settings
 from vitpipe.data.packing import pack
 from vitpipe.sources import LANDMARKS
 
-# threads that wait must not spin: tiny tensors on busy processors take ten times as long otherwise
+# waiting threads must not spin: with tiny tensors on a busy processor that takes ten times as long
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# a shell starts what runs in its background with SIGINT ignored, and what tests interrupt would inherit it
+# a shell starts background jobs with SIGINT ignored, and the processes that tests interrupt would inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).parents[1]
 PARAMS: dict[str, Any] = {
@@ -74,16 +74,16 @@ TASK_PARAMS: dict[str, dict[str, Any]] = {
         "train": {"label_smoothing": 0.0, "randaugment": 0, "mix": "none"},
     },
 }
-IN_PART = {"train": 40, "val": 8, "test": 12}
+PART_SIZES = {"train": 40, "val": 8, "test": 12}
 
 
-properties.register_profile("shared", deadline=None)  # a millisecond means little where others want the processor, too
+properties.register_profile("shared", deadline=None)  # times vary on a busy processor
 properties.load_profile("shared")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """How many processes test side by side; they share the cores."""
+    """Number of worker processes; each gets an equal share of the cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(8, cores)
     os.environ.setdefault("OMP_NUM_THREADS", str(cores // workers))
@@ -91,7 +91,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The file that takes longest begins first, or one process would do it while the others have nothing left."""
+    """Starts the slowest file first, so that no worker is left alone with it at the end."""
     items.sort(key=lambda item: item.path.name != "test_pipeline.py")
 
 
@@ -106,7 +106,7 @@ def real_data() -> Path:
 
 @pytest.fixture
 def params() -> Callable[..., dict[str, Any]]:
-    """The content of a tiny params.yaml of a task, with dotted keys changed: `params("classify", **{"model.patch": 6})`."""
+    """The content of a tiny params.yaml, by task and changes: `params("classify", **{"model.patch": 6})`."""
 
     def content(task: str = "supersample", /, **changes: object) -> dict[str, Any]:
         own = TASK_PARAMS[task]
@@ -126,7 +126,7 @@ def settings(params: Callable[..., dict[str, Any]]) -> Callable[..., Settings]:
 
 
 class Shapes:
-    """A source that needs no files: discs and bars with hard edges, which interpolation blurs and a model can mend."""
+    """Images without files: discs and bars with hard edges, which interpolation blurs and a model can sharpen."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
@@ -148,8 +148,8 @@ def shapes() -> Shapes:
 
 @pytest.fixture
 def table() -> pd.DataFrame:
-    """What the split stage writes for the pictures of `shapes`: part, identity, landmarks and a label."""
-    parts = [part for part, count in IN_PART.items() for _ in range(count)]
+    """The split stage's table for the images of `shapes`: part, identity, landmarks and a label."""
+    parts = [part for part, count in PART_SIZES.items() for _ in range(count)]
     index = pd.Index([f"{i:03d}.png" for i in range(len(parts))], name="id")
     random = np.random.default_rng(1)
     points = pd.DataFrame(random.uniform(4, 44, (len(parts), len(LANDMARKS))).round(1), index, LANDMARKS)
@@ -159,7 +159,7 @@ def table() -> pd.DataFrame:
 
 @pytest.fixture
 def packed(tmp_path: Path, settings: Callable[..., Settings], shapes: Shapes, table: pd.DataFrame) -> Path:
-    """A folder as the downsample stage makes it, `tmp_path`/data/packed: 24x24 HR, 12x12 LR, 40 + 8 + 12 images."""
+    """The downsample stage's folder `tmp_path`/data/packed: 24x24 HR, 12x12 LR, 40 + 8 + 12 images."""
     folder = tmp_path / "data" / "packed"
     folder.mkdir(parents=True)
     pack(table, shapes, settings().data, folder)
@@ -168,7 +168,7 @@ def packed(tmp_path: Path, settings: Callable[..., Settings], shapes: Shapes, ta
 
 @pytest.fixture
 def stage(tmp_path: Path, params: Callable[..., dict[str, Any]]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a stage as DVC does, as a process in `tmp_path`: `stage("train", task="classify", **{"train.epochs": 1})`."""
+    """Runs a stage as DVC does, in a process in `tmp_path`: `stage("train", task="classify", **{"seed": 1})`."""
 
     def run(
         name: str, preexec: Callable[[], None] | None = None, *, task: str = "supersample", **changes: object
