@@ -1,22 +1,12 @@
 import pytest
 import torch
 
-from vitpipe.explain.capture import record_attention
-from vitpipe.models.classifier import Classifier
 
-
-def model(**changes) -> Classifier:
-    torch.manual_seed(0)
-    shape = {"size": 12, "patch": 3, "dim": 16, "depth": 2, "heads": 2, "mlp": 2.0, "position": "learned"}
-    rest = {"classes": 5, "channels": 3, "readout": "token", "width": 8, "blocks": 1}
-    return Classifier(**(shape | rest | changes)).eval()
-
-
-@pytest.mark.parametrize("readout", ["token", "mean"])
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("width", [0, 8])
-def test_a_logit_per_class_and_every_weight_is_used(readout, channels, width):
-    net, images = model(readout=readout, channels=channels, width=width), torch.randn(2, 3, 12, 12)
+@pytest.mark.parametrize("pool", ["token", "avg"])
+@pytest.mark.parametrize("in_chans", [1, 3])
+@pytest.mark.parametrize("stem", [{}, {"conv_channels": 0, "conv_blocks": 0}])
+def test_a_logit_for_each_class_and_every_weight_is_used(classifier, pool, in_chans, stem):
+    net, images = classifier(pool=pool, in_chans=in_chans, **stem), torch.randn(2, 3, 12, 12)
     logits = net(images)
     assert logits.shape == (2, 5)
     logits[:, 0].sum().backward()
@@ -24,49 +14,32 @@ def test_a_logit_per_class_and_every_weight_is_used(readout, channels, width):
     assert silent == []
 
 
-def test_token_readout_is_the_head_of_token_zero():
-    net, images = model(readout="token"), torch.randn(2, 3, 12, 12)
-    tokens = net.encoder(net.stem(images))
-    assert tokens.shape == (2, 17, 16)
-    assert torch.equal(net(images), net.head(tokens[:, 0]))
+def test_the_head_reads_the_class_token(classifier):
+    net, images = classifier(pool="token"), torch.randn(2, 3, 12, 12)
+    features = net.forward_features(images)
+    assert (features.prefix.shape, features.patches.shape) == ((2, 1, 16), (2, 4, 4, 16))
+    assert torch.equal(net(images), net.head(features.prefix[:, 0]))
 
 
-def test_mean_readout_is_the_head_of_the_mean_patch():
-    net, images = model(readout="mean"), torch.randn(2, 3, 12, 12)
-    assert net.encoder.token is None
-    tokens = net.encoder(net.stem(images))
-    assert tokens.shape == (2, 16, 16)
-    torch.testing.assert_close(net(images), net.head(tokens.sum(1) / 16))
+def test_or_the_mean_of_all_patches(classifier):
+    net, images = classifier(pool="avg"), torch.randn(2, 3, 12, 12)
+    features = net.forward_features(images)
+    assert features.prefix.shape == (2, 0, 16)
+    torch.testing.assert_close(net(images), net.head(features.patches.sum((1, 2)) / 16))
 
 
-@pytest.mark.parametrize("width", [0, 8])
-def test_one_channel_is_the_mean_of_three(width):
-    net, images = model(channels=1, width=width), torch.randn(2, 3, 12, 12)
+@pytest.mark.parametrize("stem", [{}, {"conv_channels": 0, "conv_blocks": 0}])
+def test_one_channel_is_the_mean_of_three(classifier, stem):
+    net, images = classifier(in_chans=1, **stem), torch.randn(2, 3, 12, 12)
     grey = images.mean(1, keepdim=True)
     torch.testing.assert_close(net(images), net(grey.expand(-1, 3, -1, -1)))
-    torch.testing.assert_close(net(images), net.head(net.encoder(net.stem(grey))[:, 0]))
+    torch.testing.assert_close(net(images), net.head(net.encoder(net.stem(grey)).prefix[:, 0]))
     torch.testing.assert_close(net(images), net(images[:, [2, 0, 1]]))
-    coloured = model(width=width)
+    coloured = classifier(**stem)
     assert (coloured(images) - coloured(images[:, [2, 0, 1]])).abs().max() > 1e-3
 
 
-def test_without_a_stem_patches_are_of_bare_pixels():
-    net = model(width=0)
-    assert net.encoder.embed.in_features == 27
+def test_without_a_stem_patches_are_of_pixels(classifier):
+    net = classifier(conv_channels=0, conv_blocks=0)
+    assert net.encoder.patch_embed.in_features == 27
     assert not list(net.stem.parameters())
-
-
-@pytest.mark.parametrize("readout", ["token", "mean"])
-@pytest.mark.parametrize("projection", [True, False])
-def test_looking_at_attention_changes_no_logit(readout, projection):
-    net, images = model(readout=readout, projection=projection, depth=3), torch.randn(4, 3, 12, 12)
-    with torch.inference_mode():
-        plain = net(images)
-        with record_attention(net) as record:
-            seen = net(images)
-        after = net(images)
-    tokens = 17 if readout == "token" else 16
-    assert record.weights.shape == (4, 3, 2, tokens, tokens)
-    torch.testing.assert_close(record.weights.sum(-1), torch.ones(4, 3, 2, tokens))
-    torch.testing.assert_close(seen, plain)
-    assert torch.equal(after, plain)

@@ -36,18 +36,6 @@ def test_an_image_that_agrees_stays():
     torch.testing.assert_close(Consistency(12, 2)(image, reduce @ image @ reduce.mT), image, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_what_is_missing_beside_the_enlarged_input_makes_it_whole(dtype):
-    torch.manual_seed(0)
-    enlarge, missing, lr = torch.randn(24, 12), torch.randn(2, 3, 24, 24).to(dtype), torch.randn(2, 3, 12, 12)
-    before = missing.clone()
-    found = Consistency(12, 2, enlarge)(missing, lr)
-    assert torch.equal(missing, before), "what it is given stays as it was"
-    assert found.dtype == torch.float32
-    whole = enlarge @ lr @ enlarge.mT + missing.float()
-    torch.testing.assert_close(found, Consistency(12, 2)(whole, lr), rtol=0, atol=1e-4)
-
-
 def test_float64_stays_float64():
     torch.manual_seed(0)
     image, lr = torch.randn(1, 3, 24, 24), torch.randn(1, 3, 12, 12)
@@ -73,9 +61,7 @@ def test_it_is_as_precise_in_mixed_precision_and_has_no_weights():
     assert not list(consistency.parameters())
 
 
-def test_gradients_pass_through_both_sums():
-    """By finite differences, in float64: sums in place must leave what the backward pass needs."""
+def test_gradients_pass_through():
     torch.manual_seed(0)
-    missing, lr = torch.randn(1, 1, 6, 6).double().requires_grad_(), torch.randn(1, 1, 3, 3).double().requires_grad_()
-    for consistency in (Consistency(3, 2), Consistency(3, 2, torch.randn(6, 3))):
-        assert torch.autograd.gradcheck(consistency, (missing, lr))
+    image, lr = torch.randn(1, 1, 6, 6).double().requires_grad_(), torch.randn(1, 1, 3, 3).double().requires_grad_()
+    assert torch.autograd.gradcheck(Consistency(3, 2), (image, lr))

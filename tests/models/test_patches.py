@@ -14,8 +14,8 @@ def test_unpatchify_is_the_exact_inverse(batch, channels, patch, rows, columns):
     images = torch.randn(batch, channels, rows * patch, columns * patch)
     tokens = patchify(images, patch)
     assert tokens.shape == (batch, rows * columns, channels * patch * patch)
-    assert torch.equal(unpatchify(tokens, patch, columns), images)
-    assert torch.equal(patchify(unpatchify(tokens, patch, columns), patch), tokens)
+    assert torch.equal(unpatchify(tokens.unflatten(1, (rows, columns)), patch), images)
+    assert torch.equal(patchify(unpatchify(tokens.unflatten(1, (rows, columns)), patch), patch), tokens)
 
 
 @given(patch=SIDES, rows=SIDES, columns=SIDES)
@@ -34,7 +34,7 @@ def test_patches_leave_channels_last_in_memory() -> None:
     last = torch.channels_last
     images = torch.randn(2, 3, 8, 12).to(memory_format=last).requires_grad_()
     tokens = patchify(images, 4)
-    assert unpatchify(tokens, 4, 3).is_contiguous(memory_format=last)
+    assert unpatchify(tokens.unflatten(1, (2, 3)), 4).is_contiguous(memory_format=last)
     (gradient,) = torch.autograd.grad(tokens, images, torch.randn_like(tokens))
     assert gradient.is_contiguous(memory_format=last)
 

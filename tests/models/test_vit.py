@@ -3,85 +3,65 @@ import math
 import pytest
 import torch
 
-from vitpipe.models.vit import Encoder, resize_position, sincos_position
 from vitpipe.models.patches import patchify, unpatchify
-
-
-def encoder(**changes) -> Encoder:
-    torch.manual_seed(0)
-    shape = {"size": 12, "patch": 3, "channels": 3, "dim": 16, "depth": 2, "heads": 2, "mlp": 2.0, "position": "none"}
-    return Encoder(**(shape | changes)).eval()
+from vitpipe.models.vit import ViT, resize_pos_embed, sincos_position
 
 
 @pytest.mark.parametrize("patch", [1, 2, 3, 4, 6, 12])
 @pytest.mark.parametrize("position", ["none", "learned", "sincos"])
-def test_one_vector_per_patch(patch, position):
-    out = encoder(patch=patch, position=position)(torch.randn(2, 3, 12, 12))
-    assert out.shape == (2, (12 // patch) ** 2, 16)
-    assert out.isfinite().all()
+def test_one_vector_for_each_patch(vit, patch, position):
+    features = vit(patch=patch, position=position)(torch.randn(2, 3, 12, 12))
+    assert features.patches.shape == (2, 12 // patch, 12 // patch, 16)
+    assert features.prefix.shape == (2, 0, 16)
+    assert features.patches.isfinite().all()
+
+
+@pytest.mark.parametrize("size", [(24, 12), (9, 15), (24, 24)])
+@pytest.mark.parametrize("position", ["none", "learned", "sincos"])
+@pytest.mark.parametrize(("class_token", "registers"), [(False, 0), (True, 0), (True, 3), (False, 2)])
+def test_any_height_and_width_that_the_patch_divides(vit, size, position, class_token, registers):
+    model = vit(position=position, class_token=class_token, registers=registers)
+    features = model(torch.randn(2, 3, *size))
+    assert features.patches.shape == (2, size[0] // 3, size[1] // 3, 16)
+    assert features.prefix.shape == (2, class_token + registers, 16)
+    assert model.num_prefix_tokens == class_token + registers
+
+
+def test_an_encoder_of_oblong_images(vit):
+    model = vit(size=(12, 18), position="sincos")
+    assert model.grid == (4, 6)
+    assert torch.equal(model.pos_embed[0], sincos_position(4, 6, 16))
 
 
 def permuted(images: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    return unpatchify(patchify(images, 3)[:, order], 3, 4)
+    return unpatchify(patchify(images, 3)[:, order].unflatten(1, (4, 4)), 3)
 
 
-def test_without_positions_shuffled_patches_give_shuffled_tokens():
-    model, images, order = encoder(), torch.randn(2, 3, 12, 12), torch.randperm(16)
-    torch.testing.assert_close(model(permuted(images, order)), model(images)[:, order], rtol=1e-4, atol=1e-5)
+def tokens(model: ViT, images: torch.Tensor) -> torch.Tensor:
+    return model(images).patches.flatten(1, 2)
+
+
+def test_without_positions_shuffled_patches_give_shuffled_tokens(vit):
+    model, images, order = vit(position="none"), torch.randn(2, 3, 12, 12), torch.randperm(16)
+    found = tokens(model, permuted(images, order))
+    torch.testing.assert_close(found, tokens(model, images)[:, order], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("position", ["learned", "sincos"])
-def test_with_positions_they_do_not(position):
-    model, images, order = encoder(position=position), torch.randn(2, 3, 12, 12), torch.arange(16).flip(0)
-    assert (model(permuted(images, order)) - model(images)[:, order]).abs().max() > 1e-3
+def test_with_positions_they_do_not(vit, position):
+    model, images, order = vit(position=position), torch.randn(2, 3, 12, 12), torch.arange(16).flip(0)
+    assert (tokens(model, permuted(images, order)) - tokens(model, images)[:, order]).abs().max() > 1e-3
 
 
-def test_every_token_reaches_every_other():
-    model, images = encoder(), torch.randn(1, 3, 12, 12, requires_grad=True)
-    model(images)[0, 0].square().sum().backward()
+@pytest.mark.parametrize("of_prefix", [False, True])
+def test_every_token_reaches_every_other(vit, of_prefix):
+    model, images = vit(class_token=True, registers=1), torch.randn(1, 3, 12, 12, requires_grad=True)
+    features = model(images)
+    (features.prefix[0, 1] if of_prefix else features.patches[0, 0, 0]).square().sum().backward()
     assert (patchify(images.grad, 3).abs().sum(-1) > 0).all()
 
 
-def test_sincos_has_known_values():
-    """dim 8: sin and cos of the row at frequencies 1 and 1/100, then the same of the column."""
-    position = sincos_position(3, 8)
-    assert position.shape == (9, 8)
-    row, column = 2, 1
-    expected = [f(p * w) for p in (row, column) for f in (math.sin, math.cos) for w in (1.0, 0.01)]
-    torch.testing.assert_close(position[row * 3 + column], torch.tensor(expected))
-
-
-def test_sincos_is_different_everywhere_and_not_learned():
-    position = sincos_position(16, 32)
-    assert torch.cdist(position, position).fill_diagonal_(1).min() > 0.1
-    names = dict(encoder(position="sincos").named_parameters())
-    assert "position" not in names
-    assert "position" in dict(encoder(position="learned").named_parameters())
-    assert encoder(position="sincos").state_dict().keys() == encoder().state_dict().keys()
-
-
-def test_sincos_wants_a_multiple_of_four():
-    with pytest.raises(AssertionError, match="dim 18 must be a multiple of 4"):
-        sincos_position(3, 18)
-
-
-def test_positions_stay_as_they_are_on_their_own_grid():
-    position = torch.randn(16, 8)
-    assert torch.equal(resize_position(position, 4), position)
-
-
-def test_resized_positions_keep_their_place():
-    """A ramp along the rows and one along the columns stay ramps, in the same direction."""
-    rows, columns = torch.meshgrid(torch.arange(6.0), torch.arange(6.0), indexing="ij")
-    position = torch.stack([rows.flatten(), columns.flatten(), torch.full((36,), 7.0)], dim=1)
-    resized = resize_position(position, 12).unflatten(0, (12, 12))
-    assert torch.equal(resized[..., 2], torch.full((12, 12), 7.0))
-    torch.testing.assert_close(resized[1:-1, :, 0].diff(dim=0), torch.full((9, 12), 0.5))
-    torch.testing.assert_close(resized[:, 1:-1, 1].diff(dim=1), torch.full((12, 9), 0.5))
-    assert resized[..., 0].diff(dim=1).abs().max() == 0
-
-
-def entering(model: Encoder, images: torch.Tensor) -> torch.Tensor:
+def entering(model: ViT, images: torch.Tensor) -> torch.Tensor:
     """The tokens that the first block gets."""
     seen: list[torch.Tensor] = []
     handle = model.blocks[0].register_forward_pre_hook(lambda block, args: seen.append(args[0]))
@@ -91,47 +71,69 @@ def entering(model: Encoder, images: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("position", ["none", "learned", "sincos"])
-def test_class_token_goes_before_the_patches(position):
-    model, images = encoder(position=position, token=True), torch.randn(2, 3, 12, 12)
-    places = torch.zeros(17, 16) if model.position is None else model.position
-    tokens = entering(model, images)
-    assert tokens.shape == model(images).shape == (2, 17, 16)
-    assert torch.equal(tokens[:, 0], (model.token + places[0]).expand(2, 16))
-    assert torch.equal(tokens[:, 1:], model.embed(patchify(images, 3)) + places[1:])
+def test_class_token_and_registers_precede_the_patches(vit, position):
+    model, images = vit(position=position, class_token=True, registers=2), torch.randn(2, 3, 12, 12)
+    places = torch.zeros(19, 16) if model.pos_embed is None else model.pos_embed[0]
+    found = entering(model, images)
+    assert found.shape == (2, 19, 16)
+    assert torch.equal(found[:, 0], (model.cls_token[0, 0] + places[0]).expand(2, 16))
+    assert torch.equal(found[:, 1:3], (model.reg_token[0] + places[1:3]).expand(2, 2, 16))
+    assert torch.equal(found[:, 3:], model.patch_embed(patchify(images, 3)) + places[3:])
 
 
-def test_class_token_has_no_fixed_position_and_the_patches_keep_theirs():
-    position = encoder(position="sincos", token=True).position
-    assert torch.equal(position[0], torch.zeros(16))
-    assert torch.equal(position[1:], sincos_position(4, 16))
+def test_sincos_has_known_values():
+    """dim 8: sin and cos of the row at frequencies 1 and 1/100, then the same of the column."""
+    position = sincos_position(3, 4, 8)
+    assert position.shape == (12, 8)
+    row, column = 2, 1
+    expected = [f(p * w) for p in (row, column) for f in (math.sin, math.cos) for w in (1.0, 0.01)]
+    torch.testing.assert_close(position[row * 4 + column], torch.tensor(expected))
 
 
-@pytest.mark.parametrize("grid", [4, 2, 7, 12])
-def test_positions_are_resized_with_the_token_apart(grid):
-    position = torch.randn(17, 8)
-    resized = resize_position(position, grid, token=True)
-    assert resized.shape == (1 + grid**2, 8)
-    assert torch.equal(resized[0], position[0])
-    assert torch.equal(resized[1:], resize_position(position[1:], grid))
+def test_sincos_is_different_everywhere_fixed_and_zero_for_prefix_tokens(vit):
+    position = sincos_position(16, 16, 32)
+    assert torch.cdist(position, position).fill_diagonal_(1).min() > 0.1
+    model = vit(position="sincos", class_token=True)
+    assert "pos_embed" not in dict(model.named_parameters())
+    assert model.state_dict().keys() == vit(position="none", class_token=True).state_dict().keys()
+    assert torch.equal(model.pos_embed[0], torch.cat([torch.zeros(1, 16), sincos_position(4, 4, 16)]))
 
 
-def test_parts_that_are_left_out_have_no_weights():
+def test_sincos_needs_a_multiple_of_four():
+    with pytest.raises(AssertionError, match="dim 18 must be a multiple of 4"):
+        sincos_position(3, 3, 18)
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 3])
+def test_position_embeddings_are_resized_with_prefix_tokens_left_as_they_are(prefix):
+    """A ramp along the rows and one along the columns stay ramps, in the same direction."""
+    rows, columns = torch.meshgrid(torch.arange(6.0), torch.arange(4.0), indexing="ij")
+    grid = torch.stack([rows.flatten(), columns.flatten(), torch.full((24,), 7.0)], dim=1)
+    position = torch.cat([torch.randn(prefix, 3), grid])[None]
+    assert torch.equal(resize_pos_embed(position, (6, 4), (6, 4), prefix), position)
+    found = resize_pos_embed(position, (6, 4), (12, 8), prefix)[0]
+    assert torch.equal(found[:prefix], position[0, :prefix])
+    resized = found[prefix:].unflatten(0, (12, 8))
+    assert torch.equal(resized[..., 2], torch.full((12, 8), 7.0))
+    torch.testing.assert_close(resized[1:-1, :, 0].diff(dim=0), torch.full((9, 8), 0.5))
+    torch.testing.assert_close(resized[:, 1:-1, 1].diff(dim=1), torch.full((12, 5), 0.5))
+    assert resized[..., 0].diff(dim=1).abs().max() == 0
+
+
+def test_parts_that_are_left_out_have_no_weights(vit):
     def names(**changes):
-        return {name.split(".", 2)[-1] for name in encoder(depth=1, **changes).state_dict()}
+        return set(vit(depth=1, **changes).state_dict())
 
     whole = names()
-    assert whole - names(projection=False) == {"attention.project.weight", "attention.project.bias"}
-    assert whole - names(bias=False) == {"attention.qkv.bias"}
-    assert set(encoder().state_dict()) - set(encoder(norm=False).state_dict()) == {"norm.weight", "norm.bias"}
-    assert set(encoder(token=True).state_dict()) - set(encoder().state_dict()) == {"token"}
+    assert whole - names(proj=False) == {"blocks.0.attn.proj.weight", "blocks.0.attn.proj.bias"}
+    assert whole - names(qkv_bias=False) == {"blocks.0.attn.qkv.bias"}
+    assert whole - names(final_norm=False) == {"norm.weight", "norm.bias"}
+    assert names(class_token=True) - whole == {"cls_token"}
+    assert names(registers=2) - whole == {"reg_token"}
 
 
-def test_larger_images_than_trained_on():
-    model = encoder(position="learned")
-    assert model(torch.randn(1, 3, 24, 24)).shape == (1, 64, 16)
-    assert encoder(position="learned", token=True)(torch.randn(1, 3, 24, 24)).shape == (1, 65, 16)
-
-
-def test_patch_that_does_not_divide():
-    with pytest.raises(AssertionError, match="patch 5 must divide the input size 12"):
-        encoder(patch=5)
+def test_patch_that_does_not_divide(vit):
+    with pytest.raises(AssertionError, match="patch 5 must divide the input size 12x12"):
+        vit(patch=5)
+    with pytest.raises(AssertionError, match="patch 3 must divide the image 12x10"):
+        vit()(torch.zeros(1, 3, 12, 10))

@@ -101,7 +101,9 @@ class ViT(nn.Module):
     def forward(self, images: Tensor) -> Features:
         grid = images.shape[-2] // self.patch, images.shape[-1] // self.patch
         x = self.patch_embed(patchify(images, self.patch))  # b h*w d
-        prefix = [token.to(x.dtype).expand(len(x), -1, -1) for token in (self.cls_token, self.reg_token) if token is not None]
+        prefix = [
+            token.to(x.dtype).expand(len(x), -1, -1) for token in (self.cls_token, self.reg_token) if token is not None
+        ]
         if prefix:
             x = torch.cat([*prefix, x], dim=1)
         if self.pos_embed is not None:

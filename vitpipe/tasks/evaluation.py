@@ -16,7 +16,10 @@ from vitpipe.tasks.base import Predict, Scores, Task
 
 def score_predictor(task: Task, predict: Predict, dataset: PackedDataset, rows: np.ndarray | None = None) -> Scores:
     """Scores of the predictions for all images of a part, or for those in `rows`."""
-    return join(task.score(predict(dataset.images("lr", some)), task.truth(dataset, some)) for some in scoring_batches(dataset, rows))
+    return join(
+        task.score(predict(dataset.images("lr", some)), task.truth(dataset, some))
+        for some in scoring_batches(dataset, rows)
+    )
 
 
 def score_baselines(task: Task, train: PackedDataset, val: PackedDataset, test: PackedDataset) -> dict[str, Any]:
@@ -71,7 +74,9 @@ def evaluate(
 def columns(task: Task, own: Scores, others: dict[str, Scores], test: PackedDataset) -> dict[str, np.ndarray]:
     """The columns of metrics.csv: the model's, then those of untrained rivals that score single images, of variants."""
     found = task.table(own)
-    beside = {name: score_predictor(task, predict, test) for name, predict in task.untrained_baselines().items()} | others
+    beside = {
+        name: score_predictor(task, predict, test) for name, predict in task.untrained_baselines().items()
+    } | others
     for name, scores in beside.items():
         found |= {f"{name}_{key}": values for key, values in task.table(scores).items()}
     return found

@@ -3,7 +3,7 @@
 Shapes: b images, s side of the input in pixels, k classes, j images with patches missing.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -27,12 +27,12 @@ SHOWN = 10  # images in each band of the ranking
 class Scoring(Training, Task):
     """Classification."""
 
-    protocol = PROTOCOL | {
+    protocol: ClassVar[dict[str, str]] = PROTOCOL | {
         "majority": "baseline: the shares of the classes among the training images, whatever the image",
         "logistic": logistic.PROTOCOL,
         "gain": "model minus logistic",
     }
-    explanation_protocol = {
+    explanation_protocol: ClassVar[dict[str, str]] = {
         "importance": "drop of the accuracy, a share, when that head alone outputs zeros (Michel et al. 2019), on up "
         "to 512 test images",
         "importance_loss": "rise of the mean cross-entropy in nats on the same",

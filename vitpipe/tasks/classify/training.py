@@ -37,7 +37,7 @@ class Training(TrainingTask[ClassifySettings]):
         return images[batch.part], targets[batch.part]
 
     def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy with label smoothing, and the accuracy; of mixed images the class with the larger share counts."""
+        """Cross-entropy with label smoothing, and the accuracy; a mixed image counts as its larger class."""
         logits = model(inputs).float()
         with torch.no_grad():
             actual = targets if targets.ndim == 1 else targets.argmax(1)

@@ -3,7 +3,7 @@
 Shapes: b images, s side of the input in pixels, k scale, j images with patches missing.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -28,12 +28,12 @@ SHOWN = 8  # images in the gallery
 class Scoring(Training, Task):
     """Super-resolution."""
 
-    protocol = PROTOCOL | {
+    protocol: ClassVar[dict[str, str]] = PROTOCOL | {
         "self_ensemble": "the mean of the model's prediction and that for the mirrored image, mirrored back, before "
         "rounding (Lim et al. 2017, arXiv:1707.02921, with two of the eight transformations); all other scores and "
         "pictures of the model are of a single pass"
     }
-    explanation_protocol = {
+    explanation_protocol: ClassVar[dict[str, str]] = {
         "importance": "drop of the mean PSNR in dB (RGB, uint8) when that head alone outputs zeros (Michel et al. "
         "2019), on up to 16 test images",
         "score": "1 - RMS change of the window's output / its RMS change with all patches deleted, at least "

@@ -29,9 +29,7 @@ def query_patches(
     return np.array(tokens), np.array([name for name, _ in points])
 
 
-def window_questions(
-    images: Tensor, where: tuple[np.ndarray, np.ndarray], settings: SupersampleSettings
-) -> Questions:
+def window_questions(images: Tensor, where: tuple[np.ndarray, np.ndarray], settings: SupersampleSettings) -> Questions:
     """Questions about the windows of the output in the places of the given patches.
 
     Args:
