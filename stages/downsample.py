@@ -8,8 +8,8 @@ from vitpipe.stage import run
 
 def main(settings: Settings) -> None:
     from vitpipe.data.packing import pack
-    from vitpipe.sources import source
     from vitpipe.files import atomic_folder
+    from vitpipe.sources import source
 
     images = source(settings.data.name).open_images(Path("data/raw"))
     with atomic_folder(Path("data/packed")) as folder:

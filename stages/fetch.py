@@ -9,8 +9,8 @@ RAW = Path("data/raw")
 
 
 def main(settings: Settings) -> None:
-    from vitpipe.sources import COLUMNS, source
     from vitpipe.files import atomic_folder
+    from vitpipe.sources import COLUMNS, source
 
     origin = source(settings.data.name)
     with atomic_folder(RAW) as raw:

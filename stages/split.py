@@ -7,9 +7,9 @@ from vitpipe.stage import run
 
 
 def main(settings: Settings) -> None:
-    from vitpipe.sources import source
     from vitpipe.data.split import split
     from vitpipe.files import atomic_file
+    from vitpipe.sources import source
 
     samples = source(settings.data.name).samples(Path("data/raw"))
     table = split(samples, settings.data, settings.seed)

@@ -1,4 +1,4 @@
-"""Training images changed at random, mostly by torchvision. What is drawn comes from torch's generator."""
+"""Random changes of training images, mostly by torchvision. Random numbers come from torch's generator."""
 
 from functools import cache
 from typing import Any
@@ -6,33 +6,46 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitpipe.config import Train
 from vitpipe.sources.torchvision import import_torchvision
 
 
-def augment(images: Tensor, train: Train) -> Tensor:
-    """Shifts and RandAugments each image by itself, as `train.crop` and `train.randaugment` say.
+def augment(images: Tensor, *, crop: int, randaugment: int) -> Tensor:
+    """Shifts each image at random and applies RandAugment to it (Cubuk et al. 2019, arXiv:1909.13719).
 
-    (b, 3, s, s) uint8 to the same. A shift moves the image by up to `train.crop` pixels into black; RandAugment
-    applies so many operations of magnitude 9 out of 31 (Cubuk et al. 2019, arXiv:1909.13719).
+    Args:
+        images: (b, 3, s, s) uint8.
+        crop: largest shift in pixels, in each direction; the border is filled with black.
+        randaugment: number of RandAugment operations, of magnitude 9 out of 31.
+
+    Returns:
+        Changed images of the same shape, uint8; `images` itself where both settings are 0.
     """
-    if not (train.crop or train.randaugment):
+    if not (crop or randaugment):
         return images
-    change = transforms(images.shape[-1], train.crop, train.randaugment)
+    change = transforms(images.shape[-1], crop, randaugment)
     return torch.stack([change(image) for image in images])
 
 
-def shift(hr: Tensor, moves: Tensor, scale: int) -> tuple[Tensor, Tensor]:
-    """Moves each image by itself and reduces it anew, which makes pairs that the data set doesn't have.
+@cache
+def transforms(size: int, crop: int, operations: int) -> Any:
+    import_torchvision()
+    from torchvision.transforms import v2
 
-    What comes in at a border is the inside, mirrored there. Moves are of HR pixels, so that the same face falls
-    differently upon the LR pixels. The reduction is bicubic as the downsample stage has it, by torch instead of Pillow:
-    on a CPU with AVX2 a value in 5,000 differs by one level, elsewhere, in floats, one in ten by up to two levels.
+    steps = [v2.RandomCrop(size, padding=crop)] if crop else []
+    return v2.Compose([*steps, v2.RandAugment(operations)] if operations else steps)
+
+
+def shift(hr: Tensor, moves: Tensor, scale: int) -> tuple[Tensor, Tensor]:
+    """Shifts each HR image by its own move and reduces it again, which makes new pairs of LR and HR.
+
+    The border is filled with the mirrored image. Moves are whole HR pixels, so the same face falls differently on the
+    LR pixels. The reduction is bicubic as in the downsample stage, but by torch instead of Pillow: on a CPU with AVX2
+    one value in 5,000 differs by one level; elsewhere, where torch computes in floats, one in ten by up to two levels.
 
     Args:
         hr: (b, 3, s, s) uint8.
         moves: (b, 2) int on the CPU, pixels down and to the right, less than s.
-        scale: HR side / side of the LR images, k.
+        scale: HR side / LR side, k.
 
     Returns:
         LR (b, 3, s/k, s/k) and HR images, uint8.
@@ -42,7 +55,7 @@ def shift(hr: Tensor, moves: Tensor, scale: int) -> tuple[Tensor, Tensor]:
     from torchvision.transforms.v2.functional import resize
 
     size, most = hr.shape[-1], int(moves.abs().max())
-    padded = mirrored_edges(hr, most).permute(0, 2, 3, 1)  # as packed images lie: with channels first, 3 times as long
+    padded = mirrored_edges(hr, most).permute(0, 2, 3, 1)  # NHWC as packed: slicing NCHW takes 3 times as long
     corners = (most - moves).tolist()
     moved = torch.stack([image[y : y + size, x : x + size] for image, (y, x) in zip(padded, corners, strict=True)])
     moved = moved.permute(0, 3, 1, 2)
@@ -50,8 +63,8 @@ def shift(hr: Tensor, moves: Tensor, scale: int) -> tuple[Tensor, Tensor]:
 
 
 def mirrored_edges(images: Tensor, width: int) -> Tensor:
-    """(b, c, h, w) with `width` more pixels on each side, mirrored without repeating the edge; less than h and w."""
-    # torchvision's pad makes floats of them, in 7 to 17 times the time
+    """(b, c, h, w) padded by `width` pixels on each side, mirrored without repeating the edge; less than h and w."""
+    # torchvision's pad converts to floats and takes 7 to 17 times as long
     for dim in (-1, -2):
         size = images.shape[dim]
         first, last = images.narrow(dim, 1, width), images.narrow(dim, size - 1 - width, width)
@@ -69,21 +82,12 @@ def mix(images: Tensor, labels: Tensor, classes: int, kind: str) -> tuple[Tensor
         kind: none, mixup, cutmix or both (one of the two at random).
 
     Returns:
-        Images and labels; the labels of mixed images are (b, k) shares that sum to one. With `kind` none, and of a
-        single image, both are what they were.
+        Images and labels. The labels of mixed images are the shares of the classes (b, k), which sum to one. With
+        `kind` none, and of a single image, both are returned unchanged.
     """
     if kind == "none" or len(images) < 2:
         return images, labels
     return mixers(kind, classes)(images, labels)
-
-
-@cache
-def transforms(size: int, crop: int, operations: int) -> Any:
-    import_torchvision()
-    from torchvision.transforms import v2
-
-    steps = [v2.RandomCrop(size, padding=crop)] if crop else []
-    return v2.Compose([*steps, v2.RandAugment(operations)] if operations else steps)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Packed images in, batches of tensors out."""
+"""From packed images to batches of tensors."""
 
 from collections.abc import Iterator, Sized
 from dataclasses import dataclass, field
@@ -11,15 +11,17 @@ from torch import Tensor
 from vitpipe.data.dataset import PackedDataset
 from vitpipe.errors import InputError
 
+SCORED_IMAGES, SCORED_PIXELS = 256, 2**20  # most images, and most HR pixels, that are scored together
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Some images of a part: uint8 NCHW tensors on their device, each made when first asked for.
+    """Some images of a part: uint8 NCHW tensors on `device`, each read when it is first used.
 
     Args:
-        rows: the images' rows.
-        mirror: where it holds (a bool per row), left and right are swapped.
-        part: those of the rows, by their place in the batch, that this process learns from.
+        rows: the images' rows in the part.
+        mirror: one bool per row: whether the image is mirrored left to right; None mirrors none.
+        part: the slice of the batch that this process trains on.
     """
 
     packed: PackedDataset
@@ -33,7 +35,7 @@ class Batch:
 
     @cached_property
     def local(self) -> "Batch":
-        """What this process learns from."""
+        """The images that this process trains on."""
         mirror = None if self.mirror is None else self.mirror[self.part]
         return Batch(self.packed, self.rows[self.part], self.device, mirror)
 
@@ -51,6 +53,7 @@ class Batch:
         return torch.from_numpy(self.packed.labels[self.rows]).to(self.device)
 
     def images(self, name: str) -> Tensor:
+        """The images `name` (lr or hr), mirrored where `mirror` says so."""
         if name in self.packed.copies:
             images = self.packed.copies[name][torch.from_numpy(self.rows).to(self.device)].permute(0, 3, 1, 2)
             if self.mirror is None:
@@ -58,27 +61,20 @@ class Batch:
             mirror = torch.from_numpy(self.mirror).to(self.device)[:, None, None, None]
             return torch.where(mirror, images.flip(-1), images)
         images = torch.from_numpy(self.packed.images(name, self.rows)).permute(0, 3, 1, 2)
-        for place in np.flatnonzero(self.mirror) if self.mirror is not None else ():
-            images[place] = images[place].flip(-1)  # one by one: whole batches cost 18 times as much
+        for row in np.flatnonzero(self.mirror) if self.mirror is not None else ():
+            images[row] = images[row].flip(-1)  # one by one: a whole batch at once takes 18 times as long
         return images.to(self.device)
 
 
 def rank_slice(count: int, rank: int, processes: int) -> slice:
-    """Which of `count` images are those of process `rank`: contiguous parts of equal size, or one image apart.
+    """The slice of `count` images that process `rank` handles: contiguous, sizes differ by at most one.
 
     Raises:
         InputError: there are fewer images than processes.
     """
     if count < processes:
-        raise InputError(f"train.processes is {processes}, but a part has only {count} images: they would have none")
+        raise InputError(f"train.processes is {processes}, but a part has only {count} images: use {count} or fewer")
     return slice(count * rank // processes, count * (rank + 1) // processes)
-
-
-def in_order(packed: PackedDataset, batch: int, device: torch.device, only: slice = slice(None)) -> Iterator[Batch]:
-    """Every image once, in the order of `samples`; or only some."""
-    rows = np.arange(len(packed))[only]
-    for start in range(0, len(rows), batch):
-        yield Batch(packed, rows[start : start + batch], device)
 
 
 def shuffled(
@@ -93,11 +89,15 @@ def shuffled(
     rank: int = 0,
     processes: int = 1,
 ) -> Iterator[Batch]:
-    """Every image at most once, in an order that depends on `seed` and `epoch` alone.
+    """Batches of one epoch. Their order and the mirrored images depend on `seed` and `epoch` alone.
 
-    Batches have one fixed size; the images that fill none are left out of this epoch. With fewer
-    images than `batch` there is one batch of all of them. Goes on from batch number `start`. Of each
-    batch a part is that of process `rank`, see `rank_slice`.
+    All batches have the same size; images that do not fill one are left out of this epoch. A part with fewer than
+    `batch` images is one batch.
+
+    Args:
+        flip: mirror each image with probability 1/2.
+        start: number of the first batch to yield.
+        rank: this process; it trains on its `rank_slice` of each batch.
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(packed))
@@ -109,10 +109,22 @@ def shuffled(
 
 
 def batches_per_epoch(packed: PackedDataset, batch: int) -> int:
-    """How many batches `shuffled` gives in an epoch."""
+    """Number of batches that `shuffled` yields in an epoch."""
     return len(packed) // min(batch, len(packed))
 
 
+def scoring_batches(packed: PackedDataset, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """The rows of images that are scored together: at most 256 images and 2^20 HR pixels, but at least one image.
+
+    Args:
+        rows: the images to score, in this order; None for all.
+    """
+    rows = np.arange(len(packed)) if rows is None else rows
+    size = min(SCORED_IMAGES, max(1, SCORED_PIXELS // packed.size**2))
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
 def evenly_spaced(images: Sized, count: int) -> np.ndarray:
-    """At most `count` rows at even distances through a part, or anything else that has a length."""
+    """At most `count` rows at equal distances, the first and the last among them, of anything that has a length."""
     return np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))

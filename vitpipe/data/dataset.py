@@ -1,4 +1,4 @@
-"""Packed images and their annotation, read image by image."""
+"""Packed images and their annotation."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ from vitpipe.data.labels import classes, indices
 from vitpipe.errors import InputError
 from vitpipe.files import load_json
 
-COPIED = 1024  # images that go to a CUDA device at once
+COPIED = 1024  # images that are copied to a CUDA device at once
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,11 @@ class PackedDataset:
     """One part of `data/packed`, read image by image (layout: `vitpipe.data.packing`).
 
     Args:
-        folder: where it lies.
-        target: the label column that is learned, if any.
+        folder: the folder of the part.
+        target: the label column that the model learns, if any.
+
+    Raises:
+        InputError: there are no packed images in the folder.
     """
 
     folder: Path
@@ -36,16 +39,21 @@ class PackedDataset:
     @cached_property
     def samples(self) -> pd.DataFrame:
         """Annotation by sample id; row i belongs to image i."""
-        return self.read()
+        return self.read_samples()
 
-    def read(self, **options: Any) -> pd.DataFrame:
-        kinds = {"id": str, "label": str}
-        path = self.folder / "samples.csv"
-        return pd.read_csv(path, index_col="id", dtype=kinds, na_values=[""], keep_default_na=False, **options)
+    def read_samples(self, columns: list[str] | None = None) -> pd.DataFrame:
+        return pd.read_csv(
+            self.folder / "samples.csv",
+            index_col="id",
+            usecols=columns,
+            dtype={"id": str, "label": str},
+            na_values=[""],
+            keep_default_na=False,
+        )
 
     @cached_property
     def manifest(self) -> dict[str, dict[str, Any]]:
-        """What the downsample stage wrote on all parts: number of images, digest, images of each class."""
+        """Number of images, digest and images of each class, by part."""
         return load_json(self.folder.parent / "manifest.json", "downsample")
 
     @property
@@ -58,26 +66,36 @@ class PackedDataset:
         """The classes of the target; none without a target. Raises as `vitpipe.data.labels.classes` does."""
         if self.target is None:
             return ()
-        return classes({part: facts["labels"] for part, facts in self.manifest.items()}, self.target)
+        return classes({part: entry["labels"] for part, entry in self.manifest.items()}, self.target)
 
     @cached_property
     def labels(self) -> np.ndarray:
         """The class index of every image, int64 (n,)."""
         assert self.target is not None, "labels need a target"
-        known = "samples" in vars(self)  # else one column is read: CelebA has 50, which training needs not
-        table = self.samples if known else self.read(usecols=["id", self.target])
+        known = "samples" in vars(self)  # if not, training needs one column only, not CelebA's 50
+        table = self.samples if known else self.read_samples(["id", self.target])
         return indices(table, self.target, self.classes)
 
     @cached_property
     def shards(self) -> dict[str, list["Shard"]]:
-        """The files of lr and hr, in order; where there is no lr, hr is the input, too."""
+        """The files of lr and hr, in order. Where the scale is 1 there are no files of lr, and hr is the input."""
         found = {name: [Shard(path) for path in sorted(self.folder.glob(f"{name}-*.npy"))] for name in ("lr", "hr")}
         return found | {"lr": found["lr"] or found["hr"]}
 
     def __len__(self) -> int:
         return sum(shard.shape[0] for shard in self.shards["hr"])
 
-    def take(self, name: str, rows: np.ndarray) -> np.ndarray:
+    @property
+    def size(self) -> int:
+        """Side of an HR image in pixels."""
+        return self.shards["hr"][0].shape[1]
+
+    @property
+    def scale(self) -> int:
+        """Side of an HR image / side of an LR image."""
+        return self.size // self.shards["lr"][0].shape[1]
+
+    def images(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Images `name` (lr or hr) of the given rows, (len(rows), height, width, 3) uint8."""
         shards = self.shards[name]
         per_shard = shards[0].shape[0]
@@ -86,20 +104,19 @@ class PackedDataset:
             shards[row // per_shard].read(row % per_shard, image)
         return images
 
-    @property
-    def scale(self) -> int:
-        """Side of an HR image / side of an LR image."""
-        lr, hr = (self.shards[name][0].shape[1] for name in ("lr", "hr"))
-        return hr // lr
+    @cached_property
+    def copies(self) -> dict[str, Tensor]:
+        """All images lr and hr, uint8 NHWC, on the device given to `copy_to`; empty where nothing was copied."""
+        return {}
 
     def copy_to(self, device: torch.device) -> None:
-        """Copies all images to the memory of a CUDA device, once, if they take less than half of what is free there.
+        """Copies all images to a CUDA device, once, if they take less than half of its free memory.
 
-        Batches on that device are then taken from the copies.
+        Batches on that device then come from the copies.
         """
         if self.copies:
             return
-        torch.cuda.empty_cache()  # what torch keeps for later tensors counts as taken
+        torch.cuda.empty_cache()  # memory that torch reserves counts as taken
         free, _ = torch.cuda.mem_get_info(device)
         count, first = len(self), {name: shards[0] for name, shards in self.shards.items()}
         if count * sum(shard.image_bytes for shard in first.values()) > free / 2:
@@ -109,16 +126,11 @@ class PackedDataset:
             for rows in np.array_split(np.arange(count), -(-count // COPIED)):
                 self.copies[name][rows[0] : rows[-1] + 1] = torch.from_numpy(self.images(name, rows))
 
-    @cached_property
-    def copies(self) -> dict[str, Tensor]:
-        """All images lr and hr as uint8 NHWC on the device that `copy_to` was given; else nothing."""
-        return {}
-
 
 class Shard:
     """A .npy file of uint8 images (n, height, width, 3), open for reading.
 
-    It is read and not mapped: what was read from a map counts as this process's memory, in the end the whole file.
+    It is read, not memory-mapped: pages of a map count as memory of this process, in the end the whole file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -127,7 +139,7 @@ class Shard:
         self.file = path.open("rb", buffering=0)
 
     def read(self, row: int, image: np.ndarray) -> None:
-        """Fills `image`, uint8 (height, width, 3), with that of the row. Raises OSError if the file is cut off."""
+        """Fills `image`, uint8 (height, width, 3), with the image in `row`. Raises OSError if the file is cut off."""
         self.file.seek(self.start + row * self.image_bytes)
         if self.file.readinto(image.data) != self.image_bytes:  # type: ignore[attr-defined]
             raise OSError(f"{self.file.name} is cut off")

@@ -1,6 +1,6 @@
-"""Decodes every image once and packs HR targets and LR inputs as uint8 arrays, in one pass and flat memory.
+"""Decodes every image once and packs HR targets and LR inputs as uint8 arrays, in one pass and constant memory.
 
-Layout of a packed part, written here and read by `vitpipe.data.batches`:
+Layout of a packed part, written here and read by `vitpipe.data.dataset`:
 
     hr-000.npy, hr-001.npy ...   (n, size, size, 3) uint8
     lr-000.npy, lr-001.npy ...   (n, size/scale, size/scale, 3) uint8, the same n; none where scale is 1
@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,38 +20,38 @@ import pandas as pd
 from PIL import Image
 
 from vitpipe.config import Data
-from vitpipe.sources.images import UnreadableImage, check_rejects, resize
 from vitpipe.data.labels import label_counts
-from vitpipe.sources import COLUMNS, LANDMARKS, Images
 from vitpipe.data.split import PARTS
 from vitpipe.errors import InputError
 from vitpipe.files import write_csv, write_json
 from vitpipe.progress import progress
+from vitpipe.sources import COLUMNS, LANDMARKS, Images
+from vitpipe.sources.images import UnreadableImage, check_rejects, resize
 
 SHARD = 8192
 """Images in one file: 0.9 GB of HR at 192x192, so that neither a file nor a copy of it gets unwieldy."""
-PIECE = 1024
+CHUNK = 1024
 """Rows of the table that are in memory at once."""
 
 
 def pack(table: pd.DataFrame | Path, images: Images, data: Data, folder: Path) -> dict[str, int]:
     """Packs every part of `table` into `folder`/{train,val,test}.
 
-    Pictures that can't be decoded are listed in `folder`/rejects.csv. `folder`/manifest.json holds the
-    number of images, those of each class and a digest of each part: what there is, without reading it all.
+    Images that can't be decoded are listed in `folder`/rejects.csv. `folder`/manifest.json holds the number of
+    images, the images of each class and a digest of each part, so that no reader has to go through all of it.
 
     Args:
-        table: what `vitpipe.data.split` gave, or the csv file of it, which is read piece by piece, so that memory
+        table: the result of `vitpipe.data.split`, or a csv file of it, which is read in chunks, so that memory
             does not grow with the number of images.
-        images: the pictures.
+        images: the images.
         data: their sizes.
-        folder: what is filled.
+        folder: an empty folder to fill.
 
     Returns:
-        Images packed per part, and under "rejected" how many were not.
+        The number of packed images by part, and of unreadable ones under "rejected".
 
     Raises:
-        InputError: more than 1 % of the pictures are unreadable, or a part would be empty.
+        InputError: more than 1 % of the images are unreadable, or a part would be empty.
         OSError: the disk is full.
     """
 
@@ -60,23 +60,23 @@ def pack(table: pd.DataFrame | Path, images: Images, data: Data, folder: Path) -
             image = images.read(sample)
         except UnreadableImage as error:
             return error
-        return targets(image, data), image.size
+        return targets_of(image, data), image.size
 
     rejects: dict[str, str] = {}  # reason by sample id
     manifest: dict[str, dict[str, Any]] = {}
-    total = sum(len(rows) for rows in pieces(table))
+    total = sum(len(rows) for rows in chunks(table))
     with progress(total, "downsample", "image") as bar:
         for part in PARTS:
             writer = PartWriter(folder / part)
-            for rows in pieces(table):
+            for rows in chunks(table):
                 rows = rows[rows["part"] == part]
                 kept, sizes = [], []
-                for sample, made in in_order(read, rows.index):
+                for sample, result in threaded(read, rows.index):
                     bar.update()
-                    if isinstance(made, UnreadableImage):
-                        rejects[sample] = str(made)
+                    if isinstance(result, UnreadableImage):
+                        rejects[sample] = str(result)
                         continue
-                    arrays, size = made
+                    arrays, size = result
                     writer.add(arrays)
                     kept.append(sample)
                     sizes.append(size)
@@ -94,22 +94,22 @@ def pack(table: pd.DataFrame | Path, images: Images, data: Data, folder: Path) -
     return {part: entry["images"] for part, entry in manifest.items()} | {"rejected": len(rejects)}
 
 
-def pieces(table: pd.DataFrame | Path) -> Iterator[pd.DataFrame]:
-    """The rows of the table, in order; those of a file at most `PIECE` at a time."""
+def chunks(table: pd.DataFrame | Path) -> Iterator[pd.DataFrame]:
+    """The rows of the table in order; those of a file at most `CHUNK` at a time."""
     if isinstance(table, pd.DataFrame):
         yield table
         return
     kinds = {"id": str, "identity": str, "label": str}
     with pd.read_csv(
-        table, index_col="id", dtype=kinds, na_values=[""], keep_default_na=False, chunksize=PIECE
+        table, index_col="id", dtype=kinds, na_values=[""], keep_default_na=False, chunksize=CHUNK
     ) as reader:
         yield from reader
 
 
-def targets(image: Image.Image, data: Data) -> dict[str, np.ndarray]:
-    """`hr` and `lr` of one picture, uint8 (size, size, 3) and (size/scale, size/scale, 3); where scale is 1 no `lr`.
+def targets_of(image: Image.Image, data: Data) -> dict[str, np.ndarray]:
+    """`hr` (size, size, 3) and `lr` (size/scale, size/scale, 3) of an image, uint8; no `lr` where the scale is 1.
 
-    Both by antialiased bicubic interpolation with a = -0.5, as Pillow does it; LR is made from the quantised HR.
+    Both by Pillow's antialiased bicubic interpolation with a = -0.5; LR is made from the HR image rounded to uint8.
     """
     hr = resize(image, data.size, data.fit)
     if data.scale == 1:
@@ -119,24 +119,28 @@ def targets(image: Image.Image, data: Data) -> dict[str, np.ndarray]:
 
 
 def move_landmarks(annotation: pd.DataFrame, sizes: np.ndarray, data: Data) -> None:
-    """Turns landmarks from pixels of the original pictures (sizes (n, 2), width first) into HR pixels, in place."""
+    """Converts landmarks in place from pixels of the original images to HR pixels.
+
+    Args:
+        sizes: of the original images, (n, 2), width first.
+    """
     side = sizes if data.fit == "stretch" else sizes.min(axis=1, keepdims=True)
-    offset = (sizes - side) // 2  # whole pixels, as `resize` crops
+    offset = (sizes - side) // 2  # whole pixels, as in `resize`
     factor = np.broadcast_to(data.size / side, sizes.shape)
     for name in [name for name in LANDMARKS if name in annotation]:
         axis = "xy".index(name[-1])
-        pixels_in = annotation[name].to_numpy(dtype=np.float64)
-        annotation[name] = ((pixels_in - offset[:, axis]) * factor[:, axis]).round(2)
+        pixels = annotation[name].to_numpy(dtype=np.float64)
+        annotation[name] = ((pixels - offset[:, axis]) * factor[:, axis]).round(2)
 
 
-def in_order(work: Callable[[str], Any], samples: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    """`work` of each sample, in order, on all cores, with a bounded number of results waiting.
+def threaded(work: Callable[[str], Any], samples: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """Each sample with the result of `work`, in order; on all cores, with a bounded number of results waiting.
 
-    Threads, because decoding and resizing leave Python's lock, and results need no copying between processes.
+    Threads are enough, because decoding and resizing release Python's lock, and their results need no copying.
     """
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque = deque()
+        waiting: deque[tuple[str, Future[Any]]] = deque()
         for sample in samples:
             waiting.append((sample, pool.submit(work, sample)))
             if len(waiting) > 16 * threads:
@@ -147,14 +151,14 @@ def in_order(work: Callable[[str], Any], samples: Iterable[str]) -> Iterator[tup
 
 
 class PartWriter:
-    """Appends images to the shards of one part. Plain appending writes keep resident memory flat; a map would not."""
+    """Appends images to the shards of one part. Appending keeps memory constant; a memory map would not."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
         self.images = 0
+        self.folder, self.table = folder, folder / "samples.csv"
         self.digest = hashlib.blake2b(digest_size=16)
         self.shards: dict[str, ArrayFile] = {}
-        self.labels: dict[str, Counter[Any]] = {}  # how often each value occurs, by column
+        self.labels: dict[str, Counter[Any]] = {}  # number of images by column and value
         folder.mkdir(parents=True)
 
     def add(self, arrays: dict[str, np.ndarray]) -> None:
@@ -167,13 +171,9 @@ class PartWriter:
             self.digest.update(image.data)
         self.images += 1
 
-    @property
-    def table(self) -> Path:
-        return self.folder / "samples.csv"
-
     def annotate(self, annotation: pd.DataFrame) -> None:
         """Appends to samples.csv the rows of the images added since the last call."""
-        with self.table.open("a", newline="") as file:
+        with self.table.open("a", newline="", encoding="utf-8") as file:
             annotation.to_csv(file, index_label="id", header=file.tell() == 0)
         for name in [name for name in annotation if name not in COLUMNS]:
             self.labels.setdefault(name, Counter()).update(annotation[name].tolist())
@@ -189,7 +189,7 @@ class PartWriter:
 
 
 class ArrayFile:
-    """A .npy file of uint8 images that grows; the header gets its true length when closed."""
+    """A .npy file of uint8 images that grows; closing it writes the true length into the header."""
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
         self.file = path.open("wb")
@@ -197,7 +197,7 @@ class ArrayFile:
         self.write_header()
 
     def write_header(self) -> None:
-        # numpy pads the header so that the first axis can grow without moving the data
+        # numpy pads the header, so the first axis can grow without moving the data
         header = {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self.shape)}
         np.lib.format.write_array_header_1_0(self.file, header)
 

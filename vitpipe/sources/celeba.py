@@ -17,6 +17,9 @@ import numpy as np
 import pandas as pd
 
 from vitpipe.config import Data
+from vitpipe.errors import InputError
+from vitpipe.files import write_csv
+from vitpipe.sources import LANDMARKS
 from vitpipe.sources.archive import (
     UNREADABLE,
     is_visible,
@@ -27,10 +30,7 @@ from vitpipe.sources.archive import (
     why_unreadable,
 )
 from vitpipe.sources.images import check_rejects
-from vitpipe.sources import LANDMARKS
 from vitpipe.sources.zip_images import ZipImages, member_names
-from vitpipe.errors import InputError
-from vitpipe.files import write_csv
 
 ARCHIVE, REJECTS = "img_align_celeba.zip", "rejects.csv"
 PARTITION, IDENTITY = "list_eval_partition.txt", "identity_CelebA.txt"

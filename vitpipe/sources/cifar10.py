@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 
 from vitpipe.config import Data
+from vitpipe.errors import InputError
 from vitpipe.sources.archive import LARGEST_MEMBER, UNREADABLE, resolve_root, why_unreadable
 from vitpipe.sources.arrays import ArrayImages, official_table, require_side
-from vitpipe.errors import InputError
 
 
 def fetch(data: Data, seed: int, raw: Path) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from vitpipe.config import Data
-from vitpipe.sources.arrays import ArrayImages, require_side
 from vitpipe.errors import InputError
 from vitpipe.files import atomic_file
+from vitpipe.sources.arrays import ArrayImages, require_side
 
 ARCHIVE = "digits.npz"
 

@@ -10,9 +10,9 @@ from typing import BinaryIO
 
 import requests
 
-from vitpipe.sources.archive import is_web_page, repository_root
 from vitpipe.errors import InputError
 from vitpipe.progress import progress
+from vitpipe.sources.archive import is_web_page, repository_root
 
 BUSY = (408, 429, 500, 502, 503, 504)
 """HTTP status codes that may be gone the next moment."""

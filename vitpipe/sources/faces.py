@@ -21,13 +21,13 @@ from pathlib import Path
 from zipfile import ZipFile, ZipInfo
 
 from vitpipe.config import Data
-from vitpipe.sources.rendering.person import official_part
-from vitpipe.sources.rendering.picture import Picture, render
-from vitpipe.sources import LANDMARKS
-from vitpipe.sources.celeba import ARCHIVE, ATTRIBUTES, IDENTITY, LANDMARK_FILE, PARTITION, open_images, samples
 from vitpipe.errors import InputError
 from vitpipe.files import atomic_file
 from vitpipe.progress import progress
+from vitpipe.sources import LANDMARKS
+from vitpipe.sources.celeba import ARCHIVE, ATTRIBUTES, IDENTITY, LANDMARK_FILE, PARTITION, open_images, samples
+from vitpipe.sources.rendering.person import official_part
+from vitpipe.sources.rendering.picture import Picture, render
 
 __all__ = ["COUNT", "DRAWN", "NAMES", "fetch", "open_images", "samples"]
 

@@ -15,6 +15,9 @@ from typing import IO
 import pandas as pd
 
 from vitpipe.config import Data
+from vitpipe.errors import InputError
+from vitpipe.files import write_csv
+from vitpipe.progress import progress
 from vitpipe.sources.archive import (
     UNREADABLE,
     is_picture,
@@ -27,9 +30,6 @@ from vitpipe.sources.archive import (
 )
 from vitpipe.sources.images import UnreadableImage, check_rejects, dimensions, require_size
 from vitpipe.sources.zip_images import ZipImages, member_names
-from vitpipe.errors import InputError
-from vitpipe.files import write_csv
-from vitpipe.progress import progress
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm")
 ARCHIVE, REJECTS = "images.zip", "rejects.csv"

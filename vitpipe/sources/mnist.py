@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from vitpipe.config import Data
+from vitpipe.errors import InputError
 from vitpipe.sources.archive import UNREADABLE, open_zip, resolve_root, why_unreadable
 from vitpipe.sources.arrays import ArrayImages, official_table, require_side
-from vitpipe.errors import InputError
 
 IMAGES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}

@@ -16,9 +16,9 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 from PIL import Image
 
+from vitpipe.errors import InputError
 from vitpipe.sources.archive import LARGEST_MEMBER, UNREADABLE, not_a_zip
 from vitpipe.sources.images import UnreadableImage, decode
-from vitpipe.errors import InputError
 
 # PKWARE's APPNOTE.TXT, sections 4.3.12, 4.3.14 and 4.3.16: an entry of the directory, and what ends the file
 ENTRY, END, END_64 = Struct("<4s6H3L5H2L"), Struct("<4s4H2LH"), Struct("<4sQ2H2L4Q")
