@@ -12,9 +12,11 @@ from vitpipe.tasks.base import Task, TrainingTask
 
 def training_task(settings: Settings, classes: tuple[str, ...] = ()) -> TrainingTask:
     """What training needs of the task that the settings name."""
-    return import_module(f"{__name__}.{settings.task.name}.training").Training(settings, classes)
+    task: TrainingTask = import_module(f"{__name__}.{settings.task.name}.training").Training(settings, classes)
+    return task
 
 
 def scoring_task(settings: Settings, classes: tuple[str, ...] = ()) -> Task:
     """All of the task that the settings name."""
-    return import_module(f"{__name__}.{settings.task.name}.scoring").Scoring(settings, classes)
+    task: Task = import_module(f"{__name__}.{settings.task.name}.scoring").Scoring(settings, classes)
+    return task

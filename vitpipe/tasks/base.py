@@ -6,7 +6,7 @@ Shapes: b images, s side of the input, n patches, k classes.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,14 +17,13 @@ from vitpipe.config import Settings
 from vitpipe.data.batches import Batch
 from vitpipe.data.dataset import PackedDataset
 
-S = TypeVar("S", bound=Settings)
 Predict = Callable[[np.ndarray], np.ndarray]
 """Images (b, s, s, 3) uint8, as models see them, to one prediction for each."""
 Scores = Mapping[str, np.ndarray]
 """Scores of single images by name, each with the images along the first axis."""
 
 
-class TrainingTask(ABC, Generic[S]):
+class TrainingTask(ABC):
     """What training needs of a task.
 
     Args:
@@ -35,7 +34,9 @@ class TrainingTask(ABC, Generic[S]):
     best: ClassVar[str]
     """The column of the training curve whose highest value chooses the epoch."""
 
-    def __init__(self, settings: S, classes: tuple[str, ...] = ()) -> None:
+    settings: Settings
+
+    def __init__(self, settings: Settings, classes: tuple[str, ...] = ()) -> None:
         self.settings, self.classes = settings, classes
 
     @abstractmethod
@@ -128,7 +129,7 @@ class Effort:
     """Whether an answer depends on a few patches, so that a curve bends at its start."""
 
 
-class Task(TrainingTask[S]):
+class Task(TrainingTask):
     """Everything that evaluation, explanations, the page and `vitpipe.load` need of a task."""
 
     protocol: ClassVar[dict[str, str]]

@@ -15,9 +15,10 @@ from vitpipe.models.classifier import Classifier
 from vitpipe.tasks.base import TrainingTask
 
 
-class Training(TrainingTask[ClassifySettings]):
+class Training(TrainingTask):
     """Classification: from an LR image to one of a few classes."""
 
+    settings: ClassifySettings
     best = "val_accuracy"
 
     def build(self) -> Classifier:

@@ -22,9 +22,10 @@ SPECTRUM_WEIGHT = 2.0  # of the spectrum's loss, beside that of the pixels
 LARGEST_BLOCK = 64  # pixels on a side of the blocks that the spectrum is computed of
 
 
-class Training(TrainingTask[SupersampleSettings]):
+class Training(TrainingTask):
     """Super-resolution: from an LR image to the HR image that it was made from."""
 
+    settings: SupersampleSettings
     best = "val_psnr"
 
     def build(self) -> SuperSampler:
