@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
-from vitpipe.config import SOURCES, UNREAD, Settings, load_settings
+from vitpipe.config import TASKS, Settings, check_settings, load_settings
 from vitpipe.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -36,15 +36,18 @@ def message(tmp_path: Path, content: dict | str) -> str:
     return text.removeprefix(f"{path}")
 
 
+def checked(*overrides: str) -> Settings:
+    return check_settings(composed(*overrides), "composed")
+
+
 def test_committed_params_are_the_default_composition():
     assert yaml.safe_load((ROOT / "params.yaml").read_text()) == composed()
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_composes_validates_and_says_its_name(recipe):
-    content = composed(f"recipe={recipe}")
-    assert Settings.model_validate(content).recipe == recipe
-    assert content.keys() == composed().keys()
+    assert checked(f"recipe={recipe}").recipe == recipe
+    assert composed(f"recipe={recipe}").keys() == composed().keys()
 
 
 def test_the_recipes_are_those_that_are_promised():
@@ -54,14 +57,14 @@ def test_the_recipes_are_those_that_are_promised():
     assert {r: composed(f"recipe={r}")["task"]["name"] for r in supersample | classify} == (
         dict.fromkeys(supersample, "supersample") | dict.fromkeys(classify, "classify")
     )
-    trials = [Settings.model_validate(composed(f"recipe=trial0{n}")) for n in (1, 2, 3)]
+    trials = [checked(f"recipe=trial0{n}") for n in (1, 2, 3)]
     assert [(t.model.position, t.model.skip) for t in trials] == [
         ("none", "nearest"),
         ("none", "bicubic"),
         ("sincos", "bicubic"),
     ]
     assert all(t.train.epochs == 1 and t.train.batch == 32 for t in trials)
-    assert Settings.model_validate(composed()).model.patch == 3
+    assert checked().model.patch == 3
 
 
 @pytest.mark.parametrize(
@@ -79,30 +82,37 @@ def test_the_recipes_are_those_that_are_promised():
     ],
 )
 def test_models_have_the_size_that_is_told_to_the_last_parameter(recipe, classes, parameters):
-    from vitpipe.tasks import task
+    from vitpipe.tasks import training_task
 
-    settings = Settings.model_validate(composed(f"recipe={recipe}"))
-    model = task(settings.task.name).build(settings, tuple("0123456789"[:classes]))
+    model = training_task(checked(f"recipe={recipe}"), tuple("0123456789"[:classes])).build()
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
 
 
-@pytest.mark.parametrize("task", ["supersample", "classify"])
-def test_what_is_plotted_is_that_of_the_task(task):
-    plots = composed(f"task.name={task}")["plots"]
-    assert plots["shown"] == plots[task]
+@pytest.mark.parametrize("task", TASKS)
+def test_composed_settings_are_those_that_the_task_reads_no_more_and_no_less(task):
+    defaults, kind = (
+        composed(f"task={task}", f"recipe={'supersample' if task == 'supersample' else 'digits'}"),
+        TASKS[task],
+    )
+    assert set(defaults) == set(kind.model_fields)
+    for name, field in kind.model_fields.items():
+        if hasattr(field.annotation, "model_fields"):
+            assert set(defaults[name]) == set(field.annotation.model_fields), name
 
 
-def test_plots_are_no_part_of_the_settings_that_a_run_keeps(settings):
-    assert set(settings().model_dump()) == {"recipe", "seed", "data", "task", "model", "train"}
+def test_every_task_has_its_folder_its_settings_and_its_file_in_conf():
+    for folder in (ROOT / "vitpipe" / "tasks", ROOT / "conf" / "task"):
+        names = {path.stem for path in folder.iterdir() if path.suffix == ".yaml" or (path / "scoring.py").exists()}
+        assert names == set(TASKS)
 
 
-def test_the_one_source_holds_every_setting():
-    defaults = composed()
-    sections = {name: field.annotation for name, field in Settings.model_fields.items()}
-    for name, section in sections.items():
-        if hasattr(section, "model_fields"):
-            assert set(defaults[name]) == set(section.model_fields), name
-    assert set(defaults) == set(sections)
+def test_what_dvc_yaml_reads_is_no_part_of_the_settings_that_a_run_keeps(settings):
+    kept = check_settings(composed(), "composed").model_dump()
+    assert set(kept) == {"recipe", "seed", "data", "task", "model", "train"}
+    for task in TASKS:
+        pipeline = composed(f"recipe={'supersample' if task == 'supersample' else 'digits'}")["dvc"]
+        assert pipeline["target"] == ("task.name" if task == "supersample" else "task.target")
+        assert set(pipeline) == {"target", "baseline", "curve", "score", "images", "figure"}
 
 
 def test_unknown_recipe_is_told_with_the_known_ones():
@@ -133,7 +143,10 @@ def test_unknown_recipe_is_told_with_the_known_ones():
         ),
         ({"data.name": "celeb"}, "data.name is 'celeb', but must be one of celeba, "),
         ({"data.name": "celeb"}, "(did you mean celeba?)"),
-        ({"data.split": "ramdom"}, "data.split is 'ramdom', but input should be 'random', 'official' or 'identity'"),
+        (
+            {"data.split": "ramdom"},
+            "data.split is 'ramdom', but must be one of random, official, identity (did you mean random?)",
+        ),
         ({"data.count": 2}, "data.count is 2, but input should be greater than or equal to 3"),
         ({"data.test": 0.6}, "data.test is 0.6, but input should be less than 0.5"),
         ({"model.pach": 3}, "unknown key model.pach (did you mean patch?); known there: patch, dim,"),
@@ -145,50 +158,28 @@ def test_unknown_recipe_is_told_with_the_known_ones():
         ({"train.lr": float("nan")}, "train.lr is nan, but input should be a finite number"),
         ({"train.lr": 0}, "train.lr is 0, but input should be greater than 0"),
         ({"train.lr": True}, "train.lr is True, but must be a number"),
-        ({"model.mlp": 0.05}, "model.mlp is 0.05, but must be at least 1 / model.dim"),
+        ({"model.mlp_ratio": 0.05}, "model.mlp_ratio is 0.05, but must be at least 1 / model.dim"),
         ({"train.flip": "often"}, "train.flip is 'often', but input should be a valid boolean"),
-        ({"train.device": "gpu"}, "train.device is 'gpu', but input should be 'auto', 'cpu' or 'cuda'"),
+        ({"train.device": "gpu"}, "train.device is 'gpu', but must be one of auto, cpu, cuda"),
         ({"train": {"lr": 0.1}}, "train.epochs is missing"),
         ({"train": None}, "train is None, but input should be a valid"),
-        ({"task.name": "classfy"}, "task.name is 'classfy', but input should be 'supersample' or 'classify'"),
-        ({"task.target": None}, "task.target is None, but input should be a valid string"),
-        ({"model.readout": "max"}, "model.readout is 'max', but input should be 'token' or 'mean'"),
-        ({"model.channels": 2}, "model.channels is 2, but input should be 1 or 3"),
-        ({"model.channels": 1}, "model.channels is 1, but must be 3 for task.name supersample"),
-        ({"model.width": 3}, "model.width is 3, but must be at least 4 for task.name supersample"),
+        (
+            {"task.name": "classfy"},
+            "task.name is 'classfy', but must be one of supersample, classify (did you mean classify?)",
+        ),
+        ({"model.conv_channels": 3}, "model.conv_channels is 3, but must be at least 4 for task.name supersample"),
         ({"train.patience": 0}, "train.patience is 0, but input should be greater than or equal to 1"),
         ({"train.momentum": 1.0}, "train.momentum is 1.0, but input should be less than 1"),
-        ({"train.optimizer": "adam"}, "train.optimizer is 'adam', but input should be 'adamw', 'muon' or 'sgd'"),
-        ({"train.schedule": "poly"}, "train.schedule is 'poly', but input should be 'cosine', 'step' or 'constant'"),
-        ({"train.mix": "blend"}, "train.mix is 'blend', but input should be 'none', 'mixup', 'cutmix' or 'both'"),
-        (
-            {"train.randaugment": 2},
-            "train.randaugment is 2, but must be 0 for task.name supersample, which does not read it",
-        ),
+        ({"train.optimizer": "adam"}, "train.optimizer is 'adam', but must be one of adamw, muon, sgd"),
+        ({"train.schedule": "poly"}, "train.schedule is 'poly', but must be one of cosine, step, constant"),
+        ({"train.randaugment": 2}, "unknown key train.randaugment; known there: epochs, patience"),
         ({"train.crop": 12}, "train.crop is 12, but must be less than the input size 12"),
-        ({"train.mix": "mixup"}, "train.mix is 'mixup', but must be none for task.name supersample"),
-        ({"train.label_smoothing": 0.1}, "train.label_smoothing is 0.1, but must be 0.0 for task.name supersample"),
-        ({"model.readout": "mean"}, "model.readout is 'mean', but must be token for task.name supersample"),
-        (
-            {"task.name": "classify", "model.mirrored": True},
-            "model.mirrored is True, but must be false for task.name classify, which does not read it",
-        ),
-        ({"task.name": "classify", "model.consistent": True}, "model.consistent is True, but must be false for"),
-        ({"task.name": "classify", "model.width": 0}, "model.blocks is 1, but must be 0 with model.width 0"),
-        ({"task.name": "classify", "model.skip": "nearest"}, "model.skip is 'nearest', but must be bicubic for"),
-        ({"task.name": "classify", "train.loss": "mse"}, "train.loss is 'mse', but must be charbonnier for"),
-        ({"task.name": "classify", "train.crop": 12}, "train.crop is 12, but must be less than the input size 12"),
-        (
-            {"task.name": "classify", "data.scale": 1, "model.patch": 5},
-            "model.patch is 5, but must divide the input size 24 (data.size 24 / data.scale 1) into 2x2 or more: 1, 2, "
-            "3, 4, 6, 8, 12",
-        ),
+        ({"model.pool": "avg"}, "unknown key model.pool"),
+        ({"task.target": "odd"}, "unknown key task.target; known there: name"),
         (
             {"model.dim": 18, "model.heads": 2, "model.position": "sincos"},
             "model.dim is 18, but must be a multiple of 4",
         ),
-        ({"task.show": "dog"}, "task.show is 'dog', but must be a list of classes, such as [cat, dog], or null"),
-        ({"task.show": []}, "task.show is [], but must be a list of classes"),
         ({"model.patch": "x", "model.heads": "y"}, "(and 1 more)"),
     ],
 )
@@ -197,23 +188,41 @@ def test_wrong_value_is_one_line_with_key_value_and_what_is_right(tmp_path, para
 
 
 @pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"task.target": None}, "task.target is None, but input should be a valid string"),
+        ({"model.pool": "max"}, "model.pool is 'max', but must be one of token, avg"),
+        ({"model.in_chans": 2}, "model.in_chans is 2, but must be one of 1, 3"),
+        ({"train.mix": "blend"}, "train.mix is 'blend', but must be one of none, mixup, cutmix, both"),
+        ({"model.conv_channels": 0}, "model.conv_blocks is 1, but must be 0 with model.conv_channels 0"),
+        ({"model.skip": "nearest"}, "unknown key model.skip; known there: patch, dim"),
+        ({"model.consistent": True}, "unknown key model.consistent"),
+        ({"train.loss": "mse"}, "unknown key train.loss"),
+        ({"train.crop": 12}, "train.crop is 12, but must be less than the input size 12"),
+        (
+            {"data.scale": 1, "model.patch": 5},
+            "model.patch is 5, but must divide the input size 24 (data.size 24 / data.scale 1) into 2x2 or more: 1, 2, "
+            "3, 4, 6, 8, 12",
+        ),
+        ({"task.show": "dog"}, "task.show is 'dog', but must be a list of classes, such as [cat, dog], or null"),
+        ({"task.show": []}, "task.show is [], but must be a list of classes"),
+    ],
+)
+def test_wrong_value_of_classification_is_one_line(tmp_path, params, changes, expected):
+    assert expected in message(tmp_path, params("classify", **changes))
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"data.scale": 1},
         {"data.scale": 1, "data.size": 8, "model.patch": 4},  # smaller than what SSIM needs
-        {"model.width": 0, "model.blocks": 0, "model.channels": 1, "model.readout": "mean"},
+        {"model.conv_channels": 0, "model.conv_blocks": 0, "model.in_chans": 1, "model.pool": "avg"},
         {"train.crop": 11, "train.randaugment": 2, "train.mix": "both", "train.label_smoothing": 0.1},
     ],
 )
 def test_classification_may_have_what_super_sampling_may_not(settings, changes):
-    made = settings(**{"task.name": "classify"} | changes)
-    assert (made.target, settings().target) == ("odd", None)
-
-
-def test_a_setting_that_a_task_does_not_read_has_the_value_of_the_default():
-    defaults = yaml.safe_load((ROOT / "conf" / "config.yaml").read_text())
-    for unread in UNREAD.values():
-        assert {key: defaults[key.split(".")[0]][key.split(".")[1]] for key in unread} == unread
+    assert (settings("classify", **changes).target, settings().target) == ("odd", None)
 
 
 @pytest.mark.parametrize(
@@ -239,9 +248,14 @@ def test_settings_are_frozen(settings):
         settings().data.size = 48
 
 
-def test_sources_are_the_modules_that_are_there():
-    assert {"celeba", "folder"} <= set(SOURCES)
-    assert "__init__" not in SOURCES
+def test_every_data_set_has_its_module():
+    from typing import get_args
+
+    from vitpipe.config import Data
+    from vitpipe.sources import source
+
+    for name in get_args(Data.model_fields["name"].annotation):
+        assert all(callable(getattr(source(name), part)) for part in ("fetch", "samples", "open_images"))
 
 
 def test_settings_are_read_without_torch(tmp_path, params):
@@ -252,14 +266,4 @@ def test_settings_are_read_without_torch(tmp_path, params):
 
 
 def test_classes_to_show_may_be_numbers(settings):
-    assert settings(**{"task.name": "classify", "task.show": [3, 7]}).task.show == ("3", "7")
-
-
-def test_plots_follow_the_task(tmp_path, params):
-    plots = {"supersample": 1, "classify": 2, "shown": 1}
-    assert "plots.shown is of another task" in message(tmp_path, params(**{"task.name": "classify"}) | {"plots": plots})
-    assert Settings.model_validate(params() | {"plots": plots}).plots == plots
-
-
-def test_a_wrong_task_is_told_by_the_settings(tmp_path):
-    assert "task.name is 'clasify', but input should be" in message(tmp_path, composed("task.name=clasify"))
+    assert settings("classify", **{"task.show": [3, 7]}).task.show == ("3", "7")
