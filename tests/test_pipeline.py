@@ -19,14 +19,15 @@ ROOT = Path(__file__).parents[1]
 TINY = """# @package _global_
 recipe: tiny
 data: {count: 90, size: 96}
-model: {dim: 32, depth: 2, heads: 4, width: 16, blocks: 1}
+model: {dim: 32, depth: 2, heads: 4, conv_channels: 16, conv_blocks: 1}
 train: {epochs: 2, batch: 8, lr: 2.0e-3}
 """
 CLASSES = """# @package _global_
+defaults: [override /task: classify]
 recipe: tiny-classes
 data: {name: folder, count: null, size: 16, scale: 1, test: 0.2, val: 0.2}
-task: {name: classify, target: label}
-model: {patch: 4, dim: 16, depth: 2, heads: 2, width: 0, blocks: 0}
+task: {target: label}
+model: {patch: 4, dim: 16, depth: 2, heads: 2, conv_channels: 0, conv_blocks: 0}
 train: {epochs: 2, flip: false}
 """
 ENVIRONMENT = {
@@ -127,38 +128,31 @@ def shown_plots(repository: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "again"),
+    ("change", "again"),
     [
-        ("vitpipe/figures/style.py", "\n\n\n", "\n\n\n\n", {"evaluate", "heatmap"}),
-        ("vitpipe/figures/curves.py", "\n\n\n", "\n\n\n\n", {"evaluate"}),
-        ("params.yaml", "patch: 3", "patch: 6", {"train", "evaluate", "heatmap"}),
-        ("params.yaml", "split: random", "split: identity", {"split"}),
-        ("vitpipe/data/split.py", "\n\n\n", "\n\n\n\n", {"split", "downsample"}),
-        ("vitpipe/metrics/attention.py", "\n\n\n", "\n\n\n\n", {"heatmap"}),
+        ("vitpipe/figures/style.py", {"evaluate", "heatmap"}),
+        ("vitpipe/figures/curves.py", {"evaluate", "heatmap"}),
+        ("vitpipe/report/format.py", {"report"}),
+        ("vitpipe/explain/rollout.py", {"explain"}),
+        ("vitpipe/metrics/attention.py", {"baseline", "evaluate", "explain", "heatmap", "report"}),
+        ("vitpipe/tasks/supersample/scoring.py", {"baseline", "evaluate", "explain"}),
+        ("vitpipe/tasks/classify/training.py", {"baseline", "evaluate", "explain"}),
+        ("vitpipe/tasks/supersample/training.py", {"train", "baseline", "evaluate", "explain"}),
+        ("vitpipe/data/split.py", {"split", "downsample", "train", "baseline", "evaluate", "explain"}),
+        ("params.yaml: patch: 3 -> patch: 6", {"train", "evaluate", "explain", "report"}),
+        ("params.yaml: split: random -> split: identity", {"split", "report"}),
+        ("params.yaml: root: null -> root: elsewhere", {"fetch", "report"}),
     ],
 )
-def test_a_change_runs_what_it_must_and_no_more(
-    repository: Path, file: str, old: str, new: str, again: set[str]
-) -> None:
+def test_a_change_runs_what_it_must_and_no_more(repository: Path, change: str, again: set[str]) -> None:
+    file, _, replaced = change.partition(": ")
+    old, _, new = replaced.partition(" -> ") if replaced else ("\n\n\n", "", "\n\n\n\n")
     path = repository / file
     before = path.read_text()
     assert old in before
     path.write_text(before.replace(old, new, 1))
     try:
-        ran = stages_changed(call(repository, "dvc", "status"))
-        assert again <= ran
-        assert not ran & ({"fetch"} if "split" in again else {"fetch", "split", "downsample", "baseline"})
-        assert "train" in again or not ran & {"train"}
-    finally:
-        path.write_text(before)
-
-
-def test_the_same_pictures_from_another_place_train_nothing_anew(repository: Path) -> None:
-    path = repository / "params.yaml"
-    before = path.read_text()
-    path.write_text(before.replace("root: null", "root: elsewhere", 1))
-    try:
-        assert stages_changed(call(repository, "dvc", "status")) == {"fetch", "report"}
+        assert stages_changed(call(repository, "dvc", "status")) == again
     finally:
         path.write_text(before)
 
@@ -188,19 +182,8 @@ def test_trials_are_run_and_compared(repository: Path) -> None:
 
 
 def test_a_sweep_through_the_queue(repository: Path) -> None:
-    call(
-        repository,
-        "dvc",
-        "exp",
-        "run",
-        "--queue",
-        "-S",
-        "model.patch=3,6",
-        "-S",
-        "model.heads=2",
-        "-S",
-        "train.epochs=1",
-    )
+    sweep = ("-S", "model.patch=3,6", "-S", "model.heads=2", "-S", "train.epochs=1")
+    call(repository, "dvc", "exp", "run", "--queue", *sweep)
     call(repository, "dvc", "queue", "start")
     for _ in range(120):
         status = call(repository, "dvc", "queue", "status")
@@ -284,10 +267,18 @@ def test_classification_goes_through_the_same_stages(repository: Path, classifie
     for folder in (reports / "figures", reports / "heatmaps"):
         captions = json.loads((folder / "captions.json").read_text())
         assert set(captions) == {path.name for path in folder.glob("*.png")}
-    heatmaps = {path.stem for path in (reports / "heatmaps").glob("*.npz")}
-    of_the_task = {"maps", "class_attention", "pixels", "per_class", "filters", "positions"}
-    assert heatmaps == of_the_task | {"distances", "methods", "faithfulness", "explorer"}
-    assert {path.stem for path in (reports / "figures").glob("*.npz")} == {"confusion", "patches", "ranking"}
+    explanations = {path.stem for path in (reports / "explanations").glob("*.npz")}
+    of_classes = {"class_attention", "pixels", "per_class"}
+    assert explanations == of_classes | {
+        "maps",
+        "filters",
+        "positions",
+        "distances",
+        "methods",
+        "faithfulness",
+        "explorer",
+    }
+    assert {path.stem for path in (reports / "figures").glob("*.npz")} == {"curve", "confusion", "patches", "ranking"}
 
 
 def test_plots_of_classification_have_its_confusion_matrix(repository: Path, classified: list[str]) -> None:
@@ -309,8 +300,8 @@ def test_metrics_of_both_tasks_are_compared(repository: Path, classified: list[s
 def test_classes_to_show_change_no_training(repository: Path, classified: list[str]) -> None:
     output = call(repository, "dvc", "exp", "run", *classified, "-S", "task.show=[cow,ant]")
     ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
-    assert ran == {"heatmap", "report"}
-    with np.load(repository / "reports/heatmaps/per_class.npz") as saved:
+    assert ran == {"explain", "heatmap", "report"}
+    with np.load(repository / "reports/explanations/per_class.npz") as saved:
         assert list(saved["classes"]) == ["cow", "ant"]
     failed = call(repository, "dvc", "exp", "run", *classified, "-S", "task.show=[cow,owl]", ok=False)
     assert "task.show names 'owl', but the classes are ant, bee, cow" in failed
