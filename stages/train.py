@@ -7,34 +7,29 @@ from vitpipe.stage import run
 
 
 def main(settings: Settings) -> None:
-    from vitpipe.data.dataset import PackedDataset
-    from vitpipe.training.compute import choose
-    from vitpipe.tasks import task
-    from vitpipe.training.checkpoint import Resume, resume_folder
-    from vitpipe.training.distributed import join
-    from vitpipe.training.launch import launch, launched
-    from vitpipe.training.loop import train
+    from torch.distributed import is_torchelastic_launched
 
-    processes = settings.train.processes
-    if processes > 1 and not launched():
-        launch("stages.train", processes)
+    from vitpipe.data.dataset import PackedDataset
+    from vitpipe.tasks import training_task
+    from vitpipe.training.checkpoint import Resume, resume_folder
+    from vitpipe.training.compute import use_deterministic_cuda
+    from vitpipe.training.distributed import join, launch
+    from vitpipe.training.loop import Training
+
+    if settings.train.processes > 1 and not is_torchelastic_launched():
+        launch("stages.train", settings.train.processes)
         return
-    compute = choose(settings.train)
-    with join(processes, compute.device.type) as group:
-        learned, held_out = (PackedDataset(Path("data/packed") / part, settings.target) for part in ("train", "val"))
-        folder = resume_folder(settings, [learned.digest, held_out.digest], compute)
-        group.agree(folder.name)
-        train(
-            task(settings.task.name),
-            settings,
-            learned,
-            held_out,
-            compute,
-            Resume(folder),
-            Path("models"),
-            Path("reports/curve.csv"),
-            group,
-        )
+    with join(settings.train) as (group, compute):
+        if compute.device.type == "cuda":
+            use_deterministic_cuda()
+        train, val = (PackedDataset(Path("data/packed") / part, settings.target) for part in ("train", "val"))
+        resume = Resume(resume_folder(settings, [train.digest, val.digest], compute))
+        group.agree(resume.folder.name)
+        training = Training(training_task(settings, train.classes), train, val, compute, group)
+        training.run(resume)
+        if group.rank == 0:
+            training.save(Path("models/model.safetensors"), Path("reports/curve.csv"))
+            resume.clear()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor
 
 import vitpipe
 from vitpipe.config import Settings
@@ -20,63 +20,51 @@ from vitpipe.errors import InputError
 from vitpipe.files import atomic_file
 from vitpipe.training.compute import Compute
 
+KEY = "vitpipe"  # the one entry of a weights file's metadata; safetensors writes several in random order
 
-def save_weights(path: Path, weights: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
-    """Writes weights as safetensors; `facts` (epoch, settings, ...) go into its metadata as json.
 
-    In one entry, as safetensors writes several in random order: equal runs must give equal bytes.
-    """
+def save_weights(path: Path, weights: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    """Writes weights as safetensors, with `metadata` (epoch, settings, classes) as json. Equal content, equal bytes."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
     with atomic_file(path) as temporary:
-        temporary.write_bytes(save(tensors, {"facts": json.dumps(facts)}))
+        temporary.write_bytes(save(tensors, {KEY: json.dumps(metadata)}))
 
 
-def load_weights(path: Path, model: nn.Module, settings: Settings) -> None:
-    """Loads weights that `vitpipe.training.loop.train` saved into `model`, which was built by `settings`.
-
-    Raises:
-        InputError: there are none, they are damaged, or they belong to a model of other settings.
-    """
-    if not path.exists():
-        raise InputError(f"{path} is missing: run the train stage first (dvc repro train)")
-    try:
-        weights, trained = load_file(path), read_metadata(path).get("settings", {})
-    except SafetensorError as error:
-        raise InputError(f"{path} is damaged ({error}): train again (dvc repro -f train)") from None
-    own = settings.model_dump()
-    other = InputError(f"{path} was trained with other model settings than params.yaml has: run dvc repro")
-    if any(trained.get(part, {}).get(name) != own[part][name] for part, name in built_by(own)):  # shapes don't tell all
-        raise other
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError:  # as with other classes
-        raise other from None
-
-
-def built_by(settings: dict[str, Any]) -> list[tuple[str, str]]:
-    """Section and name of the settings that a model is built by."""
-    model = [("model", name) for name in settings["model"]]
-    return [*model, ("data", "size"), ("data", "scale"), ("task", "name"), ("task", "target")]
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights that `save_weights` wrote, on the CPU. Raises as `read_metadata` does."""
+    read_metadata(path)
+    return load_file(path)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The `facts` that `save_weights` put beside the weights."""
-    with safe_open(path, framework="pt") as file:
-        return json.loads((file.metadata() or {}).get("facts", "{}"))
+    """The metadata that `save_weights` wrote. Raises InputError where the file is missing, damaged or another one."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing: the train stage makes a weights file (dvc repro train)")
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = file.metadata() or {}
+    except SafetensorError as error:
+        raise InputError(f"{path} is damaged or no safetensors file ({error}): train again") from None
+    if KEY not in found:
+        raise InputError(f"{path} does not say how its model was built: only what the train stage writes can be used")
+    return json.loads(found[KEY])
 
 
 def resume_folder(settings: Settings, digests: list[str], compute: Compute) -> Path:
-    """Scratch that belongs to exactly this training: `$DVC_ROOT/.resume/<hash of settings, code and data>`.
+    """Where the state of exactly this training lies: `$DVC_ROOT/.resume/<hash>`; outside DVC in the working directory.
 
-    Outside DVC the working directory is the root. `digests` name the data.
+    The hash covers all that decides the result: settings, data (by their `digests`), torch, threads, device, precision,
+    and the code that training uses.
     """
-    name = hashlib.blake2b(digest_size=8)
-    parts = settings.model_dump(
-        include={"seed", "data", "task", "model", "train"}, exclude={"task": {"show"}, "data": {"root"}}
-    )
-    name.update(json.dumps([parts, digests, torch.__version__, torch.get_num_threads(), str(compute)]).encode())
+    data, task = settings.data, settings.task.name
+    read = [settings.seed, data.size, data.scale, task, settings.target, settings.model.model_dump()]
+    read += [settings.train.model_dump(), digests]
+    machine = [torch.__version__, torch.get_num_threads(), compute.device.type, str(compute.dtype)]
+    name = hashlib.blake2b(json.dumps([read, machine]).encode(), digest_size=8)
     package = Path(vitpipe.__file__).parent
-    for path in sorted(path for room in ("nn", "tasks", "training", "data") for path in (package / room).rglob("*.py")):
+    tasks = [package / "tasks" / part for part in ("__init__.py", "base.py", f"{task}/training.py")]
+    folders = [package / part for part in ("data", "models", "training")]
+    for path in tasks + sorted(path for folder in folders for path in folder.glob("*.py")):
         name.update(path.read_bytes())
     return Path(os.environ.get("DVC_ROOT", ".")) / ".resume" / name.hexdigest()
 
@@ -89,7 +77,7 @@ class Resume:
         self.path = folder / "state.pt"
 
     def save(self, state: dict[str, Any]) -> None:
-        content = io.BytesIO()  # not to the file: a full disk must be an OSError, and torch makes it a RuntimeError
+        content = io.BytesIO()  # torch.save to the file itself would raise RuntimeError for a full disk, not OSError
         torch.save(state, content)
         with atomic_file(self.path) as temporary:
             temporary.write_bytes(content.getbuffer())

@@ -1,13 +1,8 @@
 """Where and how precisely a model runs."""
 
-import ctypes
 import os
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import torch
 import torch.utils.deterministic
@@ -15,12 +10,10 @@ import torch.utils.deterministic
 from vitpipe.config import Train
 from vitpipe.errors import InputError
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # names of malloc.h
-
 
 @dataclass(frozen=True)
 class Compute:
-    """A device, and the type that matrix products run in there."""
+    """A device, and the type of matrix products there."""
 
     device: torch.device
     dtype: torch.dtype
@@ -29,69 +22,45 @@ class Compute:
         """Runs matrix products and convolutions in `dtype`; weights stay float32."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
 
-    @contextmanager
-    def repeatable(self) -> Iterator[None]:
-        """Has CUDA libraries take only kernels that give the same bits every time; CPUs' do so anyway.
 
-        Raises RuntimeError where a computation has none, or CUBLAS_WORKSPACE_CONFIG was set to a value that allows
-        cuBLAS others.
-        """
-        before = torch.are_deterministic_algorithms_enabled()
-        torch.use_deterministic_algorithms(before or self.device.type == "cuda")
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(before)
-
-
-def choose(train: Train) -> Compute:
+def select_compute(train: Train, local_rank: int = 0) -> Compute:
     """Resolves `train.device` and `train.precision`.
 
-    `auto` means CUDA where there is one, and bfloat16 where the hardware multiplies it (on other
-    processors it is emulated and slower than float32). With float32 on CUDA convolutions
-    run in TF32 where the device has it, as torch has it by default.
+    `auto` means CUDA where there is a device, and bfloat16 where the hardware multiplies it (other processors emulate
+    it, which is slower than float32). With float32 on CUDA, convolutions run in TF32 where the device has it, which is
+    torch's default.
+
+    Args:
+        local_rank: number of this process on its machine; it gets the CUDA device of this number.
 
     Raises:
-        InputError: CUDA is asked for and absent.
+        InputError: there is no CUDA device for this process.
     """
-    cuda = torch.cuda.is_available()
-    if train.device == "cuda" and not cuda:
+    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if train.device == "cuda" and not devices:
         raise InputError("train.device is 'cuda', but torch finds no CUDA device here: use auto or cpu")
-    device = torch.device("cuda" if cuda and train.device != "cpu" else "cpu")
-    if device.type == "cpu":
-        keep_memory()
-    else:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without, its products may differ between runs
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    cuda = devices > 0 and train.device != "cpu"
+    if cuda and local_rank >= devices:
+        raise InputError(f"process {local_rank + 1} on this machine needs a CUDA device, but there are {devices}")
+    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
     if train.precision == "auto":
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_multiplies_bfloat16()
+        fast = torch.cuda.is_bf16_supported() if cuda else cpu_multiplies_bfloat16()
         return Compute(device, torch.bfloat16 if fast else torch.float32)
     return Compute(device, getattr(torch, train.precision))
 
 
 def cpu_multiplies_bfloat16() -> bool:
     """Whether the processor has AVX512-BF16 or AMX-BF16 instructions."""
-    return bool(capabilities().get("avx512_bf16")) or cpu_has_amx()
+    found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
-def cpu_has_amx() -> bool:
-    """Whether the processor has AMX-BF16 instructions: units that multiply whole tiles of matrices."""
-    return bool(capabilities().get("amx_bf16"))
+def use_deterministic_cuda() -> None:
+    """Makes CUDA give the same bits in every run, for the rest of this process; CPU kernels do so anyway.
 
-
-@cache
-def capabilities() -> Mapping[str, Any]:
-    """What torch knows of the processor."""
-    return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-
-
-def keep_memory() -> None:
-    """Makes this process keep freed memory for its next tensors instead of handing it back to the system.
-
-    glibc maps every large block anew and gives it back when freed; filling the fresh pages costs more than what is
-    then computed in them. Only glibc on Linux is told so; elsewhere nothing happens. Changes no result.
+    torch then takes deterministic kernels and raises RuntimeError for an operation that has none. cuBLAS gets a fixed
+    workspace, which must happen before its first product; a CUBLAS_WORKSPACE_CONFIG in the environment is kept.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time only

@@ -1,14 +1,12 @@
-"""Several processes that train one model together: torch's DistributedDataParallel, started by torchrun's launcher.
+"""Several processes that train one model: torch's DistributedDataParallel, started by torch's launcher, torchrun.
 
-Process r of n learns from the r-th of n contiguous parts of every batch; the gradients are averaged. Each process
-computes on its own CUDA device (nccl) or shares the processors with the others of its machine (gloo).
+Process r of n learns from the r-th of n contiguous parts of every batch, on a CUDA device of its own or on the CPU.
 """
 
+import logging
 import os
 import signal
-import sys
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,115 +14,87 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import multiprocessing
+from torch.distributed import run as torchrun
+from torch.distributed.elastic.multiprocessing import api, errors
 
+from vitpipe.config import Train
 from vitpipe.errors import InputError
-from vitpipe.training.launch import end_with_launcher, launched
-
-GRACE = 3.0  # seconds in which the launcher stops a process that has nothing to tell
+from vitpipe.training.compute import Compute, select_compute
 
 
 @dataclass(frozen=True)
 class Group:
-    """The processes that train together, seen by one of them; alone it sends nothing."""
+    """The processes that train together, as process `rank` of `size` sees them; by default this one alone."""
 
     rank: int = 0
     size: int = 1
     device: str = "cpu"
 
-    @property
-    def main(self) -> bool:
-        """Whether this is the process that writes files and tells how it goes."""
-        return self.rank == 0
-
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """The model, so that its gradients are averaged over the processes; they must have equal weights."""
-        if self.size == 1:
-            return model
-        with warnings.catch_warnings():  # torch 2.13 has another name for it, which older ones don't know
-            warnings.simplefilter("ignore", FutureWarning)
-            # buffers never change, so they need not be sent with every step
-            return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
-
     def means(self, values: dict[str, float], count: int) -> dict[str, float]:
-        """Means over the images of all processes, of means over the `count` images of each. The same in all."""
+        """Means over the images of all processes, from means over the `count` images of each."""
         if self.size == 1:
             return values
-        sums = [value * count for value in values.values()]
-        totals = torch.tensor([*sums, count], dtype=torch.float64, device=self.device)
-        dist.all_reduce(totals)
-        *sums, images = totals.tolist()
-        return {name: total / images for name, total in zip(values, sums, strict=True)}
+        sums = torch.tensor([*values.values(), 1.0], dtype=torch.float64, device=self.device) * count
+        dist.all_reduce(sums)
+        return dict(zip(values, (sums[:-1] / sums[-1]).tolist(), strict=True))
 
     def from_main(self, value: Any) -> Any:
-        """The value that the main process has; what the others have does not count."""
-        if self.size == 1:
-            return value
+        """The value that process 0 has."""
         values = [value]
-        dist.broadcast_object_list(values, src=0)
+        if self.size > 1:
+            dist.broadcast_object_list(values)
         return values[0]
 
     def agree(self, run: str) -> None:
-        """Raises InputError where this process is about to do another run than the main process.
-
-        `run` names it by a hash of what decides its result.
-        """
+        """Raises InputError unless `run`, a hash of all that decides the result, is the same in process 0."""
         if self.from_main(run) != run:
-            raise InputError(
-                f"process {self.rank + 1} of {self.size} has other settings, data or code than process 1, or another "
-                "torch or number of threads: they must be the same on all machines"
-            )
+            raise InputError(f"process {self.rank + 1} has other settings, data, code, torch or threads than process 1")
+
+
+def launch(module: str, processes: int) -> None:
+    """Runs `python -m module` in several processes on this machine and waits for them; none is left running.
+
+    Together they have the threads that one process would have, unless OMP_NUM_THREADS says how many each has. Exits
+    where a process failed and has said why. Raises InputError where a signal killed one.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
+    logging.disable(logging.ERROR)  # torchrun's own report of a failure has many lines
+    options = ["--standalone", f"--nproc-per-node={processes}", f"--log-dir={os.devnull}", "-m", module]
+    try:
+        torchrun.run(torchrun.parse_args(options))
+    except api.SignalException:
+        raise KeyboardInterrupt from None
+    except errors.ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode > 0:
+            raise SystemExit(1) from None
+        killed = f"process {rank + 1} of {processes} was killed by {signal.Signals(-failure.exitcode).name}"
+        raise InputError(f"{killed} (out of memory?): start again to go on from the last state") from None
 
 
 @contextmanager
-def join(processes: int, device: str) -> Iterator[Group]:
-    """The group of processes that torchrun started, or that of this process alone.
+def join(train: Train) -> Iterator[tuple[Group, Compute]]:
+    """The processes that torchrun started, or this one alone, and what this one computes on.
 
-    When several fail, only the first says why; the others wait to be stopped. When the launcher dies they stop.
-
-    Raises:
-        InputError: torchrun started another number of processes than `train.processes`, there is no CUDA device for
-            this one, or another process was lost.
+    Raises InputError where they are not what the settings say, or one is lost. An error of all is told by the first.
     """
-    if not launched():
-        yield Group()
+    if not dist.is_torchelastic_launched():
+        yield Group(), select_compute(train)
         return
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the launcher is the one that tells of it
-    end_with_launcher()
-    store, rank, size = next(dist.rendezvous("env://"))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the launcher reports the interruption
+    multiprocessing._prctl_pr_set_pdeathsig(signal.SIGKILL)  # type: ignore[attr-defined] # ends with the launcher
+    rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     try:
-        if size != processes:
-            raise InputError(
-                f"train.processes is {processes}, but torchrun started {size} (WORLD_SIZE): make them equal"
-            )
-        if device == "cuda":
-            use_own_device()
-        dist.init_process_group("nccl" if device == "cuda" else "gloo", store=store, rank=rank, world_size=size)
-        yield Group(rank, size, device)
+        if size != train.processes:
+            raise InputError(f"train.processes is {train.processes}, but torchrun started {size}: make them equal")
+        compute = select_compute(train, local)
+        if compute.device.type == "cuda":
+            torch.cuda.set_device(compute.device)
+        dist.init_process_group("nccl" if compute.device.type == "cuda" else "gloo")
+        yield Group(rank, size, str(compute.device)), compute
         dist.destroy_process_group()
     except Exception as error:
-        lost = isinstance(error, RuntimeError)  # perhaps another process: gloo raises no other kind
-        if not lost and first(store):
-            raise
-        time.sleep(GRACE)
-        if not lost or not first(store):
-            sys.exit(1)
-        if any(word in str(error) for word in ("gloo", "NCCL", "onnection")):
-            raise InputError(f"process {rank + 1} of {size} lost another one ({str(error).splitlines()[0]})") from None
-        raise
-
-
-def use_own_device() -> None:
-    """Makes the CUDA device with the number of this process on its machine the one that `cuda` means."""
-    rank, devices = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-    if rank >= devices:
-        raise InputError(f"process {rank + 1} on this machine has no CUDA device, there are {devices}: start fewer")
-    torch.cuda.set_device(rank)
-
-
-def first(store: dist.Store) -> bool:
-    """Whether this is the first process that asks; also where the store, with its machine, is gone."""
-    try:
-        return store.add("failed", 1) == 1
-    except RuntimeError:
-        return True
+        lost = isinstance(error, RuntimeError) and any(word in str(error) for word in ("gloo", "NCCL", "onnection"))
+        time.sleep(3 * (local or lost))  # the launcher stops this process meanwhile if another one tells the reason
+        raise (InputError(f"process {rank + 1} lost another one: {error}".splitlines()[0]) if lost else error) from None
