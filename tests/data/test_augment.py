@@ -1,21 +1,16 @@
-"""Training images changed at random: each by itself, and what it is stays with it."""
+"""Random changes of training images: each image by itself, together with its target."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from vitpipe.config import Train
 from vitpipe.data.augment import augment, mix, shift
 from vitpipe.sources.images import resize
 
 
-def train(crop: int = 0, randaugment: int = 0) -> Train:
-    return Train.model_construct(crop=crop, randaugment=randaugment)
-
-
 def noise(count: int = 8, size: int = 12) -> torch.Tensor:
-    """Without black, which is what a shift brings in."""
+    """Images without black, the colour that a shift fills in."""
     return torch.randint(1, 256, (count, 3, size, size), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 
 
@@ -35,7 +30,7 @@ def shift_of(image: torch.Tensor, moved: torch.Tensor, most: int) -> tuple[int, 
 def test_uint8_of_the_same_shape_and_the_argument_is_left_alone(crop, randaugment):
     images = noise()
     before = images.clone()
-    made = augment(images, train(crop, randaugment))
+    made = augment(images, crop=crop, randaugment=randaugment)
     assert (made.shape, made.dtype) == (images.shape, torch.uint8)
     assert not torch.equal(made, images)
     assert torch.equal(images, before)
@@ -43,28 +38,36 @@ def test_uint8_of_the_same_shape_and_the_argument_is_left_alone(crop, randaugmen
 
 def test_off_is_the_very_same_tensor():
     images = noise()
-    assert augment(images, train()) is images
+    assert augment(images, crop=0, randaugment=0) is images
 
 
 def test_each_image_is_shifted_by_itself_as_far_as_is_set_and_no_further():
     torch.manual_seed(0)
     images = noise(300)
-    found = [shift_of(*pair, 2) for pair in zip(images, augment(images, train(crop=2)), strict=True)]
+    found = [shift_of(*pair, 2) for pair in zip(images, augment(images, crop=2, randaugment=0), strict=True)]
     assert set(found) == {(down, right) for down in range(-2, 3) for right in range(-2, 3)}
 
 
 def test_randaugment_draws_for_each_image():
     torch.manual_seed(0)
-    made = augment(noise(1).expand(16, -1, -1, -1), train(randaugment=2))
+    made = augment(noise(1).expand(16, -1, -1, -1), crop=0, randaugment=2)
     assert len({image.numpy().tobytes() for image in made}) > 8
 
 
-@pytest.mark.parametrize(("crop", "randaugment"), [(2, 0), (0, 2)])
-def test_what_is_drawn_depends_on_torchs_generator(crop, randaugment):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: augment(noise(), crop=2, randaugment=0),
+        lambda: augment(noise(), crop=0, randaugment=2),
+        lambda: mix(*one_hot(), 3, "mixup")[1],
+    ],
+    ids=["crop", "randaugment", "mix"],
+)
+def test_changes_depend_on_torchs_generator(change):
     made = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        made.append(augment(noise(), train(crop, randaugment)))
+        made.append(change())
     assert torch.equal(made[0], made[1])
     assert not torch.equal(made[0], made[2])
 
@@ -129,15 +132,6 @@ def test_mixup_blends_cutmix_pastes_and_both_does_either():
     assert {blended("mixup", seed) for seed in range(9)} - {None} == {True}
     assert {blended("cutmix", seed) for seed in range(9)} - {None} == {False}
     assert {blended("both", seed) for seed in range(9)} - {None} == {True, False}
-
-
-def test_mixing_differs_from_batch_to_batch_and_repeats_with_the_generator():
-    made = []
-    for seed in (0, 0, 1):
-        torch.manual_seed(seed)
-        made.append(mix(*one_hot(), 3, "mixup")[1])
-    assert torch.equal(made[0], made[1])
-    assert not torch.equal(made[0], made[2])
 
 
 @pytest.mark.parametrize(("count", "kind"), [(12, "none"), (1, "mixup")])

@@ -1,3 +1,5 @@
+"""Packed parts and the batches made of them."""
+
 import io
 
 import numpy as np
@@ -5,11 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from vitpipe.data import batches
-from vitpipe.data.batches import Batch, batches_per_epoch, in_order, shuffled, evenly_spaced
+from vitpipe.data import batches, dataset
+from vitpipe.data.batches import Batch, batches_per_epoch, evenly_spaced, rank_slice, scoring_batches, shuffled
 from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.packing import pack
-from vitpipe.data.pixels import to_uint8, normalize
+from vitpipe.data.pixels import normalize, to_images, to_input, to_uint8
 from vitpipe.errors import InputError
 
 CPU = torch.device("cpu")
@@ -22,7 +24,7 @@ def train(packed) -> PackedDataset:
 
 @pytest.fixture
 def labelled(tmp_path, settings, shapes, table) -> PackedDataset:
-    """The pictures of `train`, where `odd` is 1 or -1."""
+    """The images of `train`, where `odd` is 1 or -1."""
     pack(table.assign(odd=table["odd"] * 2 - 1), shapes, settings().data, tmp_path / "labelled")
     return PackedDataset(tmp_path / "labelled" / "train", "odd")
 
@@ -43,59 +45,72 @@ def test_batches_are_the_packed_images(train):
     assert len(batch) == 2
     assert (batch.lr.shape, batch.hr.shape) == ((2, 3, 12, 12), (2, 3, 24, 24))
     assert batch.hr.dtype == torch.uint8
-    assert train.scale == 2
+    assert (train.size, train.scale) == (24, 2)
     np.testing.assert_array_equal(batch.hr[0].permute(1, 2, 0), train.images("hr", np.array([5]))[0])
     np.testing.assert_array_equal(batch.lr[1].permute(1, 2, 0), train.images("lr", np.array([2]))[0])
 
 
 def test_labels_are_those_of_the_rows(labelled):
     assert labelled.classes == ("not odd", "odd")
-    for batch in [*in_order(labelled, 16, CPU), *epoch(labelled)]:
+    for batch in epoch(labelled):
         assert batch.labels.dtype == torch.int64
         assert batch.labels.tolist() == [int(labelled.samples.index[row][:3]) % 2 for row in batch.rows]
 
 
-def test_mirrored_are_those_rows_that_are_named(train):
-    rows = np.array([3, 9, 1])
-    plain = Batch(train, rows, CPU)
-    mirrored = Batch(train, rows, CPU, np.array([True, False, True]))
+def test_rows_are_mirrored_as_named_and_local_images_with_them(train):
+    rows, mirror = np.array([3, 9, 1]), np.array([True, False, True])
+    plain, mirrored = Batch(train, rows, CPU), Batch(train, rows, CPU, mirror, slice(1, 3))
     for name in ("lr", "hr"):
         one, other = getattr(plain, name), getattr(mirrored, name)
         assert torch.equal(other, torch.stack([one[0].flip(-1), one[1], one[2].flip(-1)]))
         assert not torch.equal(other[0], one[0])
+        assert torch.equal(getattr(mirrored.local, name), other[1:])
 
 
-def test_only_what_is_asked_for_is_read(train, monkeypatch):
-    taken = []
-    take = PackedDataset.take
-    monkeypatch.setattr(PackedDataset, "take", lambda self, name, rows: taken.append(name) or take(self, name, rows))
+def test_images_are_read_once_when_they_are_used(train, monkeypatch):
+    read = []
+    images = PackedDataset.images
+    monkeypatch.setattr(PackedDataset, "images", lambda self, name, rows: read.append(name) or images(self, name, rows))
     batch = Batch(train, np.array([0]), CPU)
-    assert taken == []
+    assert read == []
     assert batch.lr is batch.lr
-    assert taken == ["lr"]
+    assert read == ["lr"]
 
 
 @pytest.mark.parametrize(("count", "rows"), [(1, [0]), (3, [0, 20, 39]), (40, range(40)), (99, range(40))])
-def test_spread_reaches_from_the_first_to_the_last(train, count, rows):
+def test_evenly_spaced_reaches_from_the_first_to_the_last(train, count, rows):
     assert evenly_spaced(train, count).tolist() == list(rows)
 
 
-def test_in_order_gives_every_image_once(train):
-    batches = list(in_order(train, 16, CPU))
-    assert [len(batch.lr) for batch in batches] == [16, 16, 8]
-    np.testing.assert_array_equal(np.concatenate([batch.rows for batch in batches]), np.arange(40))
+@pytest.mark.parametrize(
+    ("images", "pixels", "sizes"), [(256, 2**20, [40]), (16, 2**20, [16, 16, 8]), (256, 7 * 24**2, [7] * 5 + [5])]
+)
+def test_scoring_batches_hold_every_row_once(train, monkeypatch, images, pixels, sizes):
+    monkeypatch.setattr(batches, "SCORED_IMAGES", images)
+    monkeypatch.setattr(batches, "SCORED_PIXELS", pixels)
+    found = list(scoring_batches(train))
+    assert [len(rows) for rows in found] == sizes
+    assert np.concatenate(found).tolist() == list(range(40))
+    assert np.concatenate(list(scoring_batches(train, np.array([9, 3, 7])))).tolist() == [9, 3, 7]
+    monkeypatch.setattr(batches, "SCORED_PIXELS", 1)
+    assert [len(rows) for rows in scoring_batches(train)] == [1] * 40
 
 
-def test_an_epoch_holds_every_image_at_most_once(train):
-    rows = np.concatenate([batch.rows for batch in epoch(train, batch=7)])
-    assert len(rows) == len(set(rows)) == 35
-    assert batches_per_epoch(train, 7) == 5
-    assert sorted(np.concatenate([batch.rows for batch in epoch(train, batch=8)])) == list(range(40))
+@pytest.mark.parametrize(("count", "processes"), [(8, 1), (8, 2), (9, 4), (3, 3)])
+def test_processes_share_all_images(count, processes):
+    parts = [np.arange(count)[rank_slice(count, rank, processes)] for rank in range(processes)]
+    assert np.concatenate(parts).tolist() == list(range(count))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    with pytest.raises(InputError, match=f"a part has only {count} images: use {count} or fewer"):
+        rank_slice(count, 0, count + 1)
 
 
-def test_fewer_images_than_a_batch_are_one_batch(train):
-    assert [len(batch.rows) for batch in epoch(train, batch=64)] == [40]
-    assert batches_per_epoch(train, 64) == 1
+@pytest.mark.parametrize(("batch", "sizes"), [(7, [7] * 5), (8, [8] * 5), (64, [40])])
+def test_an_epoch_holds_every_image_at_most_once_in_batches_of_one_size(train, batch, sizes):
+    found = epoch(train, batch=batch)
+    assert [len(batch) for batch in found] == sizes
+    assert batches_per_epoch(train, batch) == len(sizes)
+    assert len(set(np.concatenate([batch.rows for batch in found]))) == sum(sizes)
 
 
 def test_order_depends_on_seed_and_epoch_alone(train):
@@ -110,13 +125,13 @@ def test_order_depends_on_seed_and_epoch_alone(train):
 
 
 @pytest.mark.parametrize("start", range(6))
-def test_going_on_gives_the_same_batches(train, start):
+def test_an_epoch_continues_with_the_same_batches(train, start):
     assert same(epoch(train)[start:], epoch(train, start=start))
 
 
 def test_flips_mirror_input_and_target_together(train):
-    plain, flipped = epoch(train, flip=False), epoch(train)
-    patterns = set()  # which places of a batch are mirrored
+    plain, flipped, later = epoch(train, flip=False), epoch(train), epoch(train, number=1)
+    patterns = set()  # which images of a batch are mirrored
     for a, b in zip(plain, flipped, strict=True):
         np.testing.assert_array_equal(a.rows, b.rows)
         swapped = [not torch.equal(a.hr[i], b.hr[i]) for i in range(8)]
@@ -126,20 +141,17 @@ def test_flips_mirror_input_and_target_together(train):
             assert torch.equal(a.lr[i].flip(-1) if swap else a.lr[i], b.lr[i])
     assert len(patterns) > 3
     assert 10 < sum(map(sum, patterns)) < 30
+    mirrored = [{int(row) for batch in found for row in batch.rows[batch.mirror]} for found in (flipped, later)]
+    assert mirrored[0] != mirrored[1]
 
 
-def test_flips_change_from_epoch_to_epoch(train):
-    def flipped(number):
-        pairs = zip(epoch(train, number=number), epoch(train, number=number, flip=False), strict=True)
-        return {int(r) for a, b in pairs for i, r in enumerate(a.rows) if not torch.equal(a.hr[i], b.hr[i])}
-
-    assert flipped(0) != flipped(1)
-
-
-def test_uint8_survives_the_way_to_unit_and_back():
+def test_every_level_survives_the_way_to_the_model_and_back():
     levels = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(to_uint8(normalize(levels)), levels)
     assert normalize(levels).aminmax() == (-1, 1)
+    images = levels.numpy().reshape(1, 8, 8, 4)[..., :3]
+    assert to_input(images, CPU).shape == (1, 3, 8, 8)
+    np.testing.assert_array_equal(to_images(to_input(images, CPU)), images)
 
 
 def test_to_uint8_clips_and_rounds_to_the_nearest_level():
@@ -158,7 +170,7 @@ def test_files_are_opened_read_only(packed):
         shard.file.write(b"x")
 
 
-def test_what_is_cut_off_is_told(packed, train):
+def test_a_truncated_file_is_named(packed, train):
     path = packed / "train" / "hr-000.npy"
     shard = train.shards["hr"][0]
     with path.open("r+b") as file:
@@ -169,7 +181,7 @@ def test_what_is_cut_off_is_told(packed, train):
     assert shard.shape == (40, 24, 24, 3)
 
 
-def test_the_number_of_images_and_their_labels_need_no_other_annotation(labelled, monkeypatch):
+def test_length_and_labels_read_no_other_annotation(labelled, monkeypatch):
     read, columns = pd.read_csv, []
     monkeypatch.setattr(
         pd, "read_csv", lambda *a, **options: columns.append(options.get("usecols")) or read(*a, **options)
@@ -178,12 +190,9 @@ def test_the_number_of_images_and_their_labels_need_no_other_annotation(labelled
     assert columns == [["id", "odd"]]
 
 
-def test_missing_part_says_what_to_run(tmp_path):
-    with pytest.raises(InputError, match=r"test holds no packed images: run the downsample stage \("):
-        PackedDataset(tmp_path / "test")
-
-
-def test_a_damaged_manifest_says_what_to_run(packed):
+def test_a_missing_part_or_damaged_manifest_says_what_to_run(tmp_path, packed):
+    with pytest.raises(InputError, match=r"nowhere holds no packed images: run the downsample stage \("):
+        PackedDataset(tmp_path / "nowhere")
     (packed / "manifest.json").write_text("{")
     with pytest.raises(InputError, match=r"manifest\.json is empty or damaged: make it again \(dvc repro"):
         _ = PackedDataset(packed / "train").digest
@@ -191,15 +200,16 @@ def test_a_damaged_manifest_says_what_to_run(packed):
 
 @pytest.mark.parametrize("free", [10, 10**9])
 def test_batches_from_copies_are_those_of_the_files(packed, monkeypatch, free):
-    """On the CPU, which stands for a CUDA device with so many bytes free."""
+    """On the CPU, in place of a CUDA device with that many bytes free."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**9))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    monkeypatch.setattr(batches, "COPIED", 7)
+    monkeypatch.setattr(dataset, "COPIED", 7)
     files, copied = PackedDataset(packed / "train"), PackedDataset(packed / "train")
     copied.copy_to(CPU)
     assert set(copied.copies) == ({"lr", "hr"} if free > 10 else set())
-    found = [[*shuffled(part, 4, CPU, seed=0, epoch=0, flip=True), *in_order(part, 5, CPU)] for part in (files, copied)]
+    plain = [Batch(part, np.array([8, 3]), CPU) for part in (files, copied)]
+    found = [list(shuffled(part, 4, CPU, seed=0, epoch=0, flip=True)) for part in (files, copied)]
     for one, other in zip(*found, strict=True):
-        assert torch.equal(one.lr, other.lr)
-        assert torch.equal(one.hr, other.hr)
         assert one.hr.stride() == other.hr.stride()
+    assert same(*found)
+    assert same(plain[:1], plain[1:])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vitpipe.data.labels import classes, indices
+from vitpipe.data.split import read_table
 from vitpipe.errors import InputError
 from vitpipe.files import load_json
 
@@ -39,17 +40,7 @@ class PackedDataset:
     @cached_property
     def samples(self) -> pd.DataFrame:
         """Annotation by sample id; row i belongs to image i."""
-        return self.read_samples()
-
-    def read_samples(self, columns: list[str] | None = None) -> pd.DataFrame:
-        return pd.read_csv(
-            self.folder / "samples.csv",
-            index_col="id",
-            usecols=columns,
-            dtype={"id": str, "label": str},
-            na_values=[""],
-            keep_default_na=False,
-        )
+        return read_table(self.folder / "samples.csv")
 
     @cached_property
     def manifest(self) -> dict[str, dict[str, Any]]:
@@ -72,8 +63,7 @@ class PackedDataset:
     def labels(self) -> np.ndarray:
         """The class index of every image, int64 (n,)."""
         assert self.target is not None, "labels need a target"
-        known = "samples" in vars(self)  # if not, training needs one column only, not CelebA's 50
-        table = self.samples if known else self.read_samples(["id", self.target])
+        table = read_table(self.folder / "samples.csv", ["id", self.target])  # training needs no other column
         return indices(table, self.target, self.classes)
 
     @cached_property

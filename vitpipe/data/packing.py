@@ -9,7 +9,7 @@ Layout of a packed part, written here and read by `vitpipe.data.dataset`:
 
 import hashlib
 import os
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -23,26 +23,23 @@ from vitpipe.config import Data
 from vitpipe.data.labels import label_counts
 from vitpipe.data.split import PARTS
 from vitpipe.errors import InputError
-from vitpipe.files import write_csv, write_json
+from vitpipe.files import write_json
 from vitpipe.progress import progress
 from vitpipe.sources import COLUMNS, LANDMARKS, Images
-from vitpipe.sources.images import UnreadableImage, check_rejects, resize
+from vitpipe.sources.images import UnreadableImage, report_rejects, resize
 
 SHARD = 8192
 """Images in one file: 0.9 GB of HR at 192x192, so that neither a file nor a copy of it gets unwieldy."""
-CHUNK = 1024
-"""Rows of the table that are in memory at once."""
 
 
-def pack(table: pd.DataFrame | Path, images: Images, data: Data, folder: Path) -> dict[str, int]:
+def pack(table: pd.DataFrame, images: Images, data: Data, folder: Path) -> dict[str, int]:
     """Packs every part of `table` into `folder`/{train,val,test}.
 
     Images that can't be decoded are listed in `folder`/rejects.csv. `folder`/manifest.json holds the number of
     images, the images of each class and a digest of each part, so that no reader has to go through all of it.
 
     Args:
-        table: the result of `vitpipe.data.split`, or a csv file of it, which is read in chunks, so that memory
-            does not grow with the number of images.
+        table: the result of `vitpipe.data.split.split`.
         images: the images.
         data: their sizes.
         folder: an empty folder to fill.
@@ -64,46 +61,25 @@ def pack(table: pd.DataFrame | Path, images: Images, data: Data, folder: Path) -
 
     rejects: dict[str, str] = {}  # reason by sample id
     manifest: dict[str, dict[str, Any]] = {}
-    total = sum(len(rows) for rows in chunks(table))
-    with progress(total, "downsample", "image") as bar:
+    with progress(len(table), "downsample", "image") as bar:
         for part in PARTS:
-            writer = PartWriter(folder / part)
-            for rows in chunks(table):
-                rows = rows[rows["part"] == part]
-                kept, sizes = [], []
-                for sample, result in threaded(read, rows.index):
-                    bar.update()
-                    if isinstance(result, UnreadableImage):
-                        rejects[sample] = str(result)
-                        continue
-                    arrays, size = result
+            rows = table[table["part"] == part].drop(columns=["part", "identity"], errors="ignore")
+            writer, sizes = PartWriter(folder / part), {}
+            for sample, result in threaded(read, rows.index):
+                bar.update()
+                if isinstance(result, UnreadableImage):
+                    rejects[sample] = str(result)
+                else:
+                    arrays, sizes[sample] = result
                     writer.add(arrays)
-                    kept.append(sample)
-                    sizes.append(size)
-                if kept:
-                    annotation = rows.loc[kept].drop(columns=["part", "identity"], errors="ignore")
-                    move_landmarks(annotation, np.array(sizes), data)
-                    writer.annotate(annotation)
-            if not writer.images:
+            if not sizes:
                 raise InputError(f"no readable picture is left in part {part}: data/raw holds too few")
-            manifest[part] = writer.close()
-    check_rejects(rejects, total, "data/raw")
-    if rejects:
-        write_csv(folder / "rejects.csv", [{"id": sample, "reason": reason} for sample, reason in rejects.items()])
+            annotation = rows.loc[list(sizes)]
+            move_landmarks(annotation, np.array([*sizes.values()]), data)
+            manifest[part] = writer.close(annotation)
+    report_rejects(rejects, len(table), "data/raw", folder)
     write_json(folder / "manifest.json", manifest)
     return {part: entry["images"] for part, entry in manifest.items()} | {"rejected": len(rejects)}
-
-
-def chunks(table: pd.DataFrame | Path) -> Iterator[pd.DataFrame]:
-    """The rows of the table in order; those of a file at most `CHUNK` at a time."""
-    if isinstance(table, pd.DataFrame):
-        yield table
-        return
-    kinds = {"id": str, "identity": str, "label": str}
-    with pd.read_csv(
-        table, index_col="id", dtype=kinds, na_values=[""], keep_default_na=False, chunksize=CHUNK
-    ) as reader:
-        yield from reader
 
 
 def targets_of(image: Image.Image, data: Data) -> dict[str, np.ndarray]:
@@ -154,11 +130,9 @@ class PartWriter:
     """Appends images to the shards of one part. Appending keeps memory constant; a memory map would not."""
 
     def __init__(self, folder: Path) -> None:
-        self.images = 0
-        self.folder, self.table = folder, folder / "samples.csv"
+        self.folder, self.images = folder, 0
         self.digest = hashlib.blake2b(digest_size=16)
         self.shards: dict[str, ArrayFile] = {}
-        self.labels: dict[str, Counter[Any]] = {}  # number of images by column and value
         folder.mkdir(parents=True)
 
     def add(self, arrays: dict[str, np.ndarray]) -> None:
@@ -171,21 +145,19 @@ class PartWriter:
             self.digest.update(image.data)
         self.images += 1
 
-    def annotate(self, annotation: pd.DataFrame) -> None:
-        """Appends to samples.csv the rows of the images added since the last call."""
-        with self.table.open("a", newline="", encoding="utf-8") as file:
-            annotation.to_csv(file, index_label="id", header=file.tell() == 0)
-        for name in [name for name in annotation if name not in COLUMNS]:
-            self.labels.setdefault(name, Counter()).update(annotation[name].tolist())
+    def close(self, annotation: pd.DataFrame) -> dict[str, Any]:
+        """Finishes the files; returns number of images, digest of images and annotation, images of each class.
 
-    def close(self) -> dict[str, Any]:
-        """Finishes the files; returns number of images, digest of images and annotation, images of each class."""
+        Args:
+            annotation: of the images added, in their order.
+        """
         for shard in self.shards.values():
             shard.close()
-        with self.table.open("rb") as file:
-            while block := file.read(1 << 20):
-                self.digest.update(block)
-        return {"images": self.images, "blake2b": self.digest.hexdigest(), "labels": label_counts(self.labels)}
+        path = self.folder / "samples.csv"
+        annotation.to_csv(path, index_label="id")
+        self.digest.update(path.read_bytes())
+        labels = annotation.drop(columns=[*COLUMNS], errors="ignore")
+        return {"images": self.images, "blake2b": self.digest.hexdigest(), "labels": label_counts(labels)}
 
 
 class ArrayFile:

@@ -1,6 +1,7 @@
 """Which image is for training, validation or testing."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -46,6 +47,12 @@ def split(samples: pd.DataFrame, data: Data, seed: int) -> pd.DataFrame:
     table = samples.drop(columns="official", errors="ignore")
     table.insert(0, "part", part)
     return table
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """A csv file of samples, indexed by sample id; of all columns or the given ones, `id` among them."""
+    kinds = {"id": str, "identity": str, "label": str}
+    return pd.read_csv(path, index_col="id", usecols=columns, dtype=kinds, na_values=[""], keep_default_na=False)
 
 
 def column(samples: pd.DataFrame, name: str, data: Data) -> pd.Series:

@@ -1,51 +1,86 @@
-"""Zips, which keep 200,000 pictures in one file; and where `data.root` points."""
+"""Files in folders and archives: opened by name, packed into zips; and the place that `data.root` names."""
 
 import lzma
 import os
-import shutil
+import tarfile
 import zlib
-from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path, PureWindowsPath
+from typing import Any
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from vitpipe.errors import InputError
 from vitpipe.files import atomic_file
 from vitpipe.progress import progress
+from vitpipe.sources.images import UnreadableImage
 
-LARGEST_MEMBER = 2**30
-"""Bytes. No picture file is larger; a zip member that claims to be is a trap or damaged."""
+Opener = Callable[[], Any]
+"""Opens a file for reading bytes."""
 
-UNREADABLE = (BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError)
-"""What reading a file or zip member raises when it is damaged, encrypted (RuntimeError), compressed in
-a way that Python can't undo (NotImplementedError, a RuntimeError), gone or not ours to read."""
+LARGEST_FILE = 2**30
+"""Bytes. No picture is larger; a zip member that claims to be is a trap or damaged."""
+
+UNREADABLE = (BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError)
+"""Raised when a file or a member of an archive is damaged, encrypted (RuntimeError), missing, forbidden, or compressed
+in a way that Python can't undo (NotImplementedError, a RuntimeError)."""
+
+
+@contextmanager
+def open_files(root: Path) -> Iterator[dict[str, Opener]]:
+    """The visible files at any depth of a folder, zip or tar: by relative posix path, what opens them.
+
+    Raises:
+        InputError: a folder can't be listed, the archive is none or damaged, or two members of a zip have one name.
+    """
+    if root.is_dir():
+        yield {name: partial(path.open, "rb") for name, path in list_files(root).items()}
+    elif root.name.endswith((".tar", ".tar.gz", ".tgz")):
+        with open_tar(root) as tar:
+            files = [member for member in tar.getmembers() if member.isfile() and is_visible(member.name)]
+            yield {member.name: partial(tar.extractfile, member) for member in files}
+    else:
+        with open_zip(root) as archive:
+            names = [name for name in archive.namelist() if is_visible(name) and not name.endswith("/")]
+            repeated, count = Counter(names).most_common(1)[0] if names else ("", 0)
+            if count > 1:
+                raise InputError(f"{root} holds {repeated!a} twice: keep one")
+            yield {name: partial(archive.open, name) for name in names}
+
+
+def open_tar(path: Path) -> tarfile.TarFile:
+    """Opens a tar for reading. Raises InputError if it is none, or damaged."""
+    try:
+        tar = tarfile.open(path)  # noqa: SIM115
+        tar.getmembers()
+    except UNREADABLE as error:
+        raise InputError(f"{path} {why_unreadable(error)}: download or copy it again") from None
+    return tar
 
 
 def open_zip(path: Path) -> ZipFile:
     """Opens a zip for reading.
 
     Raises:
-        InputError: the file is no zip, a cut-off zip or a web page, or one of its members has an
-            absolute path or one that climbs out with `..`.
+        InputError: the file is no zip, a truncated zip or a web page, or the path of a member is absolute or leads
+            out of the folder with `..`, on any system.
     """
     try:
         archive = ZipFile(path)
     except (BadZipFile, ValueError, NotImplementedError):
         raise InputError(not_a_zip(path)) from None
     for name in archive.namelist():
-        if unsafe(name):
+        windows = PureWindowsPath(name)
+        if windows.drive or windows.root or ".." in windows.parts:
             archive.close()
             raise InputError(f"{path} is refused: its member {name!r} would be written outside of the target folder")
     return archive
 
 
-def unsafe(name: str) -> bool:
-    """Whether a zip member's name leads out of the folder it is unpacked in, on any system."""
-    windows = PureWindowsPath(name)
-    return bool(windows.drive or windows.root or ".." in windows.parts or PurePosixPath(name).is_absolute())
-
-
 def not_a_zip(path: Path) -> str:
-    """What a file that cannot be opened as zip is instead, and what to do."""
+    """What is wrong with a file that can't be opened as zip, and what to do."""
     with path.open("rb") as file:
         start = file.read(512)
     if is_web_page(start):
@@ -59,83 +94,85 @@ def not_a_zip(path: Path) -> str:
 
 
 def is_web_page(start: bytes) -> bool:
-    """Whether a file that starts so is an HTML page."""
+    """Whether a file that starts with these bytes is an HTML page."""
     start = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     return start.startswith((b"<!doctype html", b"<html"))
 
 
-def pack(files: Mapping[str, Path], target: Path) -> dict[str, str]:
-    """Zips `files`, a path by member name: uncompressed, sorted and undated, so equal files give equal zips.
+def pack(
+    files: Mapping[str, Opener], target: Path, check: Callable[[bytes], object] = lambda content: None
+) -> dict[str, str]:
+    """Zips files uncompressed, sorted and without dates, so that equal files give equal zips.
+
+    Args:
+        files: what opens each file, by member name.
+        target: the zip to write.
+        check: is called with the content of each file; raises UnreadableImage to leave it out.
 
     Returns:
-        The reason by member name of files left out because they can't be opened.
+        The reason by member name of files that were left out or can't be read.
     """
     rejects: dict[str, str] = {}
-    with (
-        atomic_file(target) as temporary,
-        ZipFile(temporary, "w", ZIP_STORED) as archive,
-        progress(len(files), "packing", "images") as bar,
-    ):
+    with atomic_file(target) as path, ZipFile(path, "w") as archive, progress(len(files), "packing", "images") as bar:
         for name in sorted(files):
             bar.update()
             try:
-                source = files[name].open("rb")
-            except OSError as error:
+                content = read_file(files[name])
+                check(content)
+            except UnreadableImage as error:
+                rejects[name] = str(error)
+            except UNREADABLE as error:
                 rejects[name] = why_unreadable(error)
-                continue
-            info = ZipInfo(name)
-            info.file_size = files[name].stat().st_size
-            with source, archive.open(info, "w") as member:
-                shutil.copyfileobj(source, member, 1 << 20)
+            else:
+                archive.writestr(ZipInfo(name), content)
     return rejects
 
 
+def read_file(opener: Opener) -> bytes:
+    """The content of a file, of at most `LARGEST_FILE` bytes. Raises one of `UNREADABLE`."""
+    with opener() as file:
+        content = file.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise OSError(f"larger than {LARGEST_FILE} bytes")
+    return content
+
+
 def why_unreadable(error: Exception) -> str:
-    """One of the `UNREADABLE` as a reason that follows the file's name, without any path."""
-    said = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-    return f"cannot be read ({said})"
+    """One of `UNREADABLE` as a reason that follows the file's name, without any path."""
+    text = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    return f"cannot be read ({text})"
 
 
 def is_visible(name: str) -> bool:
-    """Whether no part of a relative posix path is hidden or macOS's by-product."""
+    """Whether no part of a relative posix path is hidden, or a by-product of macOS."""
     return not any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
-def is_picture(name: str, endings: tuple[str, ...]) -> bool:
-    """Whether a visible path has one of the `endings`, in upper or lower case."""
-    return is_visible(name) and name.lower().endswith(endings)
+def list_files(folder: Path) -> dict[str, Path]:
+    """The visible files at any depth below `folder`, path by relative posix path, sorted.
 
-
-def list_files(folder: Path, wanted: Callable[[str], bool]) -> dict[str, Path]:
-    """The wanted files at any depth below `folder`, path by relative posix path, sorted.
-
-    Links to files are followed, links to folders are not: they may lead in circles. Hidden folders
-    are passed by.
+    Links to files are followed; links to folders are not, as they may form circles.
 
     Raises:
         InputError: a folder can't be listed.
     """
+
+    def refuse(error: OSError) -> None:  # without it os.walk skips the folder silently
+        raise InputError(f"{error.filename} cannot be listed ({error.strerror}): make it readable, or move it away")
+
     found = {}
     for place, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if is_visible(name)]
-        for name in names:
-            path = Path(place, name)
-            relative = path.relative_to(folder).as_posix()
-            if wanted(relative):
-                found[relative] = path
+        folders[:] = filter(is_visible, folders)
+        for path in (Path(place, name) for name in names if is_visible(name)):
+            found[path.relative_to(folder).as_posix()] = path
     return dict(sorted(found.items()))
-
-
-def refuse(error: OSError) -> None:
-    """Stops where `os.walk` would skip a folder in silence."""
-    raise InputError(f"{error.filename} cannot be listed ({error.strerror}): make it readable, or move it away")
 
 
 def repository_root() -> Path:
     """The folder that relative paths in the settings count from.
 
-    A stage runs in the repository's root, except that DVC runs queued and `--temp` experiments in
-    a copy below the repository's `.dvc/tmp/exps`, from where the files around it are not seen.
+    A stage runs in the repository's root. DVC runs queued and `--temp` experiments in a copy below the repository's
+    `.dvc/tmp/exps`, where the files around the repository are not visible.
     """
     here = Path.cwd()
     copies = [folder for folder in here.parents if folder.parts[-3:] == (".dvc", "tmp", "exps")]

@@ -1,4 +1,4 @@
-"""Handwritten digits that come with scikit-learn: 1,797 pictures of 8x8 pixels, real and offline.
+"""Handwritten digits that come with scikit-learn: 1,797 real pictures of 8x8 pixels, without a download.
 
 Alpaydin, Kaynak: Optical Recognition of Handwritten Digits, UCI 1998, the test part: 13 people, each pixel
 counts the ink in 4x4 pixels of the scan. `raw` holds `digits.npz`: `images` uint8 (1797, 8, 8), `labels` uint8.
@@ -21,7 +21,7 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
     """Writes the digits into `raw`, their pixels scaled from 0..16 to 0..255; always the same bytes.
 
     Raises:
-        InputError: `data.root` is set, though there is nothing to take from anywhere.
+        InputError: `data.root` is set, but the digits are not read from a folder.
     """
     require_side(data, 8)
     from sklearn.datasets import load_digits

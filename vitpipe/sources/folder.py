@@ -5,64 +5,42 @@ Class folders may lie in folders `train`, `val` and `test`, which then are the o
 `raw` holds `images.zip`, and `rejects.csv` where pictures cannot be used.
 """
 
-import shutil
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 import pandas as pd
 
 from vitpipe.config import Data
 from vitpipe.errors import InputError
-from vitpipe.files import write_csv
-from vitpipe.progress import progress
-from vitpipe.sources.archive import (
-    UNREADABLE,
-    is_picture,
-    is_visible,
-    list_files,
-    open_zip,
-    pack,
-    resolve_root,
-    why_unreadable,
-)
-from vitpipe.sources.images import UnreadableImage, check_rejects, dimensions, require_size
-from vitpipe.sources.zip_images import ZipImages, member_names
+from vitpipe.sources.archive import open_files, open_zip, pack, resolve_root
+from vitpipe.sources.images import report_rejects, require_size
+from vitpipe.sources.zip_images import ZipImages
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm")
-ARCHIVE, REJECTS = "images.zip", "rejects.csv"
+ARCHIVE = "images.zip"
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Official part by name of a folder."""
 
 
 def fetch(data: Data, seed: int, raw: Path) -> None:
-    """Copies the pictures of `data.root`; rejects those that are unreadable or smaller than `data.size`.
+    """Packs the pictures of `data.root`; rejects those that are unreadable or smaller than `data.size`.
 
     Raises:
-        InputError: `data.root` is null, missing, no sound zip or without pictures, or more than 1 %
-            of the pictures are rejected.
+        InputError: `data.root` is null, missing, no sound zip or without pictures, or more than 1 % of the pictures
+            are rejected.
     """
     if data.root is None:
         raise InputError("data.root is null, but data.name folder needs it: give a folder or zip of your pictures")
     root = resolve_root(data.root)
-    if root.is_dir():
-        files = list_files(root, is_visible)
+    with open_files(root) as files:
         names = choose(files, root)
-        rejects = find_rejects(names, lambda name: files[name].open("rb"), data.size)
-    else:
-        with open_zip(root) as archive:
-            names = choose((name for name in archive.namelist() if not name.endswith("/")), root)
-            rejects = find_rejects(names, archive.open, data.size)
-    printable = {name if is_text(name) else ascii(name): reason for name, reason in rejects.items()}
-    check_rejects(printable, len(names), str(root))
-    if root.is_dir():
-        printable |= pack({name: files[name] for name in names if name not in rejects}, raw / ARCHIVE)
-    else:
-        shutil.copyfile(root, raw / ARCHIVE)
-    if printable:
-        write_csv(raw / REJECTS, [{"id": name, "reason": reason} for name, reason in printable.items()])
+        usable = {name: files[name] for name in names if is_text(name)}
+        rejects = pack(usable, raw / ARCHIVE, lambda content: require_size(content, data.size))
+    unusual = "has control characters or bytes that are no text in its name: rename it"
+    rejects |= {ascii(name): unusual for name in names if name not in usable}
+    report_rejects(rejects, len(names), str(root), raw)
 
 
 def samples(raw: Path) -> pd.DataFrame:
@@ -70,20 +48,22 @@ def samples(raw: Path) -> pd.DataFrame:
 
     Columns `official` and `label`: see `folder_labels`.
     """
-    names = {name for name in member_names(raw / ARCHIVE) if is_picture(name, ENDINGS) and is_text(name)}
-    if (raw / REJECTS).exists():
-        names -= set(pd.read_csv(raw / REJECTS, dtype=str)["id"])
-    return folder_labels(sorted(names))
+    with open_zip(raw / ARCHIVE) as archive:
+        return folder_labels(sorted(filter(is_picture, archive.namelist())))
+
+
+def open_images(raw: Path) -> ZipImages:
+    """The pictures by path below the folder."""
+    return ZipImages(raw / ARCHIVE)
 
 
 def folder_labels(names: list[str]) -> pd.DataFrame:
-    """The samples `names`, posix paths, with what the folders say of them.
+    """The samples `names`, posix paths, with what their folders say about them.
 
     The first level of folders that have different names tells the class of a picture, column `label`; outer
     folders are not counted, as a zip often has one around everything. If all names at that level are `PARTS`,
     in upper or lower case, one of them train, then they are the column `official`, and the classes are
-    the folders below. A column is there if it has two values or more; a picture that lies outside of such
-    folders has none.
+    the folders below. A column exists if it has two values or more; a picture outside of such folders has none.
     """
     table = pd.DataFrame(index=pd.Index(names, name="id"))
     folders = [PurePosixPath(name).parent.parts for name in names]
@@ -104,47 +84,23 @@ def differ(names: list[str | None]) -> bool:
     return len(set(names) - {None}) > 1
 
 
-def open_images(raw: Path) -> ZipImages:
-    """The pictures by path below the folder."""
-    return ZipImages(raw / ARCHIVE)
-
-
 def choose(names: Iterable[str], root: Path) -> list[str]:
-    """The names that are pictures, sorted; prints what else there is."""
-    visible = [name for name in names if is_visible(name)]
-    pictures = sorted(name for name in visible if is_picture(name, ENDINGS))
-    others = Counter(PurePosixPath(name).suffix.lower() or "none" for name in visible if not is_picture(name, ENDINGS))
-    ignored = f"{others.total()} other files ignored, with ending {', '.join(sorted(others))}" if others else ""
+    """The names that are pictures, sorted; prints what other files there are."""
+    names = sorted(names)
+    pictures = list(filter(is_picture, names))
+    others = Counter(PurePosixPath(name).suffix.lower() or "none" for name in names if not is_picture(name))
+    ignored = f"; {others.total()} other files ignored, with ending {', '.join(sorted(others))}" if others else ""
     if not pictures:
-        raise InputError(
-            f"no pictures in {root}, which end in {' '.join(ENDINGS)}" + (f"; {ignored}" if ignored else "")
-        )
-    repeated = [name for name, count in Counter(pictures).items() if count > 1]
-    if repeated:
-        raise InputError(f"{root} holds {repeated[0]!a} twice: keep one")
-    print(f"{len(pictures)} pictures in {root}" + (f"; {ignored}" if ignored else ""))
+        raise InputError(f"no pictures in {root}, which end in {' '.join(ENDINGS)}{ignored}")
+    print(f"{len(pictures)} pictures in {root}{ignored}")
     return pictures
+
+
+def is_picture(name: str) -> bool:
+    """Whether a path has one of the `ENDINGS`, in upper or lower case."""
+    return name.lower().endswith(ENDINGS)
 
 
 def is_text(name: str) -> bool:
     """Whether a file name is free of control characters and of surrogates, which stand for bytes that are no UTF-8."""
     return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
-
-
-def find_rejects(names: list[str], opener: Callable[[str], IO[bytes]], size: int) -> dict[str, str]:
-    """Reads every picture's header; the reason by name of those that cannot be used at `size` pixels."""
-    rejects = {}
-    with progress(len(names), "checking", "images") as bar:
-        for name in names:
-            bar.update()
-            if not is_text(name):
-                rejects[name] = "has control characters or bytes that are no text in its name: rename it"
-                continue
-            try:
-                with opener(name) as file:
-                    require_size(dimensions(file), size)
-            except UnreadableImage as error:
-                rejects[name] = str(error)
-            except UNREADABLE as error:
-                rejects[name] = why_unreadable(error)
-    return rejects

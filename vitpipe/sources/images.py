@@ -1,12 +1,13 @@
-"""Pictures of any kind, in: 8-bit RGB, upright, at the size that is wanted."""
+"""Reading pictures of any kind: 8-bit RGB, upright, at the size that is wanted."""
 
 import io
-from typing import IO
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from vitpipe.errors import InputError
+from vitpipe.files import write_csv
 
 UNUSABLE_SHARE = 0.01
 """More unusable pictures than this share of all stop a stage: then the data are wrong, not a few files."""
@@ -18,21 +19,21 @@ class UnreadableImage(Exception):
     """A picture that cannot be used; the message is the reason, in a few words."""
 
 
-def decode(content: bytes) -> Image.Image:
-    """The picture in `content`, the bytes of an image file of any format that Pillow reads.
+def decode(content: bytes | Image.Image) -> Image.Image:
+    """The picture in `content`: the bytes of an image file of any format that Pillow reads, or an opened one.
 
-    Greyscale, palette and CMYK become RGB; what is transparent is laid on white; 16-bit and
-    floating-point greyscale is scaled to 8 bit, not clipped; the EXIF orientation is applied.
-    Of a moving picture it is the first frame.
+    Greyscale, palette and CMYK are converted to RGB; transparent pixels are blended with white; greyscale of 16 bits
+    or floats is scaled to 8 bits, not clipped; the EXIF orientation is applied. Of an animation the first frame is
+    read.
 
     Returns:
         An RGB image.
 
     Raises:
-        UnreadableImage: the bytes are damaged, cut off, no picture, or a decompression bomb.
+        UnreadableImage: the bytes are damaged, truncated, no picture, or a decompression bomb.
     """
     try:
-        image: Image.Image = Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content)) if isinstance(content, bytes) else content.copy()
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode == "RGB" and "transparency" not in image.info:
@@ -46,27 +47,22 @@ def decode(content: bytes) -> Image.Image:
         return image.convert("RGB")
     except MemoryError:
         raise
-    except Exception as error:  # on damaged bytes Pillow's format plugins raise nearly anything
+    except Exception as error:  # Pillow's format plugins raise nearly anything on damaged bytes
         raise UnreadableImage(reason(error)) from None
 
 
-def dimensions(file: IO[bytes]) -> tuple[int, int]:
-    """(width, height) in pixels as the header of an image file says; an EXIF rotation is not applied.
+def require_size(content: bytes, size: int) -> None:
+    """Checks by the header of an image file that its short side has at least `size` pixels.
 
     Raises:
-        UnreadableImage: there is no header that Pillow knows, or it announces a decompression bomb.
+        UnreadableImage: it has not, Pillow knows no such header, or it announces a decompression bomb.
     """
     try:
-        with Image.open(file) as image:
-            return image.size
+        with Image.open(io.BytesIO(content)) as image:
+            width, height = image.size
     except Exception as error:
         raise UnreadableImage(reason(error)) from None
-
-
-def require_size(shape: tuple[int, int], size: int) -> None:
-    """Raises UnreadableImage when the short side of a (width, height) picture is below `size` pixels."""
-    if min(shape) < size:
-        width, height = shape
+    if min(width, height) < size:
         raise UnreadableImage(f"is {width}x{height}, smaller than the {size}x{size} target (data.size)")
 
 
@@ -85,13 +81,14 @@ def resize(image: Image.Image, size: int, fit: str) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BICUBIC)
 
 
-def check_rejects(rejects: dict[str, str], total: int, where: str) -> None:
-    """Counts the rejected pictures on the terminal.
+def report_rejects(rejects: dict[str, str], total: int, where: str, folder: Path) -> None:
+    """Writes rejected pictures, if there are any, to `folder`/rejects.csv and counts them on the terminal.
 
     Args:
         rejects: reason by sample id.
-        total: how many pictures there were.
-        where: the place they came from, for the message.
+        total: number of all pictures.
+        where: the place they come from, for the message.
+        folder: the folder of the file.
 
     Raises:
         InputError: more than 1 % of all pictures are rejected.
@@ -104,34 +101,28 @@ def check_rejects(rejects: dict[str, str], total: int, where: str) -> None:
     if len(rejects) > UNUSABLE_SHARE * total:
         remedy = "remove or replace them" + (", or lower data.size" if "data.size" in first else "")
         raise InputError(f"{summary}, more than {UNUSABLE_SHARE:.0%}: {first}{more}: {remedy}")
+    write_csv(folder / "rejects.csv", [{"id": sample, "reason": reason} for sample, reason in rejects.items()])
     print(f"{summary} and are left out (see rejects.csv): {first}{more}")
 
 
 def to_8_bit(image: Image.Image) -> Image.Image:
-    """Greyscale with more than 8 bit as RGB.
+    """Greyscale with more than 8 bits as RGB.
 
-    Integers from 0 to 65535 are divided by 257, floats from 0 to 1 multiplied with 255, floats
-    from 0 to 255 kept. Any other range has no agreed meaning and is stretched from its own
-    minimum and maximum.
+    Integers from 0 to 65535 are divided by 257, floats from 0 to 1 multiplied by 255, floats from 0 to 255 kept. Any
+    other range has no agreed meaning and is stretched from its own minimum to its own maximum.
     """
     pixels = np.asarray(image).astype(np.float64)
     low, high = np.nanmin(pixels), np.nanmax(pixels)
     if not np.isfinite([low, high]).all():
         raise ValueError("holds infinities")
-    whole = image.mode != "F"
-    if whole and low >= 0 and high <= 65535:
-        scaled = pixels / 257
-    elif not whole and low >= 0 and high <= 1:
-        scaled = pixels * 255
-    elif not whole and low >= 0 and high <= 255:
-        scaled = pixels
-    else:
-        scaled = (pixels - low) * (255 / (high - low or 1))
-    return Image.fromarray(np.rint(np.nan_to_num(scaled)).astype(np.uint8)).convert("RGB")
+    white: float = 65535 if image.mode != "F" else 1 if high <= 1 else 255
+    if low < 0 or high > white:
+        pixels, white = pixels - low, float(high - low) or 1
+    return Image.fromarray(np.rint(np.nan_to_num(pixels * (255 / white))).astype(np.uint8)).convert("RGB")
 
 
 def reason(error: Exception) -> str:
-    """Why a picture cannot be read, on one line that follows its name."""
+    """Why a picture cannot be read, in one line that follows its name."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "is no picture in a known format"
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):

@@ -1,14 +1,12 @@
-"""Importing torchvision beside a torch that it was not built for. Only its Python parts are used."""
+"""Importing torchvision beside a torch that it was not built for; only its Python parts are used."""
 
 import warnings
-from types import ModuleType
+from typing import Any
 
-import torch
-
-declared: list[torch.library.Library] = []  # the declarations last as long as the object
+declared: list[Any] = []  # the declarations last as long as this object
 
 
-def import_torchvision() -> ModuleType:
+def import_torchvision() -> Any:
     """Imports torchvision. If its compiled library does not load, declares the operators that the import misses."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Failed to load image Python extension")
@@ -17,7 +15,9 @@ def import_torchvision() -> ModuleType:
         except RuntimeError as error:
             if not str(error).startswith("operator torchvision::"):
                 raise
-            declared.append(torch.library.Library("torchvision", "FRAGMENT"))
+            from torch.library import Library
+
+            declared.append(Library("torchvision", "FRAGMENT"))
             for name in ("nms", "qnms"):
                 declared[0].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
             import torchvision
