@@ -1,408 +1,321 @@
-"""Training in this process, on toy pictures; kills and restarts are in test_resume.py."""
+"""Training in this process, on toy images; kills and restarts are in test_resume.py."""
 
 import copy
-import json
 import math
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from vitpipe.data import batches
 from vitpipe.data.batches import shuffled
-from vitpipe.data.dataset import PackedDataset
+from vitpipe.data.pixels import normalize
 from vitpipe.errors import InputError
-from vitpipe.training.compute import Compute
-from vitpipe.tasks import classify, supersample
 from vitpipe.training import loop
-from vitpipe.training.checkpoint import Resume, load_weights, resume_folder, read_metadata
-from vitpipe.training.loop import Training, train
+from vitpipe.training.checkpoint import Resume, read_metadata, read_weights
+from vitpipe.training.loop import Training
 
-CPU = Compute(torch.device("cpu"), torch.float32)
+pytestmark = pytest.mark.usefixtures("one_thread")
+CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Several threads have nothing to gain on tiny tensors; the processes of test_resume.py use all."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def batches_of(run: Training, count: int = 5) -> list:
+    """The first batches of an epoch, not mirrored."""
+    size = run.settings.train.batch
+    return list(shuffled(run.train, size, CPU, seed=0, epoch=0, flip=False))[:count]
+
+
+def equal(first: dict, second: dict) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.fixture
-def trained(packed, settings, tmp_path):
-    """Trains into a named folder; gives the folder with model.safetensors and curve.csv."""
+def planned(monkeypatch):
+    """Validation gives the planned scores; returns the averaged weights that it saw in each epoch."""
 
-    def run(name: str, task=supersample, **changes):
-        folder = tmp_path / name
-        parts = PackedDataset(packed / "train"), PackedDataset(packed / "val")
-        train(task, settings(**changes), *parts, CPU, Resume(folder / "scratch"), folder, folder / "curve.csv")
-        return folder
+    def plan(scores, losses=(0.0,) * 6):
+        seen = []
 
-    return run
+        def validate(self):
+            seen.append(copy.deepcopy(self.ema_model.state_dict()))
+            return {"loss": losses[len(seen) - 1], "psnr": scores[len(seen) - 1]}
 
+        monkeypatch.setattr(Training, "validate", validate)
+        return seen
 
-def training(packed, settings, **changes) -> Training:
-    return Training(supersample, settings(**changes), PackedDataset(packed / "train"), PackedDataset(packed / "val"), CPU)
-
-
-def test_muon_multiplies_in_the_type_that_the_model_does(packed, settings):
-    made = settings(**{"train.optimizer": "muon"})
-    parts = PackedDataset(packed / "train"), PackedDataset(packed / "val")
-    for dtype in (torch.float32, torch.bfloat16):
-        assert Training(supersample, made, *parts, Compute(torch.device("cpu"), dtype)).optimizers[0].dtype is dtype
+    return plan
 
 
-def test_learns_more_than_bicubic_knows(trained):
-    changes = {"train.epochs": 50, "train.lr": 0.01, "train.ema": 0.9, "train.loss": "mse"}
-    curve = pd.read_csv(trained("a", **changes) / "curve.csv")
+def test_learns_more_than_bicubic_knows(training, finished):
+    run = training(**{"train.epochs": 50, "train.lr": 0.01, "train.ema": 0.9, "train.loss": "mse"})
+    curve = pd.read_csv(finished(run, "a") / "curve.csv")
     gain = curve["val_psnr"] - curve["val_bicubic_psnr"]
     assert gain.iloc[-1] > 1.0
     assert curve["train_loss"].iloc[-1] < 0.8 * curve["train_loss"].iloc[0]
 
 
-@pytest.mark.parametrize("changes", [{}, {"model.mirrored": True, "model.consistent": True}])
-def test_the_same_settings_give_the_same_bytes_and_another_seed_does_not(trained, changes):
-    torch.manual_seed(1)
-    first = trained("a", **changes)
-    torch.manual_seed(2)
-    again, other = trained("b", **changes), trained("c", seed=1, **changes)
-    assert (first / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
-    assert (first / "curve.csv").read_bytes() == (again / "curve.csv").read_bytes()
-    assert (first / "model.safetensors").read_bytes() != (other / "model.safetensors").read_bytes()
-
-
-def test_curve_has_a_row_per_epoch(trained):
-    curve = pd.read_csv(trained("a", **{"train.epochs": 3}) / "curve.csv")
-    assert list(curve["epoch"]) == [1, 2, 3]
-    assert list(curve["step"]) == [5, 10, 15]
-    assert {"lr", "train_loss", "train_psnr", "val_loss", "val_psnr", "val_bicubic_psnr"} <= set(curve)
-    assert curve["val_bicubic_psnr"].nunique() == 1
-
-
-def test_first_row_is_worked_out_by_hand(packed, settings, trained):
-    """Two plain steps of a one-epoch run with torch's own tools alone."""
-    changes = {"train.epochs": 1, "train.batch": 20, "train.ema": 0.0, "train.loss": "mse", "train.warmup": 0.0}
-    changes |= {"train.flip": False, "train.weight_decay": 0.1, "train.clip": 1e9}
-    made = settings(**changes)
-    torch.manual_seed(made.seed)
-    model = supersample.build(made)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.003, weight_decay=0.1)
-    losses = []
-    for step, batch in enumerate(shuffled(PackedDataset(packed / "train"), 20, CPU.device, seed=0, epoch=0, flip=False)):
-        optimizer.param_groups[0]["lr"] = (0.003, 0.003)[step]
-        error = model(batch.lr / 127.5 - 1) - (batch.hr / 127.5 - 1)
-        loss = error.square().mean()
-        losses.append(loss.item())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    folder = trained("a", **changes)
-    found = supersample.build(made)
-    load_weights(folder / "model.safetensors", found, made)
-    for name, expected in model.state_dict().items():
-        torch.testing.assert_close(found.state_dict()[name], expected, rtol=1e-4, atol=1e-6, msg=name)
-    assert pd.read_csv(folder / "curve.csv")["train_loss"][0] == pytest.approx(sum(losses) / 2, rel=1e-4)
-
-
-def test_averaged_weights_follow_the_model(packed, settings):
-    run = training(packed, settings, **{"train.ema": 0.5})
-    weight = run.averaged.last.bias.clone()
-    for step, batch in enumerate(shuffled(run.train, 8, CPU.device, seed=0, epoch=0, flip=False)):
-        run.learn(batch)
-        decay = min(0.5, (1 + step) / (10 + step))
-        weight = decay * weight + (1 - decay) * run.model.last.bias.detach()
-        torch.testing.assert_close(run.averaged.last.bias, weight)
-    assert not torch.equal(run.averaged.last.bias, run.model.last.bias)
-    assert all(tensor.grad_fn is None for tensor in run.averaged.parameters()), "or memory would grow with every step"
-
-
-def test_gradients_are_clipped_to_their_norm(packed, settings, monkeypatch):
-    norms = []
-    step = torch.optim.AdamW.step
-
-    def watched(self, *args, **kwargs):
-        norms.append(torch.nn.utils.get_total_norm([p.grad for g in self.param_groups for p in g["params"]]))
-        return step(self, *args, **kwargs)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
-    run = training(packed, settings, **{"train.clip": 1e-3})
-    for batch in shuffled(run.train, 8, CPU.device, seed=0, epoch=0, flip=False):
-        run.learn(batch)
-    assert max(norms) == pytest.approx(1e-3, rel=1e-3)
-
-
-def test_sgd_with_momentum_is_worked_out_by_hand(packed, settings):
-    changes = {"train.optimizer": "sgd", "train.momentum": 0.8, "train.lr": 0.05, "train.weight_decay": 0.1}
-    changes |= {"train.schedule": "constant", "train.warmup": 0.0, "train.clip": 1e9, "train.loss": "mse"}
-    run = training(packed, settings, **changes)
-    torch.nn.init.normal_(run.model.last.weight, std=0.1)  # or the first step changes nothing else
-    velocity = [torch.zeros_like(weight) for weight in run.model.parameters()]
-    for batch in list(shuffled(run.train, 8, CPU.device, seed=0, epoch=0, flip=False))[:3]:
-        weights = list(copy.deepcopy(run.model).parameters())
-        loss, _ = supersample.loss(run.model, batch.lr, batch.hr, run.settings.train)
-        gradients = torch.autograd.grad(loss, list(run.model.parameters()))
-        velocity = [0.8 * v + g + 0.1 * w.detach() for v, g, w in zip(velocity, gradients, weights, strict=True)]
-        run.learn(batch)
-        for found, weight, v in zip(run.model.parameters(), weights, velocity, strict=True):
-            torch.testing.assert_close(found, weight - 0.05 * v, rtol=1e-4, atol=1e-6)
-
-
-def test_the_rate_of_every_step_is_that_of_the_schedule(packed, settings):
-    run = training(packed, settings, **{"train.schedule": "step", "train.warmup": 0.0, "train.epochs": 12})
-    rates = []
-    for run.epoch in (0, 4, 5, 10):
-        for batch in list(shuffled(run.train, 8, CPU.device, seed=0, epoch=0, flip=False))[:1]:
-            run.learn(batch)
-            rates.append(run.optimizers[0].param_groups[0]["lr"])
-            run.batch = 0
-    assert rates == pytest.approx([0.003, 0.003, 0.003 * 0.7, 0.003 * 0.49])
-
-
-class Planned:
-    """The task, with validation scores that were planned."""
-
-    BEST = supersample.BEST
-    build = staticmethod(supersample.build)
-    inputs = staticmethod(supersample.inputs)
-    loss = staticmethod(supersample.loss)
-
-    def __init__(self, scores, losses=(0.0,) * 6):
-        self.scores, self.losses = list(scores), list(losses)
-        self.seen = []
-
-    def validate(self, model, packed, compute, train, only):
-        assert packed.folder.name == "val"
-        self.seen.append(copy.deepcopy(model.state_dict()))
-        epoch = len(self.seen) - 1
-        return {"val_loss": self.losses[epoch], "val_psnr": self.scores[epoch]}
-
-
-def test_checkpoint_is_the_best_epoch_on_validation(trained, settings):
-    task = Planned([1, 5, 2, 5])
-    folder = trained("a", task, **{"train.epochs": 4})
-    facts = read_metadata(folder / "model.safetensors")
-    assert (facts["epoch"], facts["val_psnr"]) == (2, 5)
-    assert facts["settings"] == settings(**{"train.epochs": 4}).model_dump(exclude={"data": {"root"}})
-    model = supersample.build(settings())
-    load_weights(folder / "model.safetensors", model, settings())
-    kept = model.state_dict()
-    assert all(torch.equal(kept[name], task.seen[1][name]) for name in kept)
-    assert not all(torch.equal(kept[name], task.seen[3][name]) for name in kept)
-
-
-def test_of_equal_scores_the_lower_loss_is_better(trained):
-    task = Planned([1, 5, 5, 5, 2], [0.1, 0.5, 0.2, 0.3, 0.0])
-    folder = trained("a", task, **{"train.epochs": 5, "train.patience": 3})
-    assert read_metadata(folder / "model.safetensors")["epoch"] == 3
+@pytest.mark.parametrize("consistent", [False, True])
+def test_equal_settings_give_equal_bytes_and_another_seed_does_not(training, finished, consistent):
+    folders = []
+    for number, seed in enumerate((0, 0, 1)):
+        torch.manual_seed(number)
+        folders.append(finished(training(seed=seed, **{"model.consistent": consistent}), str(number)))
+    weights, curves = (
+        [(folder / name).read_bytes() for folder in folders] for name in ("model.safetensors", "curve.csv")
+    )
+    assert weights[0] == weights[1] != weights[2]
+    assert curves[0] == curves[1]
 
 
 @pytest.mark.parametrize(
-    ("scores", "patience", "best", "epochs"),
+    ("task", "scores"),
+    [("supersample", ["val_loss", "val_psnr", "val_bicubic_psnr"]), ("classify", ["val_loss", "val_accuracy"])],
+)
+def test_curve_metadata_and_weights_tell_one_story(training, finished, task, scores):
+    run = training(task, **{"train.epochs": 3, "data.root": "elsewhere"})
+    folder = finished(run, "a")
+    curve, metadata = pd.read_csv(folder / "curve.csv"), read_metadata(folder / "model.safetensors")
+    assert list(curve) == ["epoch", "step", "lr", "train_loss", scores[1].replace("val", "train"), *scores]
+    assert list(curve["epoch"]) == [1, 2, 3]
+    assert list(curve["step"]) == [5, 10, 15]
+    assert metadata["epoch"] == curve.loc[curve[scores[1]].idxmax(), "epoch"]
+    assert metadata[scores[1]] == pytest.approx(curve[scores[1]].max())
+    assert metadata["classes"] == (["not odd", "odd"] if task == "classify" else [])
+    settings = run.settings.model_dump(mode="json")
+    assert metadata["settings"] == settings | {"data": settings["data"] | {"root": None}}
+    assert {weight.dtype for weight in read_weights(folder / "model.safetensors").values()} == {torch.float32}
+    assert not (folder / "scratch").exists()
+
+
+def test_first_row_is_computed_by_hand(training, finished):
+    """Two plain steps of a one-epoch run with torch's own tools alone."""
+    changes = {"train.epochs": 1, "train.batch": 20, "train.ema": 0.0, "train.loss": "mse", "train.warmup": 0.0}
+    run = training(**changes | {"train.flip": False, "train.weight_decay": 0.1, "train.clip": 1e9})
+    torch.manual_seed(run.settings.seed)
+    model = run.task.build()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.003, weight_decay=0.1)
+    losses = []
+    for batch in batches_of(run):
+        error = model(batch.lr / 127.5 - 1) - (batch.hr / 127.5 - 1)
+        losses.append(error.square().mean())
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    folder = finished(run, "a")
+    found = read_weights(folder / "model.safetensors")
+    for name, expected in model.state_dict().items():
+        torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-6, msg=name)
+    assert pd.read_csv(folder / "curve.csv")["train_loss"][0] == pytest.approx(sum(losses).item() / 2, rel=1e-4)
+
+
+def test_averaged_weights_follow_the_model(training):
+    run = training(**{"train.ema": 0.5})
+    weight = run.ema_model.head.bias.clone()
+    for step, batch in enumerate(batches_of(run)):
+        run.training_step(batch)
+        decay = min(0.5, (1 + step) / (10 + step))
+        weight = decay * weight + (1 - decay) * run.model.head.bias.detach()
+        torch.testing.assert_close(run.ema_model.head.bias, weight)
+    assert not torch.equal(run.ema_model.head.bias, run.model.head.bias)
+    assert all(tensor.grad_fn is None for tensor in run.ema_model.parameters()), "or memory would grow with every step"
+
+
+def test_gradients_are_clipped_to_their_norm(training):
+    run = training(**{"train.clip": 1e-3})
+    for batch in batches_of(run):
+        run.training_step(batch)
+        assert torch.nn.utils.get_total_norm([weight.grad for weight in run.weights]) <= 1e-3 * (1 + 1e-5)
+
+
+def test_sgd_with_momentum_is_computed_by_hand(training):
+    changes = {"train.optimizer": "sgd", "train.momentum": 0.8, "train.lr": 0.05, "train.weight_decay": 0.1}
+    changes |= {"train.schedule": "constant", "train.warmup": 0.0, "train.clip": 1e9, "train.loss": "mse"}
+    run = training(**changes)
+    torch.nn.init.normal_(run.model.head.weight, std=0.1)  # or the first step changes nothing else
+    velocity = [torch.zeros_like(weight) for weight in run.weights]
+    for batch in batches_of(run, 3):
+        weights = [weight.detach().clone() for weight in run.weights]
+        loss, _ = run.task.loss(run.model, batch.lr, batch.hr)
+        gradients = torch.autograd.grad(loss, run.weights)
+        velocity = [0.8 * v + g + 0.1 * w for v, g, w in zip(velocity, gradients, weights, strict=True)]
+        run.training_step(batch)
+        for found, weight, v in zip(run.weights, weights, velocity, strict=True):
+            torch.testing.assert_close(found, weight - 0.05 * v, rtol=1e-4, atol=1e-6)
+
+
+def test_the_rate_of_every_step_is_that_of_the_schedule(training):
+    run = training(**{"train.schedule": "step", "train.warmup": 0.0, "train.epochs": 12})
+    rates = []
+    for run.epoch in (0, 4, 5, 10):
+        run.batch = 0
+        run.training_step(batches_of(run)[0])
+        rates.append(run.optimizers[0].param_groups[0]["lr"])
+    assert rates == pytest.approx([0.003, 0.003, 0.003 * 0.7, 0.003 * 0.49])
+
+
+def test_validation_is_the_mean_over_all_images_of_the_averaged_weights(training, monkeypatch):
+    run = training(**{"train.ema": 0.5, "train.loss": "l1"})
+    for batch in batches_of(run):
+        run.training_step(batch)
+    monkeypatch.setattr(batches, "SCORED_IMAGES", 3)  # the last batch is a smaller one
+    lr, hr = (torch.from_numpy(run.val.images(name, np.arange(8))).permute(0, 3, 1, 2) for name in ("lr", "hr"))
+    with torch.inference_mode():
+        output, target = run.ema_model(normalize(lr)), normalize(hr)
+    mse = ((output.clamp(-1, 1) - target) / 2).square().mean((1, 2, 3))
+    found = run.validate()
+    assert found["loss"] == pytest.approx((output - target).abs().mean().item(), rel=1e-5)
+    assert found["psnr"] == pytest.approx((-10 * mse.log10()).mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "losses", "patience", "best", "epochs"),
     [
-        ([1, 5, 2, 3, 9, 9], 2, 2, 4),
-        ([1, 5, 2, 3, 9, 9], 3, 5, 6),
-        ([1, 5, 5, 5, 9, 9], 2, 2, 4),  # as good is not better
-        ([3, 2, 9, 9, 9, 9], 1, 1, 2),
-        ([1, 2, 3, 4, 5, 6], 1, 6, 6),
-        ([9, 1, 1, 1, 1, 1], None, 1, 6),
+        ([1, 5, 2, 3, 9, 9], [0] * 6, 2, 2, 4),
+        ([1, 5, 2, 3, 9, 9], [0] * 6, 3, 5, 6),
+        ([1, 5, 5, 5, 9, 9], [0] * 6, 2, 2, 4),  # as good is not better
+        ([1, 5, 5, 5, 2, 9], [0.1, 0.5, 0.2, 0.3, 0.0, 0], 2, 3, 5),  # unless the loss is lower
+        ([3, 2, 9, 9, 9, 9], [0] * 6, 1, 1, 2),
+        ([1, 2, 3, 4, 5, 6], [0] * 6, 1, 6, 6),
+        ([9, 1, 1, 1, 1, 1], [0] * 6, None, 1, 6),
     ],
 )
-def test_patience_stops_and_the_best_epoch_is_kept(trained, settings, scores, patience, best, epochs):
-    task = Planned(scores)
-    folder = trained("a", task, **{"train.epochs": 6, "train.patience": patience})
+def test_the_best_epoch_is_kept_and_patience_stops(training, finished, planned, scores, losses, patience, best, epochs):
+    seen = planned(scores, losses)
+    folder = finished(training(**{"train.epochs": 6, "train.patience": patience}), "a")
     assert list(pd.read_csv(folder / "curve.csv")["epoch"]) == list(range(1, epochs + 1))
-    assert read_metadata(folder / "model.safetensors")["epoch"] == best
-    model = supersample.build(settings())
-    load_weights(folder / "model.safetensors", model, settings())
-    assert all(torch.equal(weight, task.seen[best - 1][name]) for name, weight in model.state_dict().items())
+    metadata = read_metadata(folder / "model.safetensors")
+    assert (metadata["epoch"], metadata["val_psnr"]) == (best, scores[best - 1])
+    assert equal(read_weights(folder / "model.safetensors"), seen[best - 1])
 
 
-def test_killed_after_it_had_stopped_early_learns_nothing_more(trained, monkeypatch):
-    changes = {"train.epochs": 6, "train.patience": 1}
+@pytest.mark.parametrize("patience", [None, 1])
+def test_killed_when_all_was_learned_ends_the_same(training, finished, planned, monkeypatch, patience):
+    planned([3, 2, 1])
+    changes = {"train.epochs": 3, "train.patience": patience}
     with monkeypatch.context() as patch:
         patch.setattr(Resume, "clear", lambda self: None)
-        before = (trained("a", Planned([3, 2]), **changes) / "model.safetensors").read_bytes()
-    assert (trained("a", Planned([]), **changes) / "model.safetensors").read_bytes() == before
+        before = (finished(training(**changes), "a") / "model.safetensors").read_bytes()
+    monkeypatch.setattr(Training, "training_step", None)
+    assert (finished(training(**changes), "a") / "model.safetensors").read_bytes() == before
 
 
-def test_classifier_is_trained_and_its_classes_are_kept(labelled, settings, tmp_path):
-    made = settings(**{"task.name": "classify", "data.scale": 1})
-    parts, scratch = (PackedDataset(labelled / part, "odd") for part in ("train", "val")), Resume(tmp_path / "r")
-    train(classify, made, *parts, CPU, scratch, tmp_path / "m", tmp_path / "curve.csv")
-    facts = read_metadata(tmp_path / "m" / "model.safetensors")
-    curve = pd.read_csv(tmp_path / "curve.csv")
-    assert facts["classes"] == ["not odd", "odd"]
-    assert list(curve) == ["epoch", "step", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
-    assert facts["val_accuracy"] == curve["val_accuracy"].max()
-
-
-def test_test_images_are_not_needed(packed, trained):
-    whole = trained("a")
+def test_test_images_are_not_needed(packed, training, finished):
+    whole = finished(training(), "a")
     shutil.rmtree(packed / "test")
-    assert (trained("b") / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert (finished(training(), "b") / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["mse", "l1", "charbonnier", "spectral"])
-@pytest.mark.parametrize("patch", [1, 6])
-def test_every_loss_and_patch_trains(trained, kind, patch):
-    folder = trained("a", **{"train.loss": kind, "model.patch": patch, "train.epochs": 1})
-    assert math.isfinite(pd.read_csv(folder / "curve.csv")["train_loss"][0])
+@pytest.mark.parametrize(("loss", "patch"), [("mse", 1), ("l1", 6), ("charbonnier", 1), ("spectral", 6)])
+def test_every_loss_and_patch_trains(training, finished, loss, patch):
+    run = training(**{"train.loss": loss, "model.patch": patch, "train.epochs": 1, "train.crop": 1})
+    assert math.isfinite(pd.read_csv(finished(run, "a") / "curve.csv")["train_loss"][0])
 
 
-def test_bfloat16_trains_on_images_made_without_it(packed, settings, tmp_path, monkeypatch):
-    """Else the geometry of an augmentation would be rounded."""
-    lower = []
-    inputs = supersample.inputs
-    monkeypatch.setattr(
-        supersample, "inputs", lambda *a: (lower.append(torch.is_autocast_enabled("cpu")), inputs(*a))[1]
-    )
-    compute = Compute(torch.device("cpu"), torch.bfloat16)
-    parts, scratch = (PackedDataset(packed / "train"), PackedDataset(packed / "val")), Resume(tmp_path / "r")
-    train(supersample, settings(), *parts, compute, scratch, tmp_path / "m", tmp_path / "curve.csv")
-    assert lower
-    assert not any(lower)
-    assert pd.read_csv(tmp_path / "curve.csv")["val_psnr"].notna().all()
+def test_bfloat16_is_for_the_model_alone(training, monkeypatch):
+    """Neither augmentation nor scores are rounded to it; Muon multiplies in it, too."""
+    run = training(dtype=torch.bfloat16, **{"train.optimizer": "muon"})
+    assert run.optimizers[0].dtype is torch.bfloat16
+    lower, kinds = [], []
+    augmented, scores = run.task.augmented, run.task.validation_scores
+
+    def watched(batch):
+        lower.append(torch.is_autocast_enabled("cpu"))
+        return augmented(batch)
+
+    def watched_scores(output, *arguments):
+        kinds.append(output.dtype)
+        lower.append(torch.is_autocast_enabled("cpu"))
+        return scores(output, *arguments)
+
+    monkeypatch.setattr(run.task, "augmented", watched)
+    monkeypatch.setattr(run.task, "validation_scores", watched_scores)
+    seen = []
+    run.model.encoder.patch_embed.register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
+    run.training_step(batches_of(run)[0])
+    run.validate()
+    assert set(lower) == {False}
+    assert set(kinds) == {torch.float32}
+    assert set(seen) == {torch.bfloat16}
 
 
-class Exploding(Planned):
-    """The loss becomes not finite at the given step."""
-
-    def __init__(self, step, value):
-        super().__init__([1] * 9)
-        self.left, self.value = step, value
-
-    def loss(self, *arguments):
-        loss, shown = supersample.loss(*arguments)
-        self.left -= 1
-        return (loss * self.value if self.left < 0 else loss), shown
-
-
-class Drawing(Planned):
-    """Keeps a number that augmentation could have drawn, of every step."""
-
-    def __init__(self):
-        super().__init__([1] * 9)
-        self.drawn = []
-
-    def inputs(self, *arguments):
-        self.drawn.append(float(torch.rand(())))
-        return supersample.inputs(*arguments)
-
-
-def test_every_step_draws_its_own_numbers_by_the_seed(trained):
-    tasks = [Drawing() for _ in range(3)]
-    for number, task in enumerate(tasks):
+def test_every_step_draws_its_own_numbers_by_the_seed(training, monkeypatch):
+    drawn = []
+    for number in range(3):
+        run, seen = training(seed=number // 2), []
         torch.manual_seed(number)
-        trained(f"run{number}", task, seed=number // 2)
-    drawn = [task.drawn for task in tasks]
+        augmented = run.task.augmented
+        monkeypatch.setattr(run.task, "augmented", lambda b, a=augmented, s=seen: (s.append(torch.rand(())), a(b))[1])
+        for batch in batches_of(run):
+            run.training_step(batch)
+        drawn.append([float(number) for number in seen])
     assert drawn[0] == drawn[1]
-    assert len({*drawn[0], *drawn[2]}) == 20
+    assert len({*drawn[0], *drawn[2]}) == 10
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_loss_that_is_not_finite_stops_with_one_line_and_keeps_the_last_state(trained, tmp_path, value):
-    with pytest.raises(
-        InputError, match=rf"the loss became {value} in epoch 2, batch 3: lower train\.lr \(now 0\.003\)"
-    ) as caught:
-        trained("a", Exploding(7, value))
+def test_a_loss_that_is_not_finite_stops_with_one_line_and_keeps_the_last_state(training, tmp_path, monkeypatch, value):
+    run, made = training(), []
+    loss = run.task.loss
+
+    def exploding(*arguments):
+        made.append(loss(*arguments))
+        return made[-1][0] * (value if len(made) > 7 else 1), made[-1][1]
+
+    monkeypatch.setattr(run.task, "loss", exploding)
+    wrong = rf"the loss became {value} in epoch 2 after 7 steps: lower train\.lr \(now 0\.003\)"
+    with pytest.raises(InputError, match=wrong) as caught:
+        run.run(Resume(tmp_path))
     assert "\n" not in str(caught.value)
-    state = Resume(tmp_path / "a" / "scratch").load()
+    state = Resume(tmp_path).load()
     assert (state["epoch"], state["batch"]) == (1, 0)  # the end of epoch 1
-    assert all(tensor.isfinite().all() for tensor in state["model"].values())
-    assert not (tmp_path / "a" / "model.safetensors").exists()
-    assert not (tmp_path / "a" / "curve.csv").exists()
+    assert all(tensor.isfinite().all() for tensor in state["parts"][0].values())
 
 
-def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(packed, settings, monkeypatch):
-    """The loss is a number: the root of what is zero adds nothing to it, but infinity to its slope."""
-    made = supersample.loss
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(training, monkeypatch):
+    """The loss is a number: the root of zero adds nothing to it, but infinity to its slope."""
+    run = training()
+    loss = run.task.loss
 
     def steep(*arguments):
-        loss, shown = made(*arguments)
-        return loss + (loss - loss.detach()).sqrt(), shown
+        made, means = loss(*arguments)
+        return made + (made - made.detach()).sqrt(), means
 
-    monkeypatch.setattr(supersample, "loss", steep)
-    run = training(packed, settings)
+    monkeypatch.setattr(run.task, "loss", steep)
     before = [weight.detach().clone() for weight in run.weights]
-    with pytest.raises(InputError, match=r"the gradient became (nan|inf) in epoch 1, batch 1: lower train\.lr"):
-        run.learn(next(iter(shuffled(run.train, 8, CPU.device, seed=0, epoch=0, flip=False))))
+    with pytest.raises(InputError, match=r"the gradient became (nan|inf) in epoch 1 after 0 steps: lower train\.lr"):
+        run.training_step(batches_of(run)[0])
     assert all(torch.equal(old, weight) for old, weight in zip(before, run.weights, strict=True))
 
 
-def test_validation_that_is_not_finite_stops_too(trained):
-    with pytest.raises(InputError, match="val_psnr became nan in epoch 1: lower"):
-        trained("a", Planned([math.nan, 1]))
+@pytest.mark.parametrize(("name", "scores", "losses"), [("psnr", [math.nan], [0.0]), ("loss", [1.0], [math.nan])])
+def test_validation_that_is_not_finite_stops_too(training, tmp_path, planned, name, scores, losses):
+    """Also the loss alone: a score such as accuracy is a number whatever the weights have become."""
+    planned(scores, losses)
+    with pytest.raises(InputError, match=f"val_{name} became nan in epoch 1 after 5 steps: lower"):
+        training().run(Resume(tmp_path))
 
 
-def test_validation_loss_that_is_not_finite_stops_too(trained, monkeypatch):
-    """A score such as accuracy is a number whatever the weights have become."""
-    scores = {"val_loss": math.nan, "val_psnr": 1.0}
-    monkeypatch.setattr(supersample, "validate", lambda *arguments: scores)
-    with pytest.raises(InputError, match="val_loss became nan in epoch 1: lower"):
-        trained("a")
-
-
-def test_scratch_is_removed_when_done(trained):
-    assert not (trained("a") / "scratch").exists()
-
-
-def test_killed_between_writing_and_clearing_up_ends_the_same(trained, monkeypatch, tmp_path):
-    whole = trained("a")
-    with monkeypatch.context() as patch:
-        patch.setattr(Resume, "clear", lambda self: None)
-        trained("b")
-    assert (tmp_path / "b" / "scratch").exists()
-    again = trained("b")
-    assert (again / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
-    assert (again / "curve.csv").read_bytes() == (whole / "curve.csv").read_bytes()
-    assert not (tmp_path / "b" / "scratch").exists()
-
-
-def test_scratch_of_other_settings_is_left_alone(packed, settings, tmp_path, monkeypatch):
-    """A run that stopped half-way does not leak into one with other settings."""
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-
-    def run(name, task=supersample, **changes):
-        made, folder = settings(**changes), tmp_path / name
-        parts, scratch = (PackedDataset(packed / "train"), PackedDataset(packed / "val")), Resume(resume_folder(made, ["d"], CPU))
-        train(task, made, *parts, CPU, scratch, folder, folder / "curve.csv")
-        return (folder / "model.safetensors").read_bytes()
-
-    clean = run("clean", seed=5)
-    with pytest.raises(InputError):
-        run("broken", Exploding(7, math.nan))
-    assert len(list((tmp_path / ".resume").iterdir())) == 1
-    assert run("after", seed=5) == clean
-    assert len(list((tmp_path / ".resume").iterdir())) == 1
-
-
-def test_state_goes_through_the_file_unchanged(packed, settings, tmp_path):
-    run, other = training(packed, settings), training(packed, settings, seed=3)
-    for batch in list(shuffled(run.train, 8, CPU.device, seed=0, epoch=0, flip=False))[:3]:
-        run.learn(batch)
-    resume = Resume(tmp_path)
-    assert resume.load() is None
-    resume.save(run.state())
-    other.restore(resume.load())
+def test_state_goes_through_the_file_unchanged(training, tmp_path):
+    changes = {"train.optimizer": "muon"}
+    run, other = training(**changes), training(seed=3, **changes)
+    for batch in batches_of(run, 3):
+        run.training_step(batch)
+    Resume(tmp_path).save(run.state())
+    other.restore(Resume(tmp_path).load())
     assert (other.epoch, other.batch, other.sums, other.best["score"]) == (0, 3, run.sums, -math.inf)
-    for part in ("model", "averaged"):
-        ours, theirs = getattr(run, part).state_dict(), getattr(other, part).state_dict()
-        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    for batch in batches_of(run)[3:]:
+        other.settings = run.settings
+        run.training_step(batch)
+        other.training_step(batch)
+    assert equal(run.model.state_dict(), other.model.state_dict())
+    assert equal(run.ema_model.state_dict(), other.ema_model.state_dict())
 
 
-def test_weights_hold_no_code(trained):
-    content = (trained("a") / "model.safetensors").read_bytes()
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    assert {entry["dtype"] for name, entry in header.items() if name != "__metadata__"} == {"F32"}
-
-
-def test_states_are_saved_now_and_then(packed, settings, tmp_path, monkeypatch):
+def test_states_are_saved_now_and_then(training, tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
     monkeypatch.setattr(Resume, "save", lambda self, state: saved.append((state["epoch"], state["batch"])))
-    training(packed, settings).run(Resume(tmp_path))
-    assert saved == [(e, b) for e in (0, 1) for b in range(1, 6)][:5] + [(1, 0)] + [(1, b) for b in range(1, 6)] + [
-        (2, 0)
-    ]
+    training().run(Resume(tmp_path))
+    assert saved == [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (1, 0), (1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (2, 0)]
