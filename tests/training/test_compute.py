@@ -1,4 +1,3 @@
-import ctypes
 import platform
 import subprocess
 import sys
@@ -8,8 +7,16 @@ import torch
 
 from vitpipe.config import Train
 from vitpipe.errors import InputError
-from vitpipe.models import compute
-from vitpipe.training.compute import Compute, choose
+from vitpipe.training import compute
+from vitpipe.training.compute import Compute, cpu_multiplies_bfloat16, select_compute
+
+CODE = """
+import os, torch
+from vitpipe.training.compute import use_deterministic_cuda
+use_deterministic_cuda()
+assert torch.are_deterministic_algorithms_enabled()
+print(os.environ["CUBLAS_WORKSPACE_CONFIG"])
+"""
 
 
 def train(device: str = "auto", precision: str = "auto") -> Train:
@@ -18,10 +25,11 @@ def train(device: str = "auto", precision: str = "auto") -> Train:
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Pretends a machine with or without CUDA, whose processor multiplies bfloat16 or not."""
+    """Pretends a machine with some CUDA devices, whose processors multiply bfloat16 or not."""
 
-    def pretend(cuda: bool, fast: bool) -> None:
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    def pretend(devices: int, fast: bool) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: fast)
         monkeypatch.setattr(compute, "cpu_multiplies_bfloat16", lambda: fast)
 
@@ -29,32 +37,42 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("cuda", "fast", "device", "expected"),
+    ("devices", "fast", "device", "expected"),
     [
-        (False, False, "auto", ("cpu", torch.float32)),
-        (False, True, "auto", ("cpu", torch.bfloat16)),
-        (True, True, "auto", ("cuda", torch.bfloat16)),
-        (True, False, "auto", ("cuda", torch.float32)),
-        (True, True, "cpu", ("cpu", torch.bfloat16)),
-        (True, True, "cuda", ("cuda", torch.bfloat16)),
+        (0, False, "auto", ("cpu", torch.float32)),
+        (0, True, "auto", ("cpu", torch.bfloat16)),
+        (1, True, "auto", ("cuda", torch.bfloat16)),
+        (1, False, "auto", ("cuda", torch.float32)),
+        (1, True, "cpu", ("cpu", torch.bfloat16)),
+        (1, True, "cuda", ("cuda", torch.bfloat16)),
     ],
 )
-def test_auto_takes_what_the_machine_has(machine, cuda, fast, device, expected):
-    machine(cuda, fast)
-    chosen = choose(train(device=device))
-    assert (chosen.device.type, chosen.dtype) == expected
+def test_auto_takes_what_the_machine_has(machine, devices, fast, device, expected):
+    machine(devices, fast)
+    before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    found = select_compute(train(device=device))
+    assert (found.device.type, found.dtype) == expected
+    assert (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()) == before
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_precision_asked_for_is_used(machine, precision):
-    machine(False, precision == "float32")
-    assert choose(train(precision=precision)).dtype is getattr(torch, precision)
+def test_a_precision_that_is_set_is_used(machine, precision):
+    machine(0, precision == "float32")
+    assert select_compute(train(precision=precision)).dtype is getattr(torch, precision)
+
+
+def test_every_process_has_a_cuda_device_of_its_own(machine):
+    machine(2, True)
+    assert select_compute(train(), 1).device == torch.device("cuda", 1)
+    with pytest.raises(InputError, match="process 3 on this machine needs a CUDA device, but there are 2"):
+        select_compute(train(), 2)
+    assert select_compute(train(device="cpu"), 2).device.type == "cpu"
 
 
 def test_cuda_that_is_absent(machine):
-    machine(False, False)
+    machine(0, False)
     with pytest.raises(InputError, match=r"train\.device is 'cuda', but torch finds no CUDA device here: use auto"):
-        choose(train(device="cuda"))
+        select_compute(train(device="cuda"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -65,55 +83,24 @@ def test_autocast_runs_products_in_that_type_and_leaves_weights_alone(dtype):
     assert layer.weight.dtype is torch.float32
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_only_cuda_needs_to_be_told_to_repeat_itself(device):
-    with Compute(torch.device(device), torch.float32).repeatable():
-        assert torch.are_deterministic_algorithms_enabled() is (device == "cuda")
-    assert not torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    try:
-        with Compute(torch.device(device), torch.float32).repeatable():
-            assert torch.are_deterministic_algorithms_enabled()
-        assert torch.are_deterministic_algorithms_enabled(), "as it was"
-    finally:
-        torch.use_deterministic_algorithms(False)
+@pytest.mark.parametrize("own", [None, ":16:8"])
+def test_deterministic_cuda_keeps_what_the_user_set(monkeypatch, own):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    if own:
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", own)
+    found = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == (own or ":4096:8")
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these are names of x86's instructions")
-def test_torch_knows_the_processor_by_the_names_that_are_asked_for():
-    assert {"avx512_bf16", "amx_bf16"} <= set(compute.capabilities())
+@pytest.mark.skipif(not hasattr(torch.cpu, "get_capabilities"), reason="this torch does not tell")
+def test_torch_knows_the_processor_by_these_names():
+    assert {"avx512_bf16", "amx_bf16"} <= set(torch.cpu.get_capabilities())
 
 
 @pytest.mark.parametrize(
-    ("found", "bfloat16", "amx"),
-    [({}, False, False), ({"avx512_bf16": True}, True, False), ({"avx512_bf16": False, "amx_bf16": True}, True, True)],
+    ("found", "fast"), [({}, False), ({"avx512_bf16": True}, True), ({"avx512_bf16": False, "amx_bf16": True}, True)]
 )
-def test_what_a_processor_has(monkeypatch, found, bfloat16, amx):
-    monkeypatch.setattr(compute, "capabilities", lambda: found)
-    assert (compute.cpu_multiplies_bfloat16(), compute.cpu_has_amx()) == (bfloat16, amx)
-
-
-@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs Linux's glibc")
-@pytest.mark.parametrize("kept", [True, False])
-def test_freed_memory_is_used_again(kept):
-    """In a process of its own: what is told to the allocator lasts.
-
-    Now and then a block is taken anew although it is kept, as glibc before 2.38 passes over a free one that only just
-    fits: eight of 100 at most were seen. So the middle one of many counts.
-    """
-    code = f"""
-import resource
-import torch
-from vitpipe.training.compute import keep_memory
-
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(16 << 20)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-if {kept}:
-    keep_memory()
-print(sorted(faults() for _ in range(41))[20])
-"""
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (int(found.stdout) < 10) is kept
+def test_what_a_processor_has(monkeypatch, found, fast):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    assert cpu_multiplies_bfloat16() is fast
