@@ -1,100 +1,138 @@
-"""Looking at attention without changing what the model computes.
+"""Attention weights of any torch model, recorded without changing what the model computes."""
 
-Legend of the shapes: b or f images, l layers, h heads, t tokens (patches and, where there is one, the class token).
-"""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from inspect import signature
 from typing import Any
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from vitpipe.data.pixels import to_input
 from vitpipe.errors import InputError
-from vitpipe.models.attention import Attention
-
-
-class Record:
-    """What `record_attention` saw; complete once its block has ended."""
-
-    weights: Tensor
-    """Attention after the softmax (batch, layer, head, query, key), float32; each row sums to one."""
+from vitpipe.models.attention import attend, attention_weights
 
 
 @contextmanager
-def record_attention(model: nn.Module) -> Iterator[Record]:
-    """Records the attention weights of all that `model` computes inside the block.
+def capture(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Records the attention weights of everything that `model` computes inside the block.
 
-        with record_attention(model) as record:
+        with capture(model) as seen:
             model(images)
-        record.weights  # (batch, layer, head, query, key)
+        seen["encoder.blocks.0.attn"]  # (batch, heads, queries, keys)
+
+    It sees attention that is computed by `vitpipe.models.attention.attend`, by
+    `torch.nn.functional.scaled_dot_product_attention` or by `torch.nn.functional.multi_head_attention_forward`, which
+    `torch.nn.MultiheadAttention` calls. Outputs stay the same up to rounding.
+
+    Yields:
+        By the name of the module that computes the attention, as in `model.named_modules()`: the weights after the
+        softmax, (batch, heads, queries, keys) float32, in the order of the calls. Each row sums to one; a query that
+        may attend to no key has zeros. Dropout is not in them. When a module is called several times, its weights are
+        concatenated along the batch. Those of the first two functions have gradients, because the output is computed
+        from them; those of `multi_head_attention_forward` have none.
 
     Raises:
-        InputError: the model has no attention, or computed nothing inside the block.
+        InputError: nothing was recorded, or the calls of one module have different numbers of heads, queries or keys.
     """
-    layers = [module for module in model.modules() if isinstance(module, Attention)]
-    if not layers:
-        raise InputError(f"{type(model).__name__} has no attention layers to record")
-    for layer in layers:
-        layer.recorder = []
-    record = Record()
-    try:
-        yield record
-        if not all(layer.recorder for layer in layers):
-            raise InputError("no attention was recorded: call the model inside the block of record_attention")
-        record.weights = torch.stack([torch.cat(layer.recorder or []) for layer in layers], dim=1)
-    finally:
-        for layer in layers:
-            layer.recorder = None
+    seen: dict[str, Tensor] = {}
+    running: list[str] = []  # names of the modules whose forward is running, the innermost last
+
+    def enter(name: str, *_: Any) -> None:
+        running.append(name)
+
+    def leave(*_: Any) -> None:
+        running.pop()
+
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            stack.enter_context(module.register_forward_pre_hook(partial(enter, name)))
+            stack.enter_context(module.register_forward_hook(leave, always_call=True))
+        # the fast path of nn.MultiheadAttention and nn.TransformerEncoderLayer calls none of the functions
+        stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+        torch.backends.mha.set_fastpath_enabled(False)
+        stack.enter_context(Recorder(seen, running))
+        yield seen
+    if not seen:
+        raise InputError(
+            f"no attention was recorded: call {type(model).__name__} inside the block of capture, and it must compute "
+            "attention by scaled_dot_product_attention, nn.MultiheadAttention or vitpipe's Attention"
+        )
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """`model` in evaluation mode; afterwards each of its modules in the mode that it had."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-def watch(model: nn.Module, images: np.ndarray, device: torch.device, budget: int) -> Iterator[Tensor]:
-    """Attention weights (b, l, h, t, t), float32, of images (f, s, s, 3) uint8 in order; the model keeps its mode.
+class Recorder(TorchFunctionMode):
+    """Records attention inside its block; see `capture`.
 
     Args:
-        budget: at most so many weights at a time, or those of one image.
-
-    Raises:
-        InputError: the model has no attention.
+        seen: what it fills.
+        running: names of the modules whose forward is running; without any, nothing is recorded.
     """
-    batch = at_once(model, budget)
-    for start in range(0, len(images), batch):
-        with torch.inference_mode(), evaluating(model), record_attention(model) as record:
-            encode(model, to_input(images[start : start + batch], device))
-        yield record.weights
 
+    def __init__(self, seen: dict[str, Tensor], running: list[str]) -> None:
+        super().__init__()
+        self.seen, self.running = seen, running
+        self.functions: dict[Any, Callable[..., Any]] = {
+            attend: self.attention,
+            F.scaled_dot_product_attention: self.attention,
+            F.multi_head_attention_forward: self.multi_head_attention,
+        }
 
-def at_once(model: nn.Module, budget: int) -> int:
-    """Of how many images all attention weights are at most `budget` numbers; at least one."""
-    encoder = encoder_of(model)
-    tokens = encoder.grid**2 + (encoder.token is not None)
-    heads = sum(layer.heads for layer in model.modules() if isinstance(layer, Attention))
-    return max(1, budget // max(1, heads * tokens**2))
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        chosen = self.functions.get(func, func) if self.running else func
+        return chosen(*args, **(kwargs or {}))
 
+    def attention(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        """What `F.scaled_dot_product_attention` returns, computed from weights that are recorded."""
+        if enable_gqa:
+            groups = query.shape[-3] // key.shape[-3]
+            key, value = (x.repeat_interleave(groups, -3) for x in (key, value))
+        if is_causal:
+            every = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device)
+            attn_mask = every.tril()
+        with torch.autocast(query.device.type, enabled=False):
+            weights = attention_weights(query.float(), key.float(), attn_mask, scale)
+        if attn_mask is not None:
+            allowed = attn_mask if attn_mask.dtype is torch.bool else attn_mask > -torch.inf
+            weights = weights.masked_fill(~allowed.any(-1, keepdim=True), 0)
+        weights = self.record(weights).view(weights.shape)
+        return F.dropout(weights.to(value.dtype), dropout_p) @ value
 
-def encode(model: Any, images: Tensor) -> Tensor:
-    """What the encoder makes of images (b, 3, s, s) on [-1, 1]: a pass without what comes after it."""
-    if getattr(model, "channels", 3) == 1:  # a classifier that sees grey
-        images = images.mean(1, keepdim=True)
-    return encoder_of(model)(model.stem(images))
+    def multi_head_attention(self, *args: Any, **kwargs: Any) -> Any:
+        """What `F.multi_head_attention_forward` returns; a second call gives the weights of each head."""
+        given = signature(F.multi_head_attention_forward).bind(*args, **kwargs).arguments
+        each_head = {"training": False, "need_weights": True, "average_attn_weights": False}
+        with torch.no_grad():
+            _, weights = F.multi_head_attention_forward(**given | each_head)
+        assert weights is not None
+        self.record(weights)
+        return F.multi_head_attention_forward(**given)
 
-
-def encoder_of(model: nn.Module) -> Any:
-    """The encoder; torch declares attributes of modules as tensors or modules. InputError where there is none."""
-    if not hasattr(model, "encoder"):
-        raise InputError(f"{type(model).__name__} has no encoder, so no attention to look at")
-    return model.encoder
+    def record(self, weights: Tensor) -> Tensor:
+        """Keeps weights (..., heads, queries, keys); returns them as (batch, heads, queries, keys) float32."""
+        name, heads = self.running[-1], 1 if weights.ndim < 3 else weights.shape[-3]
+        weights = weights.float().reshape(-1, heads, *weights.shape[-2:])
+        before = self.seen.get(name)
+        if before is None:
+            self.seen[name] = weights
+        elif before.shape[1:] == weights.shape[1:]:
+            self.seen[name] = torch.cat([before, weights])
+        else:
+            raise InputError(
+                f"{name or 'the model'} is called with attention of different shapes, {tuple(before.shape)} and "
+                f"{tuple(weights.shape)}: capture one call at a time"
+            )
+        return weights

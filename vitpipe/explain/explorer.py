@@ -1,7 +1,6 @@
 """What the explorer of the report page shows: pictures, predictions and every attention weight of some test images.
 
-Legend of the shapes: f images, l layers, h heads, n tokens (patches and, where there is one, the class token as
-token 0), s side of the input, S side of the original, k classes.
+Shapes: f images, l layers, h heads, t tokens (prefix tokens and patches), k classes.
 """
 
 import zlib
@@ -10,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitpipe.config import Settings
 from vitpipe.data.batches import evenly_spaced
 from vitpipe.data.dataset import PackedDataset
-from vitpipe.explain import explanations
-from vitpipe.explain.capture import encoder_of, evaluating
-from vitpipe.explain.heatmaps import attention_of
+from vitpipe.explain.encoders import attention_batches, encoder_of, evaluating, modules_of
+from vitpipe.models.attention import Attention
+from vitpipe.tasks.base import Task
 
 IMAGES = 16  # at most
 BUDGET = 3_200_000  # bytes that the codes of all images may take once deflated; in a page they take a third more
@@ -23,43 +21,49 @@ STEP = 1.05  # between the weights of neighbouring codes
 LEAST = STEP**-254  # weight of code 1, 4.2e-6; code 255 is 1, the largest weight there is
 ERROR = STEP**0.5 - 1  # largest relative error of a decoded weight that is LEAST or more, 2.5 %
 
-Arrays = dict[str, np.ndarray]
 
+def explorer(task: Task, model: nn.Module, dataset: PackedDataset) -> dict[str, np.ndarray]:
+    """The content of reports/explanations/explorer.npz.
 
-def explorer(model: nn.Module, packed: PackedDataset, settings: Settings, device: torch.device) -> Arrays:
-    """The content of reports/heatmaps/explorer.npz.
-
-    Images are evenly spread through the part: as many of 16 as fit `BUDGET`. Where not even one fits with all
+    Images are evenly spaced through the part: as many of 16 as fit `BUDGET`. Where not even one fits with all
     heads, the weights are means over the heads, of as many images as fit, and of one image whatever its size.
 
     Args:
-        model: a trained `SuperSampler` or `Classifier`; it is left in the mode it was in.
-        packed: the test part.
+        model: trained, of the task; it is left in the mode it was in.
+        dataset: the test part.
 
     Returns:
-        ids (f,); codes (f, l, h, n, n) uint8, query before key, which stand for the weights `values`[codes], see
+        ids (f,); codes (f, l, h, t, t) uint8, query before key, which stand for the weights `values`[codes], see
         `encode`; values (256,) float32; error (), the largest relative error of a weight of 4.2e-6 or more; heads (),
-        how many there are, while h is 1 if `averaged` (), a bool; grid (), patches on each side; token (), a bool.
-        Of super-sampling lr (f, s, s, 3), bicubic, model and hr (f, S, S, 3), all uint8, psnr_bicubic and
-        psnr_model (f,) in dB. Of classification images (f, s, s, 3) uint8 as the model sees them, classes (k,),
-        actual and predicted (f,) by name and probabilities (f, k) float32.
+        how many there are, while h is 1 if `averaged` (), a bool; grid (2,), rows and columns of patches;
+        prefix_tokens (), how many tokens are before the patches. What `Task.outcome` gives: pictures, their names in
+        order, the first of which is the input, and picture_NAME (f, h, w, 3) uint8 of each; readings, names, and
+        reading_NAME (f,), text; classes (k,), empty where there are none, else with probabilities (f, k) float32 and
+        actual (f,), names.
     """
-    rows = evenly_spaced(packed, IMAGES)
     encoder = encoder_of(model)
+    chosen, codes = fitting(model, dataset, evenly_spaced(dataset, IMAGES))
     with evaluating(model):
-        chosen, codes = fitting(model, packed, rows, device)
-        outcome = explanations(settings.task.name).explored(model, packed, chosen, device)
-    heads = encoder.blocks[0].attention.heads
-    return outcome | {
-        "ids": packed.samples.index[chosen].to_numpy(dtype=str),
+        outcome = task.outcome(model, dataset, chosen)
+    heads = modules_of(encoder, Attention)[0].heads
+    arrays = {
+        "ids": dataset.samples.index[chosen].to_numpy(dtype=str),
         "codes": codes,
         "values": values(),
         "error": np.array(ERROR),
         "heads": np.array(heads),
         "averaged": np.array(codes.shape[2] < heads),
         "grid": np.array(encoder.grid),
-        "token": np.array(encoder.token is not None),
+        "prefix_tokens": np.array(encoder.num_prefix_tokens),
+        "pictures": np.array(list(outcome.pictures)),
+        "readings": np.array(list(outcome.readings), dtype=str),
+        "classes": np.array(outcome.classes, dtype=str),
     }
+    arrays |= {f"picture_{name}": images for name, images in outcome.pictures.items()}
+    arrays |= {f"reading_{name}": np.array(texts) for name, texts in outcome.readings.items()}
+    if outcome.probabilities is not None:
+        arrays |= {"probabilities": outcome.probabilities, "actual": np.array(outcome.actual)}
+    return arrays
 
 
 def values() -> np.ndarray:
@@ -77,27 +81,21 @@ def encode(weights: Tensor) -> Tensor:
     return codes.masked_fill_(weights < LEAST / 2, 0).to(torch.uint8)
 
 
-def fitting(model: nn.Module, packed: PackedDataset, rows: np.ndarray, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
-    """The rows whose codes fit `BUDGET`, evenly spread over `rows`, and the codes (f, l, h or 1, n, n)."""
-    averaged = False
-    first = encoded(model, packed, rows[:1], device, averaged)
-    if deflated(first) > BUDGET:
-        averaged = True
-        first = encoded(model, packed, rows[:1], device, averaged)
-    # three quarters of the mean size: a cautious count of those that are worth encoding
-    most = min(len(rows), 1 + int(BUDGET / (0.75 * deflated(first))))
-    kept = rows[evenly(len(rows), most)]
-    codes = encoded(model, packed, kept, device, averaged) if len(kept) > 1 else first
-    sizes = np.array([deflated(image) for image in codes])
-    count = len(kept)
-    while count > 1 and sizes[evenly(len(kept), count)].sum() > BUDGET:
+def fitting(model: nn.Module, dataset: PackedDataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows whose codes fit `BUDGET`, evenly spaced among `rows`, and the codes (f, l, h or 1, t, t)."""
+    averaged = deflated(encoded(model, dataset, rows[:1], False)) > BUDGET
+    # a first count from three quarters of the size of one image, so that too many are tried rather than too few
+    count = min(len(rows), 1 + int(BUDGET / (0.75 * deflated(encoded(model, dataset, rows[:1], averaged)))))
+    while True:
+        chosen = rows[evenly(len(rows), count)]
+        codes = encoded(model, dataset, chosen, averaged)
+        if count == 1 or sum(deflated(image) for image in codes) <= BUDGET:
+            return chosen, codes
         count -= 1
-    places = evenly(len(kept), count)
-    return kept[places], codes[places]
 
 
 def evenly(length: int, count: int) -> np.ndarray:
-    """`count` of the places 0 to length - 1, evenly spread, 0 among them; halves go up, so that gaps stay alike."""
+    """`count` places of 0 to length - 1, evenly spaced from 0 on; halves are rounded up, so that gaps stay alike."""
     return np.floor(np.linspace(0, length - 1, count) + 0.5).astype(int)
 
 
@@ -106,9 +104,8 @@ def deflated(codes: np.ndarray) -> int:
     return len(zlib.compress(codes.tobytes(), 6))
 
 
-def encoded(model: nn.Module, packed: PackedDataset, rows: np.ndarray, device: torch.device, averaged: bool) -> np.ndarray:
-    """Codes (f, l, h, n, n) of the given images, or of the mean over their heads (f, l, 1, n, n)."""
-    parts = []
-    for weights in attention_of(model, packed, rows, device):
-        parts.append(encode(weights.mean(2, keepdim=True) if averaged else weights).cpu().numpy())
-    return np.concatenate(parts)
+def encoded(model: nn.Module, dataset: PackedDataset, rows: np.ndarray, averaged: bool) -> np.ndarray:
+    """Codes (f, l, h, t, t) of the given images, or of the mean over their heads (f, l, 1, t, t)."""
+    batches = attention_batches(model, dataset.images("lr", rows))
+    parts = (weights.mean(2, keepdim=True) if averaged else weights for weights in batches)
+    return np.concatenate([encode(weights).cpu().numpy() for weights in parts])

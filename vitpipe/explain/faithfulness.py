@@ -1,42 +1,46 @@
 """Which method's maps to trust: by what the model does without the patches that a map calls important, and by
-whether the map depends on what the model learned.
+whether the map depends on what the model learned: one that stays as it was when layers become random shows the image,
+or the architecture, and not the model (Adebayo et al. 2018, arXiv:1810.03292).
 
-Legend of the shapes: b images, g side of the grid, n = g * g patches, m methods, o orders, t points of a curve,
-k steps of randomisation.
+Shapes: b images, g rows and columns of patches, m methods, c controls, t points of a curve, k steps of randomisation.
 """
 
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from vitpipe.config import Settings
 from vitpipe.data.batches import evenly_spaced
 from vitpipe.data.dataset import PackedDataset
-from vitpipe.explain import deletion, explanations, methods
-from vitpipe.explain.deletion import BLUR, Trial
-from vitpipe.explain.local_attribution import diffusion_index
-from vitpipe.explain.methods import Maps
-from vitpipe.explain.randomisation import cascade
+from vitpipe.data.pixels import to_input
+from vitpipe.explain import methods
+from vitpipe.explain.deletion import BLUR, Deletion
+from vitpipe.explain.encoders import device_of
+from vitpipe.explain.gradients import diffusion_index
+from vitpipe.explain.methods import Maps, attribution_maps
 from vitpipe.metrics import faithfulness as measures
+from vitpipe.tasks.base import Questions, Task
 
-SHOWN = 5  # images in the picture
+SHOWN = 5  # images in the figure of all methods
 RANDOM = 3  # random orders of each image
+FIRST = ("stem.", "encoder.patch_embed.", "encoder.cls_token", "encoder.reg_token", "encoder.pos_embed")
+"""How the names of parameters before the blocks begin."""
+TASK_PROTOCOL = ("score", "gradient_score")  # what the task says of its questions
+FILLS = {"mean": "the image's mean colour", "blur": "the image under the blur of inserted"}
 
-PROTOCOL = methods.PROTOCOL | {
+PROTOCOL = {
     "images": "test images at even distances through the part",
     "deletion": "area under the score against the share of patches deleted, most important first, 0 to 1 (Petsiuk et "
     "al. 2018): lower is better",
     "insertion": "area under the score against the share of patches put back, most important first: higher is better",
-    "score_classify": "probability of the class that is predicted for the whole image",
-    "score_supersample": "1 - RMS change of the window's output / its RMS change with all patches deleted, at least 0; "
-    "the window is the patch at an eye, the centre without landmarks, whose own patch is never deleted",
-    "deleted": "patches become the image's mean colour (super-sampling: as in inserted)",
     "inserted": f"patches are put back into the image under a Gaussian blur, sigma 1/{BLUR} of its side",
     "random": f"control: mean of {RANDOM} random orders of each image",
     "centre, edge, near": "controls: by distance, nearest the image's centre first, farthest from it first, nearest "
-    "the window first (super-sampling)",
+    "the patch that is asked about first, where there is one",
     "low, high": "95 % interval, images resampled with replacement; of differences paired over images; "
     "too narrow where images are few, and not widened for the number of methods",
     "gain": "how much better than the best control by the mean: control - method for deletion, method - control for "
@@ -47,88 +51,153 @@ PROTOCOL = methods.PROTOCOL | {
     "diffusion_index": "(1 - Gini) * 100 of local attribution over pixels (Gu & Dong 2021): the more, the wider",
 }
 
+Asked = list[tuple[Tensor, Questions]]
+"""Images, a memory-sized part at a time, and the questions about them."""
 
-def views(
-    model: nn.Module, untrained: nn.Module, packed: PackedDataset, settings: Settings, device: torch.device
+
+def faithfulness(
+    task: Task, model: nn.Module, other: nn.Module, dataset: PackedDataset
 ) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
-    """The content of reports/faithfulness.json, and the arrays of the pictures methods and faithfulness.
+    """The content of reports/faithfulness.json, and the arrays of the figures methods and faithfulness.
 
     Args:
-        model: a trained `Classifier` or `SuperSampler`; left as it was.
-        untrained: the same with other random weights than training began with, which those it ended with resemble.
+        model: trained, of the task; left as it was.
+        other: the same with other random weights than those that training began with, which trained ones resemble.
 
     Returns:
-        What `vitpipe.metrics.faithfulness.report` gives, with the numbers of images, for a super-sampler the mean
-        diffusion_index, and the protocol; and what `vitpipe.figures.methods` and `vitpipe.figures.faithfulness` draw.
+        What `vitpipe.metrics.faithfulness.report` gives, with the numbers of images, the mean diffusion_index where
+        there is local attribution, and the protocol; and what `vitpipe.figures` draws.
 
     Raises:
         InputError: the model has no attention.
     """
-    task = settings.task.name
-    job = explanations(task)
-    rows = evenly_spaced(packed, job.ON_CURVES)
-    trial = job.trial(model, packed, rows, device)
-    found = trial.maps(model, len(rows))
+    effort, seed = task.effort, task.settings.seed
+    rows = evenly_spaced(dataset, effort.curve_images)
+    images = to_input(dataset.images("lr", rows), device_of(model)).contiguous()
+    samples = dataset.samples.iloc[rows]
+    questions = task.questions(model, images, samples)
+    found = maps_of(model, ask(task, model, images, samples))
     maps = {name: values.cpu().numpy() for name, values in found.patches.items()}
-    measured = tested(trial, maps, job.POINTS, settings.seed, local=job.LOCAL)
-    fewer = min(job.RANDOMISED, len(rows))
-    summary = measures.summary(
-        measured | randomised(model, untrained, trial, maps, fewer, settings.seed), settings.seed
-    )
+    deletion = Deletion(model, images, questions)
+    measured = deletion_curves(deletion, maps, effort.curve_points, seed, local=effort.local)
+    fewer = min(effort.randomised_images, len(rows))
+    asked = ask(task, model, images[:fewer], samples.iloc[:fewer])
+    first = {name: values[:fewer] for name, values in maps.items()}
+    changes = randomised(model, other, asked, first, deletion.fixed[:fewer], seed)
+    summary = measures.summary(measured | changes, seed)
     content = measures.report(summary) | {"images": len(rows), "images_randomised": fewer}
     if "local" in found.pixels:
         content["diffusion_index"] = round(float(diffusion_index(found.pixels["local"]).mean()), 4)
-    return content | {"protocol": [PROTOCOL]}, {
-        "methods": shown(packed, rows, trial, found),
-        "faithfulness": summary | {"images": np.array(len(rows)), "task": np.array(task)},
+    told = {name: task.explanation_protocol[name] for name in TASK_PROTOCOL}
+    told |= {"deleted": f"patches become {FILLS[questions.fill]}"}
+    return content | {"protocol": [methods.protocol(questions) | PROTOCOL | told]}, {
+        "methods": shown(dataset, rows, questions, found),
+        "faithfulness": summary | {"images": np.array(len(rows)), "score": np.array(told["score"])},
     }
 
 
-def tested(trial: Trial, maps: dict[str, np.ndarray], points: int, seed: int, *, local: bool) -> dict[str, Any]:
+def ask(task: Task, model: nn.Module, images: Tensor, samples: pd.DataFrame) -> Asked:
+    """The questions about images (b, 3, s, s), a memory-sized part at a time."""
+    size = methods.passes(model, images)
+    parts = [slice(start, start + size) for start in range(0, len(images), size)]
+    return [(images[part], task.questions(model, images[part], samples.iloc[part])) for part in parts]
+
+
+def maps_of(model: nn.Module, asked: Asked) -> Maps:
+    """The maps of all parts, joined."""
+    parts = [attribution_maps(model, questions, images) for images, questions in asked]
+    return Maps(*({name: torch.cat([part[i][name] for part in parts]) for name in parts[0][i]} for i in (0, 1)))
+
+
+def deletion_curves(
+    deletion: Deletion, maps: dict[str, np.ndarray], points: int, seed: int, *, local: bool
+) -> dict[str, Any]:
     """Methods' maps and controls by deletion and insertion, as `vitpipe.metrics.faithfulness.summary` takes it.
 
-    `points` and `local`: see `vitpipe.metrics.faithfulness.counts`. A window of a super-sampler's output hangs on few.
+    `points` and `local`: see `vitpipe.metrics.faithfulness.counts`.
     """
-    first = next(iter(maps.values()))
+    controls, first = deletion.controls(), next(iter(maps.values()))
     chance = np.random.default_rng(seed).random((RANDOM, *first.shape))
-    every = [*maps.values(), *trial.controls.values(), *chance]
-    places = np.stack([measures.ranks(values, trial.fixed, seed) for values in every])
-    at = measures.counts(int((~trial.fixed[0]).sum()), points, local=local)
-    scores = deletion.curves(trial, places, at)
+    every = [*maps.values(), *controls.values(), *chance]
+    places = np.stack([measures.ranks(values, deletion.fixed, seed) for values in every])
+    at = measures.counts(int((~deletion.fixed[0]).sum()), points, local=local)
+    scores = deletion.curves(places, at)
     joined = {name: np.concatenate([v[:-RANDOM], v[-RANDOM:].mean(0)[None]]) for name, v in scores.items()}
-    return {"methods": list(maps), "controls": [*trial.controls, "random"], "counts": at} | joined
+    return {"methods": list(maps), "controls": [*controls, "random"], "counts": at} | joined
 
 
 def randomised(
-    model: nn.Module, untrained: nn.Module, trial: Trial, maps: dict[str, np.ndarray], count: int, seed: int
+    model: nn.Module, other: nn.Module, asked: Asked, maps: dict[str, np.ndarray], fixed: np.ndarray, seed: int
 ) -> dict[str, Any]:
-    """How the maps of the first images change as the model's layers become random: steps (k,), correlations (m, k, b).
+    """How maps change as the model's layers become random: steps (k,), correlations (m, k, b).
 
-    Images are taken in the order of the part, whose ids are no order of what they show.
+    Args:
+        asked: about the images of these maps, of the trained model.
+        maps: of the trained model, (b, g, g) by method.
+        fixed: patches that are left out (b, n).
     """
     steps: list[str] = []
     correlations: list[list[np.ndarray]] = []
-    for step, net in cascade(model, untrained, seed):
-        changed = trial.maps(net, count).patches
+    for step, net in cascade(model, other, seed):
+        changed = maps_of(net, asked).patches
         steps.append(step)
         correlations.append(
-            [
-                measures.rank_correlation(maps[name][:count], changed[name].cpu().numpy(), trial.fixed[:count])
-                for name in maps
-            ]
+            [measures.rank_correlation(maps[name], changed[name].cpu().numpy(), fixed) for name in maps]
         )
     return {"steps": steps, "correlations": np.stack(correlations, 1)}
 
 
-def shown(packed: PackedDataset, rows: np.ndarray, trial: Trial, found: Maps) -> dict[str, np.ndarray]:
-    """What `vitpipe.figures.methods` draws, of images evenly spread over those measured."""
+def cascade(model: nn.Module, untrained: nn.Module, seed: int) -> Iterator[tuple[str, nn.Module]]:
+    """Yields the name of each step, and the model whose layers are random from the head down to there.
+
+    Cascading randomisation (Adebayo et al. 2018, section 4): head (all after the blocks), the blocks from the last to
+    the first, embedding (all before them). Matrices and kernels that start at zero, such as a last layer, take their
+    trained values in a random order instead: with zeros no output would depend on the input.
+
+    Args:
+        model: trained; not changed. The model yielded is the same object each time, changed further.
+        untrained: the same architecture with fresh weights; not changed.
+        seed: of that random order.
+    """
+    mixed = copy.deepcopy(model)
+    weights, fresh = dict(mixed.named_parameters()), dict(untrained.named_parameters())
+    generator = torch.Generator().manual_seed(seed)
+    groups: dict[str, list[str]] = {"head": []}
+    blocks = sorted({int(name.split(".")[2]) for name in weights if name.startswith("encoder.blocks.")}, reverse=True)
+    groups |= {f"block {block + 1}": [] for block in blocks} | {"embedding": []}
+    for name in weights:
+        groups[group(name)].append(name)
+    for step, names in groups.items():
+        with torch.no_grad():
+            for name in names:
+                weights[name].copy_(replacement(weights[name], fresh[name], generator))
+        yield step, mixed
+
+
+def group(parameter: str) -> str:
+    """Which step of the cascade a parameter belongs to, by its name."""
+    if parameter.startswith("encoder.blocks."):
+        return f"block {int(parameter.split('.')[2]) + 1}"
+    return "embedding" if parameter.startswith(FIRST) else "head"
+
+
+def replacement(trained: Tensor, fresh: Tensor, generator: torch.Generator) -> Tensor:
+    """The fresh weights, or the trained ones shuffled where the fresh ones of a matrix or kernel are all zero."""
+    if fresh.ndim < 2 or bool(fresh.any()):
+        return fresh
+    order = torch.randperm(trained.numel(), generator=generator).to(trained.device)
+    return trained.flatten()[order].reshape(trained.shape)
+
+
+def shown(dataset: PackedDataset, rows: np.ndarray, questions: Questions, found: Maps) -> dict[str, np.ndarray]:
+    """The arrays of the figure methods, of images evenly spaced among those measured."""
     few = evenly_spaced(rows, SHOWN)
     arrays = {
-        "ids": packed.samples.index[rows[few]].to_numpy(dtype=str),
-        "images": packed.images("hr" if "windows" in trial.shown else "lr", rows[few]),
+        "ids": dataset.samples.index[rows[few]].to_numpy(dtype=str),
+        "images": dataset.images("hr" if "windows" in questions.shown else "lr", rows[few]),
         "methods": np.array(list(found.patches)),
         "maps": np.stack([values[few].cpu().numpy() for values in found.patches.values()]),
         "pixel_methods": np.array(list(found.pixels)),
         "pixels": np.stack([values[few].cpu().numpy() for values in found.pixels.values()]),
     }
-    return arrays | {name: values[few] for name, values in trial.shown.items()}
+    return arrays | {name: values[few] for name, values in questions.shown.items()}

@@ -1,47 +1,47 @@
-"""Which pixels a classifier's loss, or another number that a model computes, depends on.
+"""Which pixels a number that the model computes depends on: gradients, and their sums along a path to the image.
 
-Legend of the shapes: b images, s side of an image in pixels.
+Shapes: b images, s side of an image in pixels, t parts of the path.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitpipe.explain.capture import evaluating
+from vitpipe.explain.encoders import evaluating
 
 RANGE = 2.0  # of pixel values on [-1, 1]
+SIGMA = 1.2  # of the blur that local attribution begins with, in input pixels, as in its authors' published code
 Score = Callable[[Tensor], Tensor]
 """A model's output for b images to one number for each of them (b,), which depends on that image alone."""
 
 
-def importance(model: nn.Module, images: Tensor, target: Tensor | Score) -> Tensor:
-    """How much the target changes with each pixel: |d target / d pixel| summed over the channels, (b, s, s).
+def saliency(model: nn.Module, images: Tensor, score: Score) -> Tensor:
+    """How much the score changes with each pixel: |d score / d pixel| summed over the channels, (b, s, s).
 
-    The saliency map of Simonyan et al. 2013 (arXiv:1312.6034), for class indices of the cross-entropy in place
-    of the class score. Since that is a loss, a map is small all over where the model is sure and right: compare
-    pixels within an image.
+    The saliency map of Simonyan et al. 2013 (arXiv:1312.6034), of any score in place of the class score. Where the
+    score is a loss, the map is small everywhere when the model is sure and right: compare pixels within an image.
 
     Args:
         model: evaluated in float32, and left as it was: its modes, its weights' gradients.
         images: (b, 3, s, s) float on [-1, 1].
-        target: class index of each image (b,), for the loss of a model that gives logits; or any score.
+        score: what is differentiated.
     """
-    return input_gradient(model, images, target).abs().sum(1)
+    return input_gradient(model, images, score).abs().sum(1)
 
 
 def smooth(
-    model: nn.Module, images: Tensor, target: Tensor | Score, samples: int = 25, noise: float = 0.15, seed: int = 0
+    model: nn.Module, images: Tensor, score: Score, samples: int = 25, noise: float = 0.15, seed: int = 0
 ) -> Tensor:
-    """SmoothGrad (Smilkov et al. 2017, arXiv:1706.03825): `importance` with the gradient's mean over noisy copies.
+    """SmoothGrad (Smilkov et al. 2017, arXiv:1706.03825): `saliency` with the gradient's mean over noisy copies.
 
     The mean is of the signed gradients (equation 1 there) and the absolute value comes after it, so that what
     changes its sign with the noise cancels out. Pixels are not clipped to [-1, 1]. All images get the same
     noise, drawn on the CPU: the map of an image depends on no other image and on no device.
 
     Args:
-        model, images, target: as for `importance`.
+        model, images, score: as for `saliency`.
         samples: noisy copies of each image.
         noise: standard deviation of the Gaussian noise as a share of the value range, which is 2.
         seed: of the noise.
@@ -50,19 +50,105 @@ def smooth(
     total = torch.zeros_like(images, dtype=torch.float32)
     for _ in range(samples):
         shift = torch.randn(images.shape[1:], generator=random) * (noise * RANGE)
-        total += input_gradient(model, images + shift.to(images.device), target)
+        total += input_gradient(model, images + shift.to(images.device), score)
     return (total / samples).abs().sum(1)
 
 
-def input_gradient(model: nn.Module, images: Tensor, target: Tensor | Score) -> Tensor:
-    """d target / d pixel, of each image's own target, float32 in the shape of `images`; arguments as `importance`."""
+def input_gradient(model: nn.Module, images: Tensor, score: Score) -> Tensor:
+    """d score / d pixel of each image's own score, float32 in the shape of `images`; arguments as `saliency`."""
     with evaluating(model), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
         pixels = images.detach().float().clone().requires_grad_()
-        output = model(pixels)
-        total = target(output).sum() if callable(target) else loss(output, target)
-        return torch.autograd.grad(total, pixels)[0]
+        return torch.autograd.grad(score(model(pixels)).sum(), pixels)[0]
 
 
-def loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Summed cross-entropy: a mean would shrink maps with the batch."""
-    return F.cross_entropy(logits, labels, reduction="sum")
+def local_attribution(model: nn.Module, images: Tensor, score: Score, steps: int, at_once: int) -> Tensor:
+    """Integrated gradients of a score along a path from blurred to sharp: (b, 3, s, s) float32, signed.
+
+    Local attribution maps (Gu & Dong 2021, arXiv:2011.11036, section 3), which have the detail in a window of the
+    output as the score: the path is the image under a Gaussian blur whose sigma falls evenly from `SIGMA` to 0, so
+    that what is attributed is detail and not colour. As `steps` grow, the attributions of an image sum to
+    score(image) - score(blurred image).
+
+    Args:
+        model: evaluated in float32, and left as it was: its modes, its weights' gradients.
+        images: (b, 3, s, s) float on [-1, 1].
+        score: the model's output for all b images to one number per image (b,).
+        steps: t, parts of the path.
+        at_once: the number of images that go through the model at a time, at least b.
+    """
+    strength = torch.linspace(1, 0, 2 * steps + 1, device=images.device) * SIGMA
+    return along(model, blurred(images.detach().float(), strength), score, at_once)
+
+
+def integrated_gradients(
+    model: nn.Module, images: Tensor, baseline: Tensor, score: Score, steps: int, at_once: int
+) -> Tensor:
+    """Integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365): a straight path from `baseline` to the image.
+
+    Arguments and result as `local_attribution`; baseline (b, 3, s, s) on [-1, 1].
+    """
+    start = baseline.detach().float()
+    share = torch.linspace(0, 1, 2 * steps + 1, device=images.device)[:, None, None, None, None]
+    return along(model, start + share * (images.detach().float() - start), score, at_once)
+
+
+def along(model: nn.Module, path: Tensor, score: Score, at_once: int) -> Tensor:
+    """Sum over the parts of a path of the change of the image times the gradient in its middle.
+
+    Args:
+        path: ends and middles of its parts in turn (2t + 1, b, 3, s, s).
+    """
+    changes, middles = path[2::2] - path[:-1:2], path[1::2]  # t b 3 s s
+    together = max(1, at_once // path.shape[1])
+    total = torch.zeros_like(path[0])
+    for change, middle in zip(*(torch.split(part, together) for part in (changes, middles)), strict=True):
+        total += (change * path_gradient(model, middle, score)).sum(0)
+    return total
+
+
+def path_gradient(model: nn.Module, images: Tensor, score: Score) -> Tensor:
+    """d score / d pixel at several points of the path at once, (t, b, 3, s, s) to the same shape."""
+
+    def every(output: Tensor) -> Tensor:
+        return torch.cat([score(of_images) for of_images in torch.split(output, images.shape[1])])
+
+    return input_gradient(model, images.flatten(0, 1), every).view_as(images)
+
+
+def blurred(images: Tensor, sigmas: Tensor) -> Tensor:
+    """Images (b, c, h, w) under Gaussian blurs, (t, b, c, h, w), mirrored at the border; sigma 0 changes nothing.
+
+    Args:
+        images: float.
+        sigmas: standard deviations (t,) in pixels.
+    """
+    rows, columns = (blur_matrices(side, sigmas) for side in images.shape[-2:])
+    return torch.einsum("tij,bcjk,tlk->tbcil", rows, images, columns)
+
+
+def blur_matrices(side: int, sigmas: Tensor) -> Tensor:
+    """The Gaussian blurs (t, s, s) of a line of s pixels, mirrored at its ends."""
+    place = torch.arange(side, device=sigmas.device)
+    reach = min(math.ceil(4 * float(sigmas.max())), side - 1)  # beyond four sigma lies 1 / 16,000 of the weight
+    offsets = torch.arange(-reach, reach + 1, device=sigmas.device)
+    kernel = (-0.5 * (offsets / sigmas[:, None].clamp_min(1e-6)).square()).softmax(1)  # t k
+    mirrored = (place[:, None] + offsets).abs()
+    mirrored = (side - 1) - ((side - 1) - mirrored).abs()  # s k
+    matrix = torch.zeros(len(sigmas), side, side, device=sigmas.device)
+    return matrix.scatter_add_(2, mirrored.expand(len(sigmas), -1, -1), kernel[:, None].expand(-1, side, -1))
+
+
+def diffusion_index(maps: Tensor) -> Tensor:
+    """How many pixels contribute: (b,), from 100 / s^2 for a single one to 100 for all alike.
+
+    (1 - Gini) * 100 of the absolute attributions (Gu & Dong 2021, arXiv:2011.11036, section 4), where Gini is the
+    mean absolute difference of all pairs over twice the mean. A map of zeros has 0: nothing contributes.
+
+    Args:
+        maps: attributions of each image (b, s, s), signed or not.
+    """
+    ordered = maps.flatten(1).abs().double().sort(1).values
+    count, total = ordered.shape[1], ordered.sum(1)
+    rank = torch.arange(1, count + 1, dtype=torch.float64, device=maps.device)
+    gini = ((2 * rank - count - 1) * ordered).sum(1) / (count * total).clamp_min(torch.finfo(torch.float64).tiny)
+    return torch.where(total > 0, 100 * (1 - gini), 0)

@@ -1,13 +1,71 @@
-"""Whether the images of a class are looked at in other places than all images.
+"""Whether the model looks at other places in the images of a class than in all images.
 
-Legend of the shapes: m images, l layers, n patches, k chosen classes, r permutations.
+Shapes: m images, l layers, n patches, g rows and columns of patches, k chosen classes, r permutations.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
+from torch import nn
 
+from vitpipe.data.batches import evenly_spaced
+from vitpipe.data.dataset import PackedDataset
 from vitpipe.errors import InputError
+from vitpipe.explain.encoders import attention_batches, encoder_of, query_name, query_row
+
+IMAGES = 1000  # at most, that attention per class is taken over
+CLASSES = 3  # compared where none are named
+
+
+def attention_per_class(
+    model: nn.Module, dataset: PackedDataset, show: tuple[str, ...] | None, seed: int
+) -> dict[str, np.ndarray]:
+    """The arrays of the figure per_class; nothing where no class has two images to compare.
+
+    Args:
+        model: left as it was.
+        dataset: with classes.
+        show: names of the classes to compare, see `compared`.
+        seed: of the shuffles.
+
+    Returns:
+        What `per_class` gives of attention as a multiple of uniform attention, (..., g, g); classes (k,), names;
+        images (k, s, s, 3) float32, the mean image of each class; query, whose attention it is.
+
+    Raises:
+        InputError: `show` names an unknown class, or one with fewer than two of the images.
+    """
+    encoder, rows = encoder_of(model), evenly_spaced(dataset, IMAGES)
+    images, labels = dataset.images("lr", rows), dataset.labels[rows]
+    chosen = compared(show, dataset.classes, labels)
+    if not chosen:
+        return {}
+    parts = [
+        (query_row(weights.mean(2), encoder) * weights.shape[-1]).cpu().numpy()  # b l n
+        for weights in attention_batches(model, images)
+    ]
+    found = per_class(np.concatenate(parts), labels, chosen, seed=seed)
+    counts = found.pop("counts")
+    grids = {name: values.reshape(*values.shape[:-1], *encoder.grid) for name, values in found.items()}
+    return grids | {
+        "counts": counts,
+        "classes": np.array([dataset.classes[index] for index in chosen]),
+        "images": np.stack([images[labels == index].mean(0) for index in chosen]).astype(np.float32),
+        "query": query_name(encoder),
+    }
+
+
+def compared(show: tuple[str, ...] | None, classes: tuple[str, ...], labels: np.ndarray) -> list[int]:
+    """Indices of the classes to compare: those that `show` names, else the first three with two images or more."""
+    counts = np.bincount(labels, minlength=len(classes))
+    if show is None:
+        return [index for index in range(len(classes)) if counts[index] > 1][:CLASSES]
+    for name in show:
+        if name not in classes:
+            raise InputError(f"task.show names {name!r}, but the classes are {', '.join(classes)}")
+        if counts[classes.index(name)] < 2:
+            raise InputError(f"task.show names {name!r}, but fewer than 2 of the {len(labels)} test images show it")
+    return [classes.index(name) for name in show]
 
 
 def per_class(
@@ -16,18 +74,18 @@ def per_class(
     """Median attention of classes, how it differs from that of all images, and which differences are more than chance.
 
     A permutation test: labels are shuffled over the images, so class sizes stay. A difference is divided by
-    its standard deviation over the shuffles (the true labels are one of them), since patches vary unlike, and
-    compared with the largest one anywhere in each shuffle: the single-step max-T procedure (Westfall & Young
-    1993, Resampling-Based Multiple Testing, section 2.3). So p is adjusted for the number of patches, layers and chosen
-    classes: without any true difference, one p <= 0.05 or more comes up in 5 % of analyses.
+    its standard deviation over the shuffles (the true labels are one of them), because some patches vary more than
+    others, and compared with the largest one anywhere in each shuffle: the single-step max-T procedure (Westfall &
+    Young 1993, Resampling-Based Multiple Testing, section 2.3). So p is adjusted for the number of patches, layers
+    and chosen classes: without any true difference, 5 % of analyses have a p <= 0.05.
     p = (1 + #{shuffles with a maximum at least as large}) / (1 + permutations) (Phipson & Smyth 2010,
     arXiv:1603.05766), which is never 0.
 
     Args:
-        rows: attention to the patches (m, l, n), mean over heads, as `vitpipe.explain.class_token.query_row` gives.
+        rows: attention to the patches (m, l, n), mean over heads, see `vitpipe.explain.encoders.query_row`.
         labels: class index of each image (m,).
         chosen: the k class indices to compare.
-        permutations: r, how often labels are shuffled.
+        permutations: r, the number of shuffles.
         seed: of the shuffles.
 
     Returns:
@@ -66,14 +124,16 @@ def adjusted(differences: np.ndarray) -> np.ndarray:
     """p values (k, l*n) of the first of 1 + r differences (1 + r, k, l*n), the others those of shuffled labels."""
     size = np.abs(differences)
     deviation = differences.std(0)
-    varies = deviation > 1e-6 * size.max(0)  # else it is rounding, and nothing to be surprised at
+    varies = deviation > 1e-6 * size.max(0)  # else it is rounding
     scaled = np.divide(size, deviation, out=np.zeros_like(size), where=varies)
     largest = np.sort(scaled[1:].max((1, 2)))  # r
     as_large = len(largest) - np.searchsorted(largest, scaled[0], side="left")
-    return (1 + as_large) / (1 + len(largest))
+    p: np.ndarray = (1 + as_large) / (1 + len(largest))
+    return p
 
 
 def median(values: np.ndarray) -> np.ndarray:
-    """Median over the first axis; for a matrix of this shape several times as fast as numpy's."""
+    """Median over the first axis; several times as fast as numpy's for a long matrix."""
     ordered = np.sort(values, axis=0)
-    return (ordered[(len(values) - 1) // 2] + ordered[len(values) // 2]) / 2
+    middle: np.ndarray = (ordered[(len(values) - 1) // 2] + ordered[len(values) // 2]) / 2
+    return middle

@@ -1,18 +1,33 @@
-"""Which tokens a number that the model computes drew on, by attention and its gradient.
+"""Which tokens the output depends on through all layers: attention rollout, and gradient-weighted relevance.
 
-Legend of the shapes: b images, l layers, h heads, n tokens; weights are (b, l, h, n, n), query before key.
+Shapes: b images, l layers, h heads, t tokens; weights are (b, l, h, t, t), query before key.
 """
 
 import torch
 from torch import Tensor, nn
 
-from vitpipe.explain.capture import evaluating, record_attention
+from vitpipe.explain.capture import capture
+from vitpipe.explain.encoders import encoder_attention, evaluating
 from vitpipe.explain.gradients import Score
-from vitpipe.models.attention import Attention
+
+
+def rollout(weights: Tensor) -> Tensor:
+    """How much each token after the last layer depends on each token of the input: (b, t, t), rows sum to one.
+
+    Attention rollout (Abnar & Zuidema 2020, arXiv:2005.00928, section 3): R_l = A_l R_(l-1) and R_0 = I, where
+    A_l = 0.5 W_l + 0.5 I stands for attention and the residual beside it, and W_l is the mean over the heads.
+    Row i is the token i of the output; the first layer's matrix is the rightmost factor.
+    """
+    mixed = 0.5 * weights.mean(2) + 0.5 * identity(weights)  # b l t t
+    mixed = mixed / mixed.sum(-1, keepdim=True)  # rounding would add up over the layers
+    through = mixed[:, 0]
+    for layer in range(1, mixed.shape[1]):
+        through = mixed[:, layer] @ through
+    return through
 
 
 def relevance(weights: Tensor, gradients: Tensor) -> Tensor:
-    """How much each token after the last layer drew on each token of the input for a score: (b, n, n).
+    """How much each token after the last layer depended on each token of the input for a score: (b, t, t).
 
     The generic attention rules for self-attention (Chefer et al. 2021, arXiv:2103.15679, equations 5 and 6):
     R <- R + A_l R from the first layer to the last, R = I before it, where A_l is the mean over the heads of
@@ -20,18 +35,23 @@ def relevance(weights: Tensor, gradients: Tensor) -> Tensor:
     not depend on, or that lowers it, counts nothing; a token's residual path is the identity in it.
 
     Args:
-        weights: attention after the softmax (b, l, h, n, n).
+        weights: attention after the softmax (b, l, h, t, t).
         gradients: of each image's score with respect to them, the same shape.
     """
-    counted = (gradients * weights).clamp(min=0).mean(2)  # b l n n
-    through = torch.eye(weights.shape[-1], dtype=weights.dtype, device=weights.device).expand(len(weights), -1, -1)
+    counted = (gradients * weights).clamp(min=0).mean(2)  # b l t t
+    through = identity(weights).expand(len(weights), -1, -1)
     for layer in range(counted.shape[1]):
         through = through + counted[:, layer] @ through
     return through
 
 
+def identity(weights: Tensor) -> Tensor:
+    """The unit matrix (t, t) in the type of the weights and on their device."""
+    return torch.eye(weights.shape[-1], dtype=weights.dtype, device=weights.device)
+
+
 def weights_and_gradients(model: nn.Module, images: Tensor, score: Score) -> tuple[Tensor, Tensor]:
-    """Attention weights, and the gradient of each image's score with respect to them, both (b, l, h, n, n) float32.
+    """Attention of the encoder, and the gradient of each image's score with respect to it, (b, l, h, t, t) float32.
 
     Args:
         model: evaluated in float32, and left as it was: its modes, its weights' gradients.
@@ -41,10 +61,14 @@ def weights_and_gradients(model: nn.Module, images: Tensor, score: Score) -> tup
     Raises:
         InputError: the model has no attention.
     """
-    with evaluating(model), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
-        with record_attention(model) as record:
-            # with pixels that need a gradient, weights have one even if no parameter of the model needs it
-            total = score(model(images.detach().float().requires_grad_())).sum()
-            layers = [module.recorder or [] for module in model.modules() if isinstance(module, Attention)]
-            found = torch.autograd.grad(total, [weights for (weights,) in layers], materialize_grads=True)
-        return record.weights.detach(), torch.stack(found, 1)
+    with (
+        evaluating(model),
+        torch.enable_grad(),
+        torch.autocast(images.device.type, enabled=False),
+        capture(model) as seen,
+    ):
+        # because the pixels need a gradient, weights have one even if no parameter needs one
+        total = score(model(images.detach().float().requires_grad_())).sum()
+    weights = {name: values for name, values in seen.items() if name.startswith("encoder.")}
+    slopes = torch.autograd.grad(total, list(weights.values()), materialize_grads=True)
+    return encoder_attention(seen).detach(), torch.stack(slopes, 1)

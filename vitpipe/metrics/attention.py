@@ -1,7 +1,7 @@
-"""Measures of attention weights, and of what heads and layers make of the tokens.
+"""Measures of attention weights, of the outputs of heads and of the norms of tokens.
 
-Legend of the shapes: b images, l layers, h heads, n tokens, e width of a head; weights are (b, l, h, n, n), query
-before key, and each row sums to one. All sums are taken in the precision of the input.
+Shapes: b images, l layers, h heads, n tokens, e dimension of a head; weights are (b, l, h, n, n), query before key,
+and each row sums to one. All sums are computed in the precision of the input.
 """
 
 import math
@@ -13,12 +13,14 @@ from torch import Tensor
 from vitpipe.metrics.grid import token_centres
 
 
-def among_patches(weights: Tensor) -> Tensor:
-    """Attention of patches to patches where token 0 is a class token: (b, l, h, n-1, n-1), each row summing to one.
+def among_patches(weights: Tensor, prefix: int) -> Tensor:
+    """Attention of patches to patches, each row summing to one, where the first `prefix` tokens are no patches.
 
-    What a patch gives to the class token is spread over the patches in proportion: a softmax without it.
+    What a patch gives to prefix tokens is spread over the patches in proportion: a softmax without them.
     """
-    patches = weights[..., 1:, 1:]
+    if not prefix:
+        return weights
+    patches = weights[..., prefix:, prefix:]
     return patches / patches.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
 
 
@@ -26,8 +28,8 @@ def non_self(weights: Tensor) -> Tensor:
     """Attention to the other tokens: A_ij / (1 - A_ii), and 0 for j = i.
 
     The same as a softmax over the logits with the diagonal at minus infinity. The other weights of a
-    row are divided by their own sum, which stays exact where A_ii is close to one; a row that keeps
-    nothing for the others becomes zero.
+    row are divided by their own sum, which stays exact where A_ii is close to one; a row whose only weight is A_ii
+    becomes zero.
     """
     others = weights.clone()
     others.diagonal(dim1=-2, dim2=-1).zero_()
@@ -45,7 +47,7 @@ def entropy(weights: Tensor) -> Tensor:
 
 
 def nats(weights: Tensor) -> Tensor:
-    """Entropy over the last axis, 0 log 0 being 0; on a CPU in half the time of `torch.special.entr`."""
+    """Entropy over the last axis in nats, with 0 log 0 = 0; on a CPU in half the time of `torch.special.entr`."""
     return -weights.clamp_min(torch.finfo(weights.dtype).tiny).log_().mul_(weights).sum(-1)
 
 
@@ -83,7 +85,7 @@ def diversity(weights: Tensor) -> Tensor:
     heads = weights.shape[2]
     own = nats(weights).mean(-1)  # b l h
     total = torch.zeros_like(own[..., 0])
-    for first, second in combinations(range(heads), 2):  # a pair at a time: all at once are h * h * n * n numbers
+    for first, second in combinations(range(heads), 2):  # one pair at a time, because all are h * h * n * n numbers
         middle = (weights[:, :, first] + weights[:, :, second]) / 2  # b l n n
         mixed = nats(middle).mean(-1)
         total += mixed - (own[..., first] + own[..., second]) / 2
@@ -95,11 +97,11 @@ def output_diversity(outputs: Tensor) -> Tensor:
     """How differently the outputs of a layer's heads arrange the tokens, in [0, 1]: (b, l) of (b, l, h, n, e).
 
     One minus the mean over pairs of heads of linear CKA over the tokens (Kornblith et al. 2019, arXiv:1905.00414,
-    section 3), |X'Y|^2 / (|X'X| |Y'Y|) of outputs (n, e) centred over the tokens. Not the cosine: each head writes
-    in coordinates of its own, which CKA does not depend on, as it ignores rotation and scale. 0 where all heads
-    say the same; two heads that say the same of all tokens count as equal, such a head and another as unlike. With
-    few tokens CKA of unrelated heads lies above 0 (about e / n), so give the tokens of many images as one n. NaN
-    where a layer has one head only.
+    section 3), |X'Y|^2 / (|X'X| |Y'Y|) of outputs (n, e) centred over the tokens. CKA ignores rotation and scale, as
+    it should, because each head has coordinates of its own. 0 where the outputs of all heads are alike. A head whose
+    output is the same for all tokens counts as equal to another such head, and as unlike any other. With few tokens
+    CKA of unrelated heads lies above 0 (about e / n), so give the tokens of many images as one n. NaN where a layer
+    has one head only.
     """
     heads, width = outputs.shape[2], outputs.shape[-1]
     centred = outputs - outputs.mean(-2, keepdim=True)
@@ -117,13 +119,12 @@ def output_diversity(outputs: Tensor) -> Tensor:
 
 
 def outliers(norms: Tensor) -> Tensor:
-    """Share of the tokens whose norm stands out from the others of the layer, in [0, 1]: (l,) of (b, l, n).
+    """Share of the tokens whose norm is an outlier of the layer, in [0, 1]: (l,) of (b, l, n).
 
-    Darcet et al. 2023 (arXiv:2309.16588, section 2.1) find tokens about ten times as long as the rest and cut by
-    eye between the two. Here a token stands out if its norm is above median + 6 * 1.4826 * MAD and above twice the
-    median: 1.4826 times the median absolute deviation estimates a standard deviation (Rousseeuw & Croux 1993) that
-    outliers cannot move; six of them are one in 10^9 by chance; the second part keeps small differences out where
-    nearly all norms agree.
+    Darcet et al. 2023 (arXiv:2309.16588, section 2.1) find tokens about ten times as long as the rest and choose a
+    threshold by eye. Here a norm is an outlier above median + 6 * 1.4826 * MAD and above twice the median: 1.4826
+    times the median absolute deviation is a robust estimate of the standard deviation (Rousseeuw & Croux 1993); six
+    of them are one in 10^9 by chance; the second condition excludes small differences where nearly all norms agree.
     """
     flat = norms.transpose(0, 1).flatten(1)  # l b*n
     middle = flat.median(1, keepdim=True).values

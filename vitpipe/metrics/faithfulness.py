@@ -1,7 +1,7 @@
 """How well a map tells what a model used: orders of deletion, areas under curves, intervals, rank correlation.
 
-Legend of the shapes: b images, g side of the grid of patches, n = g * g patches, t points of a curve, r resamples,
-m methods, c controls, k steps of randomisation.
+Shapes: b images, g rows and columns of patches, n patches, t points of a curve, r resamples, m methods, c controls,
+k steps of randomisation.
 """
 
 import warnings
@@ -25,19 +25,19 @@ NAMES = {
     "integrated": "integrated gradients",
     "local": "local attribution",
 }
-"""Of the methods, in words."""
+"""Names of the methods, in words."""
 CONTROLS = {"random": "random order", "centre": "centre first", "edge": "edge first", "near": "nearest first"}
-"""Of the orders that look at no model, in words."""
+"""Names of the orders that do not depend on a model, in words."""
 
 
 def ranks(maps: Values, fixed: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
     """The place of each patch in the order of a map, most important first: (b, n), 0 to the number of patches - 1.
 
-    Equal patches come in random order, since row by row would be an order of its own, from the top down.
+    Patches of equal importance come in random order, because row by row is an order of its own, from the top down.
 
     Args:
         maps: (b, g, g), higher is more important, finite.
-        fixed: (b, n), patches that take no part; their place is n.
+        fixed: (b, n), patches that are left out; their place is n.
         seed: of the order of equals.
     """
     values = maps.reshape(len(maps), -1).astype(np.float64)
@@ -47,25 +47,25 @@ def ranks(maps: Values, fixed: NDArray[np.bool_], seed: int) -> NDArray[np.int64
     return np.where(fixed, values.shape[1], places)
 
 
-def centre_first(grid: int) -> Values:
+def centre_first(rows: int, columns: int) -> Values:
     """A map (g, g) that is highest in the middle of the image; its negative begins at the edges."""
-    return nearest_first(np.array([(grid - 1) / 2, (grid - 1) / 2]), grid)
+    return nearest_first(((rows - 1) / 2, (columns - 1) / 2), rows, columns)
 
 
-def nearest_first(point: Values, grid: int) -> Values:
+def nearest_first(point: tuple[float, float], rows: int, columns: int) -> Values:
     """A map (g, g) that falls with the distance from a point (row, column), in patches."""
-    rows, columns = np.mgrid[:grid, :grid]
-    return -np.hypot(rows - point[0], columns - point[1])
+    row, column = np.mgrid[:rows, :columns]
+    return -np.hypot(row - point[0], column - point[1])
 
 
 def counts(patches: int, most: int, *, local: bool = False) -> NDArray[np.int64]:
-    """How many of the patches are deleted at each point of a curve, from 0 to all: (t,).
+    """The number of patches that are deleted at each point of a curve, from 0 to all: (t,).
 
-    Every count where `most` steps suffice; else about `most` of them, as squares, closer at the start, where
+    Every number where `most` steps suffice; else about `most` of them, as squares, closer at the start, where
     curves bend.
 
     Args:
-        local: that a few patches decide, so that most of a curve lies in its first steps: from 1 by equal factors.
+        local: whether a few patches decide, so that a curve bends in its first steps: then from 1 by equal factors.
     """
     if patches <= most:
         return np.arange(patches + 1)
@@ -85,7 +85,7 @@ def interval(values: Values, seed: int) -> Values:
     """Mean and ends of its 95 % interval, (3, ...) of values (b, ...), by resampling images with replacement.
 
     The percentile bootstrap (Efron 1979); it covers the draw of the images, not that of the weights. Values of
-    one image stay together, so differences of two methods are paired. One image has no interval but itself.
+    one image stay together, so differences of two methods are paired. With one image both ends are the mean.
     """
     picks = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
     share = np.apply_along_axis(np.bincount, 1, picks, minlength=len(values)) / len(values)  # r b
@@ -99,7 +99,7 @@ def rank_correlation(first: Values, second: Values, fixed: NDArray[np.bool_]) ->
     0 where a map is the same everywhere, which agrees with no order.
 
     Args:
-        fixed: (b, n), patches that take no part.
+        fixed: (b, n), patches that are left out.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConstantInputWarning)
@@ -109,7 +109,7 @@ def rank_correlation(first: Values, second: Values, fixed: NDArray[np.bool_]) ->
 
 
 def summary(measured: Mapping[str, Any], seed: int) -> dict[str, NDArray]:
-    """Means and 95 % intervals of what was measured of single images, all but the curves rounded to four decimals.
+    """Means and 95 % intervals of what was measured for single images; all but the curves are rounded to four decimals.
 
     Args:
         measured: methods (m,) and controls (c,), names; counts (t,) of deleted patches; deletion and insertion
@@ -140,8 +140,8 @@ def summary(measured: Mapping[str, Any], seed: int) -> dict[str, NDArray]:
 
 
 def report(found: Mapping[str, NDArray]) -> dict[str, Any]:
-    """What `summary` gives as a dict ready for JSON: under each method's and control's name the numbers for DVC's
-    tables, and in the lists methods and controls the same with intervals."""
+    """What `summary` returned, ready for JSON: under each method's and control's name the numbers for DVC's tables,
+    and in the lists methods and controls the same with intervals."""
     content: dict[str, Any] = {"methods": [], "controls": []}
     for row, name in enumerate([*found["methods"], *found["controls"]]):
         method = row < len(found["methods"])
@@ -167,5 +167,5 @@ def report(found: Mapping[str, NDArray]) -> dict[str, Any]:
 
 
 def rounded(values: Values) -> Values:
-    """Four decimals: areas and correlations are known no better, and all verdicts rest on the same numbers."""
+    """Four decimals, the precision of areas and correlations; figure and page read the same rounded numbers."""
     return np.vectorize(lambda value: round(value, 4) + 0.0, [np.float64])(values)  # turns -0.0 into 0.0

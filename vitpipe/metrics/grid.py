@@ -1,4 +1,4 @@
-"""Where a token lies in the image. Every figure and measure asks here."""
+"""Where a patch lies in the image: the one place where tokens and pixels are related."""
 
 import numpy as np
 import pandas as pd

@@ -1,9 +1,10 @@
 """Which parts of a face the heads look at, and whether they would find them elsewhere.
 
-Legend of the shapes: f faces, l layers, h heads, r regions, n tokens, s side of the input in pixels.
+Shapes: f faces, l layers, h heads, r regions, t tokens, n patches, s side of the input in pixels.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,17 +14,18 @@ from torch import Tensor, nn
 
 from vitpipe.data.batches import evenly_spaced
 from vitpipe.data.dataset import PackedDataset
-from vitpipe.explain.capture import encoder_of, watch
-from vitpipe.explain.class_token import query_row
-from vitpipe.metrics.attention import received
+from vitpipe.explain.encoders import attention_batches, encoder_of, query_row
+from vitpipe.metrics.attention import among_patches, received
 from vitpipe.metrics.faithfulness import RESAMPLES, interval
 from vitpipe.metrics.regions import POINTS, REGIONS, lift, mass, pointing, regions
+from vitpipe.models.vit import ViT
 
 LANDMARKS = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")  # columns of a part's samples
 LEAST = 8  # faces that an interval needs: of fewer, bootstrap intervals are too narrow
+MOVED = 32  # faces that the shift control moves, at most
 CONTENT_CAP = 100.0  # JSON knows no infinity
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
-WEIGHTS_AT_ONCE = 2**23  # recorded at a time: 32 MB, which is faster on a CPU than more, or one image's
+BESIDE = ("mass", "lift", "pointing", "content_lift")  # numbers that the untrained model has, too
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,11 @@ class Faces:
     """Images with landmarks.
 
     Args:
-        rows: (f,), where they stand among the images that were asked for.
+        rows: (f,), their places among the images that were asked for.
         images: (f, s, s, 3) uint8 as the model sees them.
         landmarks: (f, 5, 2) as (x, y) in pixels of HR images.
-        size: side of these.
-        note: annotated, or mean where landmarks of some or all are the mean of other images'.
+        size: side of HR images in pixels.
+        note: annotated, or mean where some or all landmarks are the mean of other images'.
     """
 
     rows: np.ndarray
@@ -44,51 +46,101 @@ class Faces:
     size: int
     note: str
 
-    def shares(self, grid: int) -> Tensor:
+    def shares(self, columns: int) -> Tensor:
         """(f, r, n), see `vitpipe.metrics.regions.regions`."""
-        return regions(self.landmarks, self.size, grid)
+        return regions(self.landmarks, self.size, columns)
 
     def some(self, count: int) -> "Faces":
-        """At most `count` of them at even distances."""
+        """At most `count` of them, evenly spaced."""
         kept = evenly_spaced(self.rows, count)
         return replace(self, rows=self.rows[kept], images=self.images[kept], landmarks=self.landmarks[kept])
 
 
-def faces(packed: PackedDataset, rows: np.ndarray) -> Faces | None:
-    """Those of the images in `rows` that have landmarks to make regions of.
+def faces(dataset: PackedDataset, rows: np.ndarray) -> Faces | None:
+    """The images in `rows` whose landmarks make regions; None where fewer than `LEAST` have such landmarks.
 
-    None where fewer than `LEAST` have. Eyes and mouth in a line, as in a profile, make no regions.
+    Eyes and mouth in a line, as in a profile, make no regions.
     """
-    samples = packed.samples.iloc[rows]
+    samples = dataset.samples.iloc[rows]
     if not set(LANDMARKS) <= set(samples):
         return None
-    size = packed.images("hr", rows[:1]).shape[1]
+    size = dataset.images("hr", rows[:1]).shape[1]
     landmarks = samples[list(LANDMARKS)].to_numpy(dtype=np.float64).reshape(-1, len(LANDMARKS) // 2, 2)
     there = np.flatnonzero(regions(landmarks, size, 1).isfinite().all(-1).all(-1).numpy())
     if len(there) < LEAST:
         return None
     kinds = samples["landmarks"].iloc[there] if "landmarks" in samples else []
     note = "annotated" if all(kind == "annotated" for kind in kinds) else "mean"
-    return Faces(there, packed.images("lr", rows[there]), landmarks[there], size, note)
+    return Faces(there, dataset.images("lr", rows[there]), landmarks[there], size, note)
 
 
-def head_maps(weights: Tensor, token: bool) -> Tensor:
+def head_maps(weights: Tensor, encoder: ViT) -> Tensor:
     """Where each head looks, (b, l, h, n), each map summing to one (or zero, where a head sees only itself).
 
-    Attention of the class token to the patches where there is one, else the non-self attention that each patch
+    The attention of the class token to the patches where there is one, else the non-self attention that each patch
     receives, mean over queries.
+
+    Args:
+        weights: (b, l, h, t, t).
     """
-    maps = query_row(weights, token) if token else received(weights)
+    if encoder.cls_token is not None:
+        maps = query_row(weights, encoder)
+    else:
+        maps = received(among_patches(weights, encoder.num_prefix_tokens))
     return maps / maps.sum(-1, keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
 
 
-def maps_of(model: nn.Module, images: np.ndarray, device: torch.device) -> Tensor:
-    """`head_maps` of all images, (f, l, h, n) on the CPU."""
+def maps_of(model: nn.Module, images: np.ndarray) -> Tensor:
+    """`head_maps` of all images (f, s, s, 3) uint8: (f, l, h, n) on the CPU."""
     encoder = encoder_of(model)
-    parts = [
-        head_maps(weights, encoder.token is not None).cpu() for weights in watch(model, images, device, WEIGHTS_AT_ONCE)
-    ]
-    return torch.cat(parts)
+    return torch.cat([head_maps(weights, encoder).cpu() for weights in attention_batches(model, images)])
+
+
+def compare_regions(
+    model: nn.Module,
+    untrained: nn.Module,
+    val: Faces,
+    test: Faces,
+    test_maps: tuple[Tensor, Tensor],
+    seed: int,
+) -> dict[str, dict[str, float]]:
+    """The head that looks most at each region that enough images show, and its numbers beside the untrained model's.
+
+    Args:
+        val: chooses the heads.
+        test: scores them.
+        test_maps: `maps_of` the trained and the untrained model on `test`.
+
+    Returns:
+        By region layer and head, counted from 1, and the numbers of `vitpipe.explain.measure.REGIONS_PROTOCOL`.
+    """
+    columns = encoder_of(model).grid[1]
+    before, after = val.shares(columns), test.shares(columns)
+    names, moved = visible(before, after), test.some(MOVED)
+    numbers, places = [], []
+    for net, maps in zip((model, untrained), test_maps, strict=True):
+        heads = best_heads(head_lifts(maps_of(net, val.images), before), names)
+        control = shift_control(net, moved, heads, seed)
+        places.append(heads)
+        numbers.append({name: scores(maps, after, name, heads[name], seed) | control.get(name, {}) for name in names})
+    found: dict[str, dict[str, float]] = {}
+    for name, (layer, head) in places[0].items():
+        own, other = numbers[0][name], numbers[1][name]
+        told = own | {f"{key}_untrained": other[key] for key in BESIDE if key in other}
+        told = {key: rounded(value) for key, value in told.items()}
+        found[name] = {"layer": layer + 1, "head": head + 1, **told, "survives": int(survives(told))}
+    return found
+
+
+def rounded(value: float) -> float:
+    """Six digits after the point: the last bits differ between machines and stay out of the JSON."""
+    return round(float(value), 6) + 0.0  # turns -0.0 into 0.0
+
+
+def survives(numbers: Mapping[str, float]) -> bool:
+    """Whether a head follows content: both lifts' intervals lie above 1 and above the untrained model's lifts."""
+    keys = ("lift", "content_lift")
+    return all(numbers.get(f"{key}_low", 0) > max(1, numbers.get(f"{key}_untrained", 1)) for key in keys)
 
 
 def head_lifts(maps: Tensor, shares: Tensor) -> np.ndarray:
@@ -126,16 +178,16 @@ def scores(maps: Tensor, shares: Tensor, region: str, head: tuple[int, int], see
 
 
 def shift_control(
-    model: nn.Module, found: Faces, heads: dict[str, tuple[int, int]], device: torch.device, seed: int
+    model: nn.Module, found: Faces, heads: dict[str, tuple[int, int]], seed: int
 ) -> dict[str, dict[str, float]]:
     """Whether the maps of heads follow the content when it moves.
 
-    Each image is moved left, right, up and down by the fewest whole patches that make half the mean distance of
-    the eyes, its edge replicated into what gets empty, and its landmarks with it; moves count that leave eyes, nose
-    and mouth as large as they were, so inside. `content_lift` is the lift of the moved image's map on the moved
-    region over the lift that the unmoved image's map has there. It is exactly 1 for a head that looks at places,
-    whatever they show, and above 1 for one that follows; at most 100. Mean over a face's moves, then the ratio of
-    the means over faces, which small denominators of single faces don't upset.
+    Each image is moved left, right, up and down by whole patches, see `move_length`; its edge is replicated, and its
+    landmarks move with it. Moves count that leave eyes, nose and mouth inside, as large as they were. `content_lift`
+    is the lift of the moved image's map on the moved region over the lift that the unmoved image's map has there. It
+    is exactly 1 for a head that looks at places, whatever they show, and above 1 for one that follows the content; at
+    most 100. It is the mean over a face's moves, then the ratio of the means over faces, which is robust to small
+    denominators of single faces.
 
     Args:
         heads: (layer, head) of each region to look at.
@@ -145,17 +197,16 @@ def shift_control(
         over the faces (percentile method, Efron & Tibshirani 1993, "An introduction to the bootstrap", chapter 13);
         nothing for a region that fewer than `LEAST` faces keep.
     """
-    encoder = encoder_of(model)
-    grid, input_size = encoder.grid, found.images.shape[1]
-    shares, still = found.shares(grid), maps_of(model, found.images, device)
-    patches = move_length(found.landmarks, found.size / grid)
+    columns, input_size = encoder_of(model).grid[1], found.images.shape[1]
+    shares, still = found.shares(columns), maps_of(model, found.images)
+    patches = move_length(found.landmarks, found.size / columns)
     sums = {name: np.zeros((3, len(found.images))) for name in heads}  # of moved lifts, of unmoved ones, of moves
     for dx, dy in DIRECTIONS:
-        pixels = np.array([dx, dy]) * patches * (found.size // grid)
-        after = regions(found.landmarks + pixels, found.size, grid)
+        pixels = np.array([dx, dy]) * patches * (found.size // columns)
+        after = regions(found.landmarks + pixels, found.size, columns)
         inside = (after.sum(-1) - shares.sum(-1)).abs()[:, :3].amax(1) < 1e-3  # eyes, nose, mouth
-        step = patches * (input_size // grid)
-        moved = maps_of(model, move(found.images, dx * step, dy * step), device)
+        step = patches * (input_size // columns)
+        moved = maps_of(model, move(found.images, dx * step, dy * step))
         for name, (layer, head) in heads.items():
             index = REGIONS.index(name)
             area, kept = after[:, index : index + 1], inside & (after[:, index].sum(-1) > 0)
@@ -178,16 +229,17 @@ def shift_control(
 
 def move_length(landmarks: np.ndarray, side: float) -> int:
     """The fewest patches of `side` pixels that make half the mean distance of the eyes, at least one."""
-    between = np.linalg.norm(landmarks[:, 1] - landmarks[:, 0], axis=-1).mean()
+    between = float(np.linalg.norm(landmarks[:, 1] - landmarks[:, 0], axis=-1).mean())
     return max(1, math.ceil(between / 2 / side))
 
 
 def move(images: np.ndarray, dx: int, dy: int) -> np.ndarray:
-    """Images (f, s, s, 3) moved by dx pixels to the right and dy down; the edge fills what gets empty."""
+    """Images (f, s, s, 3) moved by dx pixels to the right and dy down; the edge is replicated."""
     rows, columns = (np.clip(np.arange(images.shape[1]) - by, 0, images.shape[1] - 1) for by in (dy, dx))
     return images[:, rows[:, None], columns]
 
 
 def mean_ratio(above: np.ndarray, below: np.ndarray, axis: int = -1) -> np.ndarray:
-    """mean(above) / mean(below), at most `CONTENT_CAP`; 1 where both are zero: neither says more."""
-    return np.minimum((above.mean(axis) + 1e-9) / (below.mean(axis) + 1e-9), CONTENT_CAP)
+    """mean(above) / mean(below), at most `CONTENT_CAP`; 1 where both are zero."""
+    ratio: np.ndarray = np.minimum((above.mean(axis) + 1e-9) / (below.mean(axis) + 1e-9), CONTENT_CAP)
+    return ratio

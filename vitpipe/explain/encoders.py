@@ -1,0 +1,108 @@
+"""The encoder of a model, and what it attends to in many images, a memory-sized batch at a time.
+
+Shapes: b or f images, l layers, h heads, t tokens (prefix tokens and patches), n patches.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vitpipe.data.pixels import to_input
+from vitpipe.errors import InputError
+from vitpipe.explain.capture import capture
+from vitpipe.models.attention import Attention
+from vitpipe.models.vit import ViT
+from vitpipe.progress import progress
+
+M = TypeVar("M", bound=nn.Module)
+WEIGHTS_AT_ONCE = 2**23  # 32 MB; more is slower on a CPU
+
+
+def encoder_of(model: nn.Module) -> ViT:
+    """The encoder of a model. Raises InputError where there is none."""
+    encoder = getattr(model, "encoder", None)
+    if not isinstance(encoder, ViT):
+        raise InputError(f"{type(model).__name__} has no encoder, so no attention to look at")
+    return encoder
+
+
+def device_of(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """`model` in evaluation mode; afterwards each of its modules is in the mode that it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def encoder_attention(seen: Mapping[str, Tensor]) -> Tensor:
+    """The attention of all layers of the encoder (b, l, h, t, t), from what `capture` recorded."""
+    return torch.stack([weights for name, weights in seen.items() if name.startswith("encoder.")], 1)
+
+
+def attention_batches(model: nn.Module, images: np.ndarray) -> Iterator[Tensor]:
+    """Attention of the encoder (b, l, h, t, t), float32, for images (f, s, s, 3) uint8 in order.
+
+    The model stays in its mode.
+
+    Raises:
+        InputError: the model has no attention.
+    """
+    batch = images_at_once(model, WEIGHTS_AT_ONCE)
+    device = device_of(model)
+    net: Any = model
+    with progress(len(images), "attention", "image", shown=len(images) > batch) as bar:
+        for start in range(0, len(images), batch):
+            some = to_input(images[start : start + batch], device)
+            with torch.inference_mode(), evaluating(model), capture(model) as seen:
+                net.forward_features(some)
+            yield encoder_attention(seen)
+            bar.update(len(some))
+
+
+def images_at_once(model: nn.Module, budget: int) -> int:
+    """The number of images whose attention weights are at most `budget` numbers together; at least one."""
+    encoder = encoder_of(model)
+    tokens = encoder.num_prefix_tokens + encoder.grid[0] * encoder.grid[1]
+    heads = sum(layer.heads for layer in modules_of(encoder, Attention))
+    return max(1, budget // (heads * tokens**2))
+
+
+def modules_of(model: nn.Module, kind: type[M]) -> list[M]:
+    """The modules of a kind, in their order. Raises InputError where there are none."""
+    found = [module for module in model.modules() if isinstance(module, kind)]
+    if not found:
+        raise InputError(f"{type(model).__name__} has no {kind.__name__.lower()} layers")
+    return found
+
+
+def query_row(weights: Tensor, encoder: ViT) -> Tensor:
+    """The attention to the patches (..., n) of the query that the head reads, from weights (..., t, t).
+
+    With a class token this is its own row, without what it gives to prefix tokens and not renormalised, so that it
+    sums to at most one. Without one it is the mean over the patches, because a mean over patches reads them alike.
+    """
+    prefix = encoder.num_prefix_tokens
+    rows = weights[..., 0, :] if encoder.cls_token is not None else weights[..., prefix:, :].mean(-2)
+    return rows[..., prefix:]
+
+
+def query_name(encoder: ViT) -> np.ndarray:
+    """Whose attention `query_row` is, in words."""
+    return np.array("class token" if encoder.cls_token is not None else "mean of all patches")
+
+
+def on_grid(values: Tensor, encoder: ViT) -> Tensor:
+    """Values of patches (..., n) as (..., rows, columns)."""
+    return values.reshape(*values.shape[:-1], *encoder.grid)
