@@ -38,7 +38,7 @@ EXECUTED = {
     "dvc queue start, dvc queue status, dvc repro, git checkout, git config user.name, git config user.email",
     ".ci/run": "dvc exp run -S recipe=celeba, dvc exp run -S recipe=mnist, make setup, make lint, make test",
     "tests/test_docs.py": "dvc cache dir, dvc config, dvc remote add",
-    "it takes hours, and other tests run its parts": "make bench, make study, python -m",
+    "it takes long, and other tests run its parts": "make bench, make study, python -m",
     "it consists of commands that are executed": "make repro, .ci/run, pytest",
     "it needs a cluster or a remote": "dvc commit, dvc pull, sbatch, torchrun",
     "it only brings back files or prints": "dvc exp apply, make help",

@@ -71,7 +71,7 @@ class Predictor:
         """
         methods = import_module("vitpipe.explain.methods")  # so that the stage evaluate does not depend on it
         pixels = self.prepare(image)
-        images = to_input(pixels[None], next(self.model.parameters()).device)
+        images = to_input(pixels[None].copy(), next(self.model.parameters()).device)
         questions = self.task.questions(self.model, images)
         if method not in questions.methods:
             raise InputError(f"there is no method {method!r} for {self.task_name}: use {', '.join(questions.methods)}")
