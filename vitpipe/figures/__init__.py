@@ -1,13 +1,33 @@
-"""Figures: arrays in, matplotlib figures out. No model code is imported here.
+"""Figures: arrays in, PNG files out. No model code is imported here, and no figure knows a task.
 
-Each task has a module of its name with `draw(examples, curve, folder)`, which writes the task's figures
-and captions.json, {file: {"title": ..., "caption": ...}}, into an empty folder.
+Each kind of figure has a module of its name with `draw(arrays, folder)`, which writes its PNG files and returns their
+captions.
 """
 
+from collections.abc import Mapping
 from importlib import import_module
-from types import ModuleType
+from pathlib import Path
+from typing import Any
+
+from vitpipe.files import write_json
+
+KINDS = (
+    "curve", "gallery", "confusion", "ranking", "patches", "class_attention", "per_class", "pixels", "maps", "methods",
+    "faithfulness", "distances", "filters", "positions",
+)  # fmt: skip
+"""In the order of the captions."""
 
 
-def figures(task: str) -> ModuleType:
-    """The module that draws the results of the task `task`."""
-    return import_module(f"{__name__}.{task}")
+def draw(arrays: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
+    """Writes figures as PNG files, and captions.json: {file: {"title": ..., "caption": ...}}.
+
+    Args:
+        arrays: by kind of figure what its module takes, for instance an opened KIND.npz. Kinds that are not among
+            `KINDS` are skipped.
+        folder: an existing one.
+    """
+    captions: dict[str, dict[str, str]] = {}
+    for kind in KINDS:
+        if kind in arrays:
+            captions |= import_module(f"{__name__}.{kind}").draw(dict(arrays[kind]), folder)
+    write_json(folder / "captions.json", captions)

@@ -1,29 +1,39 @@
 """What the patch embedding looks for, as small colour pictures, and how much of it a few of them are.
 
-Legend of the shapes: k components, p side of a patch, r reach of the convolutions before the embedding, q = p + 2r.
+Shapes: k components, p side of a patch, r reach of the convolutions before the embedding, q = p + 2r.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from vitpipe.figures.style import BLUE, INK, MUTED, Sheet, save, styled
+from vitpipe.figures.painting import Arrays, Captions, outline
+from vitpipe.figures.style import BLUE, MUTED, Sheet, captioned, styled
 
 ACROSS, SIDE, GAP, LINE = 7, 108, 12, 22  # tiles in a row; pixels: a tile, between tiles, the line below it
 CURVE, LEAST = 270, 500  # pixels: height of the curve, and of the figure's right half
 CONTROLS = 3  # tiles of the untrained model
 FAINT = 0.05  # of the scale: rings around the patch with less than this are not drawn
+HEADING = {"size": 11, "weight": "bold", "va": "bottom"}
 MODELS = ("trained", "untrained")
 TITLE = "What the patch embedding looks for"
 
 
+def draw(arrays: Arrays, folder: Path) -> Captions:
+    """Writes the figure as a PNG file; returns its caption. `arrays`: see `filters`."""
+    first = [percent(float(arrays[f"{name}_explained"][:3].sum())) for name in MODELS]
+    around = " at mid-grey, with what the convolutions before it see around the patch" if arrays["reach"] else ""
+    caption = (
+        f"Principal components of the filters of the patch embedding{around}, on one scale around mid-grey. The first "
+        f"three are {first[0]} of the variance of the trained filters and {first[1]} of the untrained ones."
+    )
+    return captioned(filters(arrays), folder / "filters.png", TITLE, caption)
+
+
 @styled
-def filters(arrays: Mapping[str, np.ndarray]) -> Figure:
+def filters(arrays: Arrays) -> Figure:
     """The principal components of the embedding filters, and what share of the variance they add up to.
 
     Every component is drawn on one scale around mid-grey: grey is a pixel (or colour) that does not matter, what is
@@ -37,7 +47,7 @@ def filters(arrays: Mapping[str, np.ndarray]) -> Figure:
     """
     patch, reach, count = int(arrays["patch"]), int(arrays["reach"]), len(arrays["trained"])
     limit = max(float(np.abs(arrays[name][: count if name == "trained" else CONTROLS]).max()) for name in MODELS)
-    shown = visible(arrays, reach, FAINT * limit)
+    shown = visible_rings(arrays["trained"], reach, FAINT * limit)
     width = patch + 2 * shown
     side = max(1, round(SIDE / width)) * width if width < SIDE else SIDE  # whole pixels where they are seen
     left, top, between = 12, 108, 84
@@ -46,21 +56,21 @@ def filters(arrays: Mapping[str, np.ndarray]) -> Figure:
     height = max(rows * (step + LINE), LEAST)
     sheet = Sheet(right + curve + 24, top + height + 48)
     note = f"The first {count} principal components of the filters of the patch embedding, each with the share of "
-    sheet.title(left, 10, TITLE, f"{note}variance that it explains.\n{extent(patch, reach, shown)}")
+    sheet.title(left, 10, TITLE, f"{note}variance that it explains.\n{tiles_show(patch, reach, shown)}")
 
     def tile(name: str, index: int, x: float, y: float) -> None:
-        panel = sheet.panel(x, y, side, f"{name} {index + 1}")
-        picture = arrays[name][index, reach - shown : reach + patch + shown, reach - shown : reach + patch + shown]
-        panel.imshow(0.5 + picture / (2 * limit), interpolation="nearest", aspect="auto")
+        inner = slice(reach - shown, reach + patch + shown)
+        image = 0.5 + arrays[name][index, inner, inner] / (2 * limit)
+        panel = sheet.picture(x, y, side, f"{name} {index + 1}", image)
         if shown:
-            frame(panel, patch, shown)
+            outline(panel, (shown, shown, shown + patch, shown + patch), 0.9)
         sheet.text(x, y + side + 4, percent(float(arrays[f"{name}_explained"][index])), size=10)
 
     for i in range(count):
         tile("trained", i, left + i % ACROSS * step, top + i // ACROSS * (step + LINE))
     cumulative(sheet, right, top, curve, arrays)
     y = top + CURVE + 96
-    heading(sheet, right, y, "untrained, as control: its first components")
+    sheet.text(right, y - 10, "untrained, as control: its first components", **HEADING)
     for i in range(min(CONTROLS, len(arrays["untrained"]))):
         tile("untrained", i, right + i * step, y)
     scale = f"One scale for all tiles: mid-grey is 0, black is −{limit:.2g} and white {limit:.2g} in each channel; "
@@ -68,32 +78,19 @@ def filters(arrays: Mapping[str, np.ndarray]) -> Figure:
     return sheet.figure
 
 
-def draw(arrays: Mapping[str, np.ndarray], folder: Path) -> dict[str, dict[str, str]]:
-    """Writes the figure as a PNG file; returns its title and caption by file name."""
-    save(filters(arrays), folder / "filters.png")
-    first = [percent(float(arrays[f"{name}_explained"][:3].sum())) for name in MODELS]
-    around = (
-        " at a mid-grey image, with what the convolutions before it see around the patch" if arrays["reach"] else ""
-    )
-    caption = (
-        f"Principal components of the filters of the patch embedding{around}, on one scale around mid-grey. The first "
-        f"three are {first[0]} of the variance of the trained filters and {first[1]} of the untrained ones."
-    )
-    return {"filters.png": {"title": TITLE, "caption": caption}}
+def visible_rings(components: np.ndarray, reach: int, faint: float) -> int:
+    """How many rings of pixels around the patch have a value of at least `faint` in a component (k, q, q, 3)."""
+    strongest = np.abs(components).max(axis=(0, 3))  # q q
+    for width in range(reach, 0, -1):
+        outside = reach - width
+        ring = strongest[outside : len(strongest) - outside, outside : len(strongest) - outside]
+        if max(ring[[0, -1]].max(), ring[:, [0, -1]].max()) >= faint:
+            return width
+    return 0
 
 
-def visible(arrays: Mapping[str, np.ndarray], reach: int, faint: float) -> int:
-    """How many rings of pixels around the patch have a value of at least `faint` in a component."""
-    largest = np.abs(arrays["trained"]).max(axis=(0, 3))  # q q
-    rings = [
-        max(largest[i].max(), largest[-1 - i].max(), largest[:, i].max(), largest[:, -1 - i].max())
-        for i in range(reach)
-    ]
-    return next((reach - i for i, value in enumerate(rings) if value >= faint), 0)
-
-
-def extent(patch: int, reach: int, shown: int) -> str:
-    """What a tile shows."""
+def tiles_show(patch: int, reach: int, shown: int) -> str:
+    """What a tile shows, in words."""
     if not reach:
         return f"A tile is a patch of {patch}×{patch} pixels."
     text = f"Gradients at mid-grey, since convolutions come first: they see {reach} pixels around the patch of "
@@ -101,17 +98,10 @@ def extent(patch: int, reach: int, shown: int) -> str:
     return f"{text}{patch}×{patch} (frame){rest}"
 
 
-def frame(panel: Axes, patch: int, margin: int) -> None:
-    """The border of the patch within what its embedding sees."""
-    for colour, width in (("white", 2.2), (INK, 0.9)):  # seen on any ground
-        box = Rectangle((margin - 0.5, margin - 0.5), patch, patch, fill=False, edgecolor=colour, linewidth=width)
-        panel.add_patch(box)
-
-
-def cumulative(sheet: Sheet, x: float, y: float, width: float, arrays: Mapping[str, np.ndarray]) -> None:
+def cumulative(sheet: Sheet, x: float, y: float, width: float, arrays: Arrays) -> None:
     """Share of variance that the first components explain together, against how many, trained and untrained."""
     axes = sheet.axes(x, y, width, CURVE, "cumulative")
-    heading(sheet, x, y, "explained by the first components together")
+    sheet.text(x, y - 10, "explained by the first components together", **HEADING)
     for name, colour, marker in (("untrained", MUTED, "white"), ("trained", BLUE, BLUE)):
         sums = 100 * np.cumsum(arrays[f"{name}_explained"], dtype=np.float64)
         numbers = np.arange(1, len(sums) + 1)
@@ -119,10 +109,6 @@ def cumulative(sheet: Sheet, x: float, y: float, width: float, arrays: Mapping[s
     axes.set(ylim=(0, 103), xlabel="components", ylabel="share of variance in %")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.legend(loc="lower right", reverse=True)
-
-
-def heading(sheet: Sheet, x: float, y: float, text: str) -> None:
-    sheet.text(x, y - 10, text, size=11, weight="bold", va="bottom")
 
 
 def percent(share: float) -> str:

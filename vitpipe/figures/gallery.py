@@ -1,106 +1,120 @@
-"""Super-resolution to look at: input, baseline, model and target side by side, and where they err."""
+"""Super-resolution to look at: input, baseline, model and target side by side, and where they err.
 
-from collections.abc import Sequence
+Shapes: f images, s side of the LR input, S side of the HR image in pixels.
+"""
+
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from vitpipe.figures.style import GREEN, INK, MUTED, ORANGE, STRENGTH, Sheet, enlarge, shortened, styled
+from vitpipe.figures.painting import CLIP, Arrays, Captions, band
+from vitpipe.figures.style import GREEN, MUTED, ORANGE, STRENGTH, Sheet, captioned, styled
 from vitpipe.figures.text import fitted
 
-PANEL, GAP = 192, 6
-CLIP = 99.5
+SIDE, GAP = 192, 6  # pixels: a panel, between panels
+BANDS = {
+    "gallery": (
+        "Test images: input, bicubic, model and target",
+        "Taken at even distances through the test images, not chosen by score. PSNR in dB under each; "
+        "error maps share one scale.",
+    ),
+    "best": (
+        "Where the model gains most over bicubic",
+        "The test images with the largest difference in PSNR between model and bicubic.",
+    ),
+    "worst": (
+        "Where the model gains least over bicubic",
+        "The test images with the smallest difference in PSNR between model and bicubic.",
+    ),
+}
+WIDE = 4  # images in the wide picture
+
+
+def draw(arrays: Arrays, folder: Path) -> Captions:
+    """Writes a gallery of each band and a wide picture of the first images; returns the captions.
+
+    Args:
+        arrays: of each band, as BAND_NAME, for instance worst_ids, the arrays that `gallery` takes.
+        folder: where the PNG files go.
+    """
+    captions: Captions = {}
+    for name, (title, caption) in BANDS.items():
+        captions |= captioned(gallery(band(arrays, name), title), folder / f"{name}.png", title, caption)
+    first = {name: values[:WIDE] for name, values in band(arrays, "gallery").items()}
+    caption = "The first test images of the gallery, enlarged."
+    return captions | captioned(hero(first), folder / "hero.png", "At a glance", caption)
 
 
 @styled
-def gallery(
-    lr: np.ndarray,
-    bicubic: np.ndarray,
-    model: np.ndarray,
-    hr: np.ndarray,
-    ids: Sequence[str],
-    psnr_bicubic: Sequence[float],
-    psnr_model: Sequence[float],
-    title: str,
-) -> Figure:
+def gallery(arrays: Arrays, title: str) -> Figure:
     """A row per image: input, bicubic, model, target, and the errors of bicubic and of the model.
 
     Errors are absolute differences from the target, averaged over the channels, in grey levels of
     255. All error maps share one scale from 0 to the 99.5th percentile, which is printed.
 
     Args:
-        lr: (F, h, w, 3) uint8, drawn with its pixels visible.
-        bicubic, model, hr: (F, H, W, 3) uint8.
-        ids: sample ids, printed under the inputs.
-        psnr_bicubic, psnr_model: dB, printed under the images; their difference is the gain.
+        arrays: ids (f,), printed under the inputs; lr (f, s, s, 3) uint8, drawn with its pixels visible; bicubic,
+            model and hr (f, S, S, 3) uint8; psnr_bicubic and psnr_model (f,) in dB, whose difference is the gain.
+        title: above the figure.
     """
-    errors = [np.abs(image.astype(np.float32) - hr).mean(-1) for image in (bicubic, model)]  # 2 x (F, H, W)
+    lr, hr, ids = arrays["lr"], arrays["hr"], [str(sample) for sample in arrays["ids"]]
+    errors = [np.abs(arrays[name].astype(np.float32) - hr).mean(-1) for name in ("bicubic", "model")]  # 2 f S S
     norm = Normalize(0, max(1.0, float(np.percentile(errors, CLIP))))
-    columns: list[tuple[str, Any, dict[str, Any]]] = [
-        (f"input {lr.shape[2]}×{lr.shape[1]}", [enlarge(image, max(hr.shape[1:3])) for image in lr], {}),
-        ("bicubic", bicubic, {}),
-        ("model", model, {}),
+    shade = {"norm": norm, "cmap": STRENGTH}
+    columns: list[tuple[str, np.ndarray, dict[str, Any]]] = [
+        (f"input {lr.shape[2]}×{lr.shape[1]}", lr, {}),
+        ("bicubic", arrays["bicubic"], {}),
+        ("model", arrays["model"], {}),
         (f"target {hr.shape[2]}×{hr.shape[1]}", hr, {}),
-        ("error of bicubic", errors[0], {"norm": norm, "cmap": STRENGTH}),
-        ("error of model", errors[1], {"norm": norm, "cmap": STRENGTH}),
+        ("error of bicubic", errors[0], shade),
+        ("error of model", errors[1], shade),
     ]
-    left, top, row_height = 12, 74, PANEL + 34
-    sheet = Sheet(2 * left + 6 * PANEL + 5 * GAP + 12, top + len(hr) * row_height + 58)
+    left, top, height = 12, 74, SIDE + 34
+    sheet = Sheet(2 * left + 6 * SIDE + 5 * GAP + 12, top + len(hr) * height + 58)
     sheet.text(left, 10, title, size=16, weight="bold")
-    lefts = [left + i * (PANEL + GAP) + (12 if i > 3 else 0) for i in range(6)]
-    for x, (name, pictures, style) in zip(lefts, columns, strict=True):
+    lefts = [left + i * (SIDE + GAP) + (12 if i > 3 else 0) for i in range(6)]
+    for x, (name, images, style) in zip(lefts, columns, strict=True):
         sheet.text(x, top - 26, name, size=12.5, weight="bold")
-        for row, picture in enumerate(pictures):
-            panel = sheet.panel(x, top + row * row_height, PANEL, f"{name}: {ids[row]}")
-            panel.imshow(picture, aspect="auto", **style)
-    for row, sample in enumerate(ids):
-        y = top + row * row_height + PANEL + 6
-        gain = psnr_model[row] - psnr_bicubic[row]
-        colour = GREEN if gain >= 0 else ORANGE
-        sheet.text(lefts[0], y, fitted(sample, PANEL, 10.5, shortened), size=10.5, color=MUTED)
-        sheet.text(lefts[1], y, f"{psnr_bicubic[row]:.2f} dB", size=12.5)
-        sheet.text(lefts[2], y, f"{psnr_model[row]:.2f} dB", size=12.5, weight="bold")
-        signed = f"{gain:+.2f}".replace("-", "−")
-        sheet.text(lefts[2] + PANEL, y, signed, size=12.5, weight="bold", ha="right", color=colour)
+        for row, image in enumerate(images):
+            sheet.picture(x, top + row * height, SIDE, f"{name}: {ids[row]}", image, **style)
+    for row, (sample, bicubic, model) in enumerate(zip(ids, arrays["psnr_bicubic"], arrays["psnr_model"], strict=True)):
+        y, gain = top + row * height + SIDE + 6, f"{model - bicubic:+.2f}".replace("-", "−")
+        colour = GREEN if model >= bicubic else ORANGE
+        sheet.text(lefts[0], y, fitted(sample, SIDE, 10.5), size=10.5, color=MUTED)
+        sheet.text(lefts[1], y, f"{bicubic:.2f} dB", size=12.5)
+        sheet.text(lefts[2], y, f"{model:.2f} dB", size=12.5, weight="bold")
+        sheet.text(lefts[2] + SIDE, y, gain, size=12.5, weight="bold", ha="right", color=colour)
         for x, error in zip(lefts[4:], errors, strict=True):
             sheet.text(x, y, f"mean {error[row].mean():.1f}", size=10.5, color=MUTED)
     above = 100 * np.mean(np.array(errors) > float(norm.vmax or 0))
     label = f"|image − target|, mean over channels, grey levels of 255; {above:.2g} % lie above {norm.vmax:.0f}"
-    sheet.colour_bar(lefts[4], sheet.height - 54, 2 * PANEL + GAP, norm, STRENGTH)
-    sheet.text(lefts[3] + PANEL, sheet.height - 57, label, size=10.5, color=MUTED, ha="right")
+    sheet.colour_bar(lefts[4], sheet.height - 54, 2 * SIDE + GAP, norm, STRENGTH)
+    sheet.text(lefts[3] + SIDE, sheet.height - 57, label, size=10.5, color=MUTED, ha="right")
     return sheet.figure
 
 
 @styled
-def hero(
-    lr: np.ndarray,
-    bicubic: np.ndarray,
-    model: np.ndarray,
-    hr: np.ndarray,
-    psnr_bicubic: Sequence[float],
-    psnr_model: Sequence[float],
-) -> Figure:
+def hero(arrays: Arrays) -> Figure:
     """A wide picture without error maps: input, bicubic, model and target, two images to a row.
 
-    Arguments as `gallery` takes them; the mean PSNR of all these images stands below them, once.
+    `arrays` as `gallery` takes them; the mean PSNR of all these images stands below them, once.
     """
-    blocks = 2  # to a row
-    rows = -(-len(hr) // blocks)
-    width, gap, between, left, top = 4 * PANEL + 9, 3, 21, 6, 30
-    sheet = Sheet(2 * left + blocks * width + (blocks - 1) * between, top + rows * (PANEL + gap) + 27)
-    names = ["input", "bicubic", "model", "target"]
-    for i, pictures in enumerate(zip(lr, bicubic, model, hr, strict=True)):
-        row, block = divmod(i, blocks)
-        for column, picture in enumerate(pictures):
-            x = left + block * (width + between) + column * (PANEL + gap)
-            panel = sheet.panel(x, top + row * (PANEL + gap), PANEL, f"{names[column]}: {i}")
-            panel.imshow(enlarge(picture, max(hr.shape[1:3])), aspect="auto")
+    names, count, across = {"input": "lr", "bicubic": "bicubic", "model": "model", "target": "hr"}, len(arrays["hr"]), 2
+    rows, gap, between, left, top = -(-count // across), 3, 21, 6, 30
+    width = 4 * SIDE + 3 * gap
+    sheet = Sheet(2 * left + across * width + (across - 1) * between, top + rows * (SIDE + gap) + 27)
+    for column, (name, key) in enumerate(names.items()):
+        for i, image in enumerate(arrays[key]):
+            row, block = divmod(i, across)
+            x = left + block * (width + between) + column * (SIDE + gap)
+            sheet.picture(x, top + row * (SIDE + gap), SIDE, f"{name}: {i}", image)
             if row == 0:
-                weight = "bold" if column == 2 else "normal"
-                sheet.text(x + PANEL / 2, 6, names[column], size=12.5, weight=weight, ha="center", color=INK)
-    scores = f"bicubic {np.mean(psnr_bicubic):.1f} dB, model {np.mean(psnr_model):.1f} dB"
-    name = f"Mean PSNR of these {len(hr)} images" if len(hr) > 1 else "PSNR"
-    sheet.text(left, sheet.height - 22, f"{name}: {scores}", size=12.5)
+                weight = "bold" if name == "model" else "normal"
+                sheet.text(x + SIDE / 2, 6, name, size=12.5, weight=weight, ha="center")
+    scores = [f"{name} {np.mean(arrays[f'psnr_{name}']):.1f} dB" for name in ("bicubic", "model")]
+    label = f"Mean PSNR of these {count} images" if count > 1 else "PSNR"
+    sheet.text(left, sheet.height - 22, f"{label}: {', '.join(scores)}", size=12.5)
     return sheet.figure

@@ -1,26 +1,35 @@
-"""What each method calls important in the same images, on one scale."""
+"""What each method calls important in the same images, on one scale.
 
-from collections.abc import Mapping
+Shapes: f images, S side of an image in pixels, m methods, g patches along one side of the grid.
+"""
+
 from pathlib import Path
 
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from vitpipe.figures.attention import outline, paint, painted
-from vitpipe.figures.class_attention import marks, picture
-from vitpipe.figures.style import INK, MUTED, Sheet, save, shortened, styled
+from vitpipe.figures.painting import CLIP, PAINT, Arrays, Captions, outline, painted
+from vitpipe.figures.style import INK, MUTED, Sheet, captioned, styled
 from vitpipe.figures.text import extent, fitted
 from vitpipe.metrics.faithfulness import NAMES
 
 SIDE, GAP, LABELS = 132, 6, 132  # pixels: a panel, between panels, the column that says whose row it is
-CLIP = 99.5
 WIDEST = 17  # letters of a name over its panel
 TITLE = "What each method calls important"
 
 
+def draw(arrays: Arrays, folder: Path) -> Captions:
+    """Writes the figure as a PNG file; returns its caption. `arrays`: see `methods`."""
+    caption = (
+        "Maps of all methods for the same images, as multiples of an even share of the map's total, on one scale. "
+        "They disagree: deletion, insertion and randomised weights tell which of them to trust."
+    )
+    return captioned(methods(arrays), folder / "methods.png", TITLE, caption)
+
+
 @styled
-def methods(arrays: Mapping[str, np.ndarray]) -> Figure:
+def methods(arrays: Arrays) -> Figure:
     """A row per image: the image, and the map of each method painted over it in grey.
 
     Maps have units of their own, so each is drawn as the share of its own total that a patch has, in multiples of
@@ -28,40 +37,35 @@ def methods(arrays: Mapping[str, np.ndarray]) -> Figure:
 
     Args:
         arrays: ids (f,); images (f, S, S, 3) uint8; methods (m,) names; maps (m, f, g, g), higher is more
-            important; of a classifier actual, predicted (f,) class names; of a super-sampler windows (f, 4), the
-            explained part as left, top, right, bottom in pixels of the images, and points (f,), where that is.
+            important; and what is explained. That is a window of the output, with windows (f, 4), left, top, right
+            and bottom in pixels of the images, and points (f,), what lies there; or else the predicted class, with
+            predicted (f,), and actual (f,) where it is known.
     """
     ratios = np.stack([shares(values) for values in arrays["maps"]])
-    norm, cmap = LogNorm(1, max(float(np.percentile(ratios, CLIP)), 2)), paint()
+    norm = LogNorm(1, max(float(np.percentile(ratios, CLIP)), 2))
     left, top = 12, 108
     lefts = [left + LABELS + i * (SIDE + GAP) + 6 * (i > 0) for i in range(len(ratios) + 1)]
     sheet = Sheet(lefts[-1] + SIDE + left, top + len(arrays["ids"]) * (SIDE + GAP) + 66)
     asked = "the framed window of the output" if "windows" in arrays else "the predicted class"
-    sheet.title(
-        left, 10, TITLE, f"For {asked}: share of the map's total, as a multiple of an even share of all patches"
-    )
+    note = f"For {asked}: share of the map's total, as a multiple of an even share of all patches"
+    sheet.title(left, 10, TITLE, note)
     for x, name in zip(lefts, ["image", *(NAMES[name] for name in arrays["methods"])], strict=True):
         broken = name.replace(" grad", "\ngrad") if len(name) > WIDEST else name
         sheet.text(x + SIDE / 2, top - 7, broken, size=11, ha="center", va="bottom", weight="bold")
     for row, sample in enumerate(arrays["ids"]):
         y, image = top + row * (SIDE + GAP), arrays["images"][row]
-        naming(sheet, left, y, arrays, row)
-        panels = [sheet.panel(lefts[0], y, SIDE, f"image: {sample}")]
-        picture(panels[0], image)
+        labels(sheet, left, y, arrays, row)
+        panels = [sheet.picture(lefts[0], y, SIDE, f"image: {sample}", image)]
         for x, name, values in zip(lefts[1:], arrays["methods"], ratios[:, row], strict=True):
             panels.append(sheet.panel(x, y, SIDE, f"{name}: {sample}"))
-            painted(panels[-1], image, np.maximum(values, 1), norm, cmap)
-        if "windows" in arrays:
-            box = tuple(arrays["windows"][row].tolist())
-            for panel in panels:
-                outline(panel, box, 1.2)
+            painted(panels[-1], image, np.maximum(values, 1), norm)
+        for panel in panels if "windows" in arrays else ():
+            outline(panel, arrays["windows"][row], 1.2)
     high = float(norm.vmax or 0)
     above = 100 * (ratios > high).mean()
     label = f"share / even share, log scale; up to even stays bare; {above:.2g} % lie above {high:.3g}"
-    bar = sheet.colour_bar(lefts[1], sheet.height - 54, 3 * (SIDE + GAP) - GAP, norm, cmap, label)
-    bar.set_facecolor("0.55")
-    ticks = np.geomspace(1, high, 5)
-    marks(bar, ticks, ["even", *(f"{tick:.3g} ×" for tick in ticks[1:])])
+    ticks = {1.0: "even"} | {tick: f"{tick:.3g} ×" for tick in np.geomspace(1, high, 5)[1:]}
+    sheet.colour_bar(lefts[1], sheet.height - 54, 3 * (SIDE + GAP) - GAP, norm, PAINT, label, ticks)
     return sheet.figure
 
 
@@ -72,23 +76,11 @@ def shares(maps: np.ndarray) -> np.ndarray:
     return np.divide(positive, mean, out=np.zeros_like(positive), where=mean > 0)
 
 
-def naming(sheet: Sheet, x: float, y: float, arrays: Mapping[str, np.ndarray], row: int) -> None:
-    """What is explained in an image, and its id."""
-    if "windows" in arrays:
-        lines = [("at: ", "points", INK)]
-    else:
-        lines = [("model: ", "predicted", INK), ("true: ", "actual", MUTED)]
-    for i, (label, key, colour) in enumerate([*lines, ("", "ids", MUTED)]):
+def labels(sheet: Sheet, x: float, y: float, arrays: Arrays, row: int) -> None:
+    """What is explained in an image, and its id, as far as they are known."""
+    lines = {"points": ("at: ", INK), "predicted": ("model: ", INK), "actual": ("true: ", MUTED), "ids": ("", MUTED)}
+    for i, key in enumerate(key for key in lines if key in arrays):
+        label, colour = lines[key]
         size = 10 if colour is INK else 9.5
-        name = fitted(str(arrays[key][row]), LABELS - GAP - extent(label, size), size, shortened)
+        name = fitted(str(arrays[key][row]), LABELS - GAP - extent(label, size), size)
         sheet.text(x, y + 18 * i, label + name, size=size, color=colour)
-
-
-def draw(arrays: Mapping[str, np.ndarray], folder: Path) -> dict[str, dict[str, str]]:
-    """Writes the figure as a PNG file; returns its title and caption by file name."""
-    save(methods(arrays), folder / "methods.png")
-    caption = (
-        "Maps of all methods for the same images, as multiples of an even share of the map's total, on one scale. "
-        "They disagree: deletion, insertion and randomised weights tell which of them to trust."
-    )
-    return {"methods.png": {"title": TITLE, "caption": caption}}

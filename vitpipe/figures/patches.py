@@ -1,13 +1,16 @@
 """What a patch is: an image cut into strips and tiles, and the number that the encoder gives to each."""
 
+from pathlib import Path
+
 import numpy as np
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from vitpipe.figures.style import INK, MUTED, Sheet, enlarge, shortened, styled
-from vitpipe.figures.text import extent
+from vitpipe.figures.painting import Arrays, Captions
+from vitpipe.figures.style import INK, MUTED, Sheet, captioned, styled
+from vitpipe.figures.text import extent, shortened
 from vitpipe.metrics.grid import token_box
 
 SIDE, LARGE = 240, 560  # pixels of the cut images and of the numbered one, about
@@ -18,18 +21,24 @@ STEPS = {
     "vertical strips": (False, True),
     "patches": (True, True),
 }
+TITLE = "What a patch is"
+
+
+def draw(arrays: Arrays, folder: Path) -> Captions:
+    """Writes the figure as a PNG file; returns its caption. `arrays`: see `patches`."""
+    caption = "A test image in strips and patches, and the number of each patch, row by row."
+    return captioned(patches(arrays), folder / "patches.png", TITLE, caption)
 
 
 @styled
-def patches(image: np.ndarray, patch: int, sample: str, class_token: bool = False) -> Figure:
+def patches(arrays: Arrays) -> Figure:
     """An image, its strips, its patches, and their numbers in the order in which the encoder takes them.
 
     Args:
-        image: (r * p, q * p, 3) uint8.
-        patch: p, side of a patch in pixels of the image.
-        sample: its id.
-        class_token: whether the encoder puts a class token before the patches.
+        arrays: image (r * p, q * p, 3) uint8; patch, p, side of a patch in pixels of the image; id of the image;
+            prefix_tokens, how many tokens the encoder puts before the patches, the class token first.
     """
+    image, patch, prefix = arrays["image"], int(arrays["patch"]), int(arrays["prefix_tokens"])
     height, width = image.shape[:2]
     assert height % patch == width % patch == 0, f"patch {patch} must divide the image {height}x{width}"
     rows, columns = height // patch, width // patch
@@ -41,12 +50,15 @@ def patches(image: np.ndarray, patch: int, sample: str, class_token: bool = Fals
     right = left + 2 * (cell + between)
     sheet = Sheet(right + large * longest + left, max(top + 2 * (cell + between) + 26, top + large * longest + 36))
     note = f"{tokens} tokens = {rows} × {columns} patches of {patch}×{patch} pixels, row by row; token 0 top left"
-    if class_token:
-        note += "; the class token comes before them and is not counted here"
-    sheet.title(left, 10, f"What a patch is: {shortened(sample)}", note)
+    if prefix:
+        before = (
+            "the class token comes before them and is" if prefix == 1 else f"{prefix} more come before them and are"
+        )
+        note += f"; {before} not counted here"
+    sheet.title(left, 10, f"{TITLE}: {shortened(str(arrays['id']))}", note)
     for i, (name, (cut_rows, cut_columns)) in enumerate(STEPS.items()):
         x, y = left + i % 2 * (cell + between), top + i // 2 * (cell + between + 26)
-        pieces = apart(enlarge(image, small * longest), small * patch, gap * cut_rows, gap * cut_columns)
+        pieces = apart(image.repeat(small, 0).repeat(small, 1), small * patch, gap * cut_rows, gap * cut_columns)
         sheet.text(x, y - 24, name, size=12, weight="bold")
         axes = sheet.axes(x, y, pieces.shape[1], pieces.shape[0], name)
         axes.imshow(pieces, aspect="auto")
@@ -54,7 +66,7 @@ def patches(image: np.ndarray, patch: int, sample: str, class_token: bool = Fals
     sheet.text(right, top - 24, "token index", size=12, weight="bold")
     axes = sheet.axes(right, top, large * width, large * height, "token index")
     axes.set_axis_off()
-    axes.imshow(enlarge(image, large * longest), aspect="auto")
+    axes.imshow(image.repeat(large, 0).repeat(large, 1), aspect="auto")
     boxes = [token_box(token, large * patch, columns) for token in range(tokens)]
     squares = [Rectangle((x - 0.5, y - 0.5), end - x, bottom - y) for x, y, end, bottom in boxes]
     for colour, line in (("white", 1.8), (INK, 0.7)):  # seen on any ground

@@ -1,23 +1,33 @@
-"""Which pixels the loss is sensitive to, over the image that they belong to."""
+"""Which pixels the loss is sensitive to, over the image that they belong to.
 
-from collections.abc import Mapping
+Shapes: f images, S side of an image in pixels.
+"""
+
 from pathlib import Path
 
 import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from vitpipe.figures.attention import paint, painted
-from vitpipe.figures.class_attention import GAP, NAMES, SIDE, marks, naming, picture
-from vitpipe.figures.style import STRENGTH, Sheet, save, styled
+from vitpipe.figures.painting import GAP, NAMES, PAINT, SIDE, Arrays, Captions, naming, painted
+from vitpipe.figures.style import STRENGTH, Sheet, captioned, styled
 
 CLIP = 99
 METHODS = {"gradient": "|∂ loss / ∂ pixel|", "smooth": "SmoothGrad"}
 TITLE = "Pixel importance"
 
 
+def draw(arrays: Arrays, folder: Path) -> Captions:
+    """Writes the figure as a PNG file; returns its caption. `arrays`: see `pixels`."""
+    caption = (
+        "Absolute gradient of the loss for each input pixel, and SmoothGrad, the mean over noisy copies. Each map is "
+        "scaled by its own 99th percentile, printed under it, so colours compare within a map and not between images."
+    )
+    return captioned(pixels(arrays), folder / "pixels.png", TITLE, caption)
+
+
 @styled
-def pixels(arrays: Mapping[str, np.ndarray]) -> Figure:
+def pixels(arrays: Arrays) -> Figure:
     """A row per image: the image, the plain gradient of the loss and SmoothGrad, each also painted over the image.
 
     The gradient of a sure and right prediction is orders of magnitude smaller than that of a wrong one, so
@@ -33,35 +43,21 @@ def pixels(arrays: Mapping[str, np.ndarray]) -> Figure:
     sheet = Sheet(lefts[-1] + SIDE + left, top + len(arrays["ids"]) * height + 62)
     note = "How much the loss changes with each pixel: in the image itself, and as the mean over noisy copies of it"
     sheet.title(left, 10, TITLE, note)
-    norm, cmap = Normalize(0, 1), paint()
-    for x, name in zip(
-        lefts, ("image", METHODS["gradient"], "over the image", METHODS["smooth"], "over the image"), strict=True
-    ):
+    norm = Normalize(0, 1)
+    names = ("image", METHODS["gradient"], "over the image", METHODS["smooth"], "over the image")
+    for x, name in zip(lefts, names, strict=True):
         sheet.text(x, top - 6, name, size=12, weight="bold", va="bottom")
     for row, sample in enumerate(arrays["ids"]):
         y, image = top + row * height, arrays["images"][row]
         naming(sheet, left, y, arrays, row)
-        picture(sheet.panel(lefts[0], y, SIDE, f"image: {sample}"), image)
+        sheet.picture(lefts[0], y, SIDE, f"image: {sample}", image)
         for x, over, method in ((lefts[1], lefts[2], "gradient"), (lefts[3], lefts[4], "smooth")):
             full = float(np.percentile(arrays[method][row], CLIP))
             shown = arrays[method][row] / (full or 1.0)
-            picture(sheet.panel(x, y, SIDE, f"{method}: {sample}"), shown, norm=norm, cmap=STRENGTH)
-            painted(sheet.panel(over, y, SIDE, f"{method} over the image: {sample}"), image, shown, norm, cmap)
+            sheet.picture(x, y, SIDE, f"{method}: {sample}", shown, norm=norm, cmap=STRENGTH)
+            painted(sheet.panel(over, y, SIDE, f"{method} over the image: {sample}"), image, shown, norm)
             sheet.text(x, y + SIDE + 5, f"full colour at {full:.2e}".replace("e-", "e−"), size=10.5)
     label = f"full: the {CLIP}th percentile of the map itself, printed under it; maps differ by orders of magnitude"
-    bar = sheet.colour_bar(lefts[1], sheet.height - 54, SIDE, norm, STRENGTH, label)
-    marks(bar, [0, 0.5, 1], ["0", "half", "full"])
-    bar = sheet.colour_bar(lefts[2], sheet.height - 54, SIDE, norm, cmap)
-    bar.set_facecolor("0.55")
-    marks(bar, [0, 0.5, 1], ["0", "half", "full"])
+    for x, colours, text in ((lefts[1], STRENGTH, label), (lefts[2], PAINT, "")):
+        sheet.colour_bar(x, sheet.height - 54, SIDE, norm, colours, text, {0: "0", 0.5: "half", 1: "full"})
     return sheet.figure
-
-
-def draw(arrays: Mapping[str, np.ndarray], folder: Path) -> dict[str, dict[str, str]]:
-    """Writes the figure as a PNG file; returns its title and caption by file name."""
-    save(pixels(arrays), folder / "pixels.png")
-    caption = (
-        "Absolute gradient of the loss for each input pixel, and SmoothGrad, the mean over noisy copies. Each map is "
-        "scaled by its own 99th percentile, printed under it, so colours compare within a map and not between images."
-    )
-    return {"pixels.png": {"title": TITLE, "caption": caption}}

@@ -1,11 +1,12 @@
-"""One look for all figures, panels placed to the pixel, and PNGs that are the same byte for byte every time."""
+"""The look that all figures share: colours, type, panels placed to the pixel, and PNGs that are always the same."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -21,9 +22,10 @@ INK, MUTED, LINE = "#1f2328", "#6a737d", "#d0d7de"
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 STRENGTH = "inferno"  # zero to much
 DIFFERENCE = "RdBu_r"  # less and more than a meaningful middle
+FONT = "DejaVu Sans"  # comes with matplotlib, so text is the same on every machine
 
 RC: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so text is the same on every machine
+    "font.family": FONT,
     "font.size": 11,
     "text.color": INK,
     "text.parse_math": False,  # two dollar signs in a name are dollar signs
@@ -53,12 +55,17 @@ RC: dict[Any, Any] = {
 P = ParamSpec("P")
 
 
+def look() -> AbstractContextManager[None]:
+    """Matplotlib's defaults with the settings above, whatever matplotlibrc says; the backend stays as it is."""
+    return matplotlib.style.context(["default", RC])
+
+
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Runs a figure function with the look of this file; matplotlib's own settings stay as they are."""
+    """Runs a function that makes a figure with the look of this file, and restores matplotlib's settings."""
 
     @wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with matplotlib.rc_context(RC):
+        with look():
             return draw(*args, **kwargs)
 
     return wrapper
@@ -66,8 +73,14 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 def save(figure: Figure, path: Path) -> None:
     """Writes a PNG, whole or not at all, without dates or versions in it."""
-    with matplotlib.rc_context(RC), atomic_file(path) as temporary:
+    with look(), atomic_file(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def captioned(figure: Figure, path: Path, title: str, caption: str) -> dict[str, dict[str, str]]:
+    """Saves a figure; returns its entry in captions.json."""
+    save(figure, path)
+    return {path.name: {"title": title, "caption": caption}}
 
 
 class Sheet:
@@ -79,7 +92,7 @@ class Sheet:
         FigureCanvasAgg(self.figure)
 
     def axes(self, x: float, y: float, width: float, height: float, label: str = "") -> Axes:
-        """Empty axes at a pixel box; `label` is how a reader of the figure object finds them."""
+        """Empty axes in a box of pixels; `label` is the name by which a reader of the figure object finds them."""
         box = (x / self.width, 1 - (y + height) / self.height, width / self.width, height / self.height)
         return self.figure.add_axes(box, label=label)
 
@@ -91,40 +104,55 @@ class Sheet:
         axes.spines[:].set(visible=True, color=LINE, linewidth=0.5)
         return axes
 
+    def picture(self, x: float, y: float, side: float, label: str, image: np.ndarray, **style: Any) -> Axes:
+        """A panel with an image or a map of pixels, (H, W) or (H, W, 3), which fills it if it is square.
+
+        Pixels stay sharp where they are at least twice as large as those of the panel.
+        """
+        axes, (height, width) = self.panel(x, y, side, label), image.shape[:2]
+        kind = "nearest" if 2 * height <= side else "auto"
+        axes.imshow(image, aspect="auto" if height == width else "equal", interpolation=kind, **style)
+        return axes
+
     def text(self, x: float, y: float, text: str, **style: Any) -> None:
-        """Text at a pixel position; by default its top left corner lies there."""
+        """Text at a pixel position, by default that of its top left corner."""
         self.figure.text(x / self.width, 1 - y / self.height, text, **({"va": "top"} | style))
 
     def title(self, x: float, y: float, title: str, note: str = "") -> None:
-        """A bold line and a muted one below it, which starts 26 pixels further down."""
+        """A bold line and, 26 pixels below its top, a muted one."""
         self.text(x, y, title, size=14, weight="bold")
         self.text(x, y + 26, note, size=10.5, color=MUTED)
 
     def colour_bar(
-        self, x: float, y: float, width: float, norm: Normalize, cmap: str | Colormap, label: str = ""
+        self,
+        x: float,
+        y: float,
+        width: float,
+        norm: Normalize,
+        cmap: str | Colormap,
+        label: str = "",
+        ticks: Mapping[float, str] | None = None,
     ) -> Axes:
-        """A horizontal colour bar 10 pixels high, ticks and then `label` below it; returns its axes."""
+        """A horizontal colour bar 10 pixels high on middle grey, with ticks and `label` below it; returns its axes.
+
+        Labels of ticks at an end of the bar stay within its width.
+        """
         axes = self.axes(x, y, width, 10, "colour bar")
         bar = self.figure.colorbar(ScalarMappable(norm, cmap), cax=axes, orientation="horizontal")
         bar.outline.set_visible(False)
+        axes.set_facecolor("0.55")  # behind transparent colours
         axes.minorticks_off()
         axes.grid(False)
         axes.tick_params(length=3, labelsize=9.5)
+        if ticks is not None:
+            axes.set_xticks([*ticks], [*ticks.values()])
+            for place, text in zip(ticks, axes.get_xticklabels(), strict=True):
+                if place in (norm.vmin, norm.vmax):
+                    text.set_horizontalalignment("left" if place == norm.vmin else "right")
         self.text(x, y + 34, label, size=9.5, color=MUTED)
         return axes
 
 
-def enlarge(image: np.ndarray, side: int) -> np.ndarray:
-    """Repeats whole pixels, (H, W, ...) to at most `side`, so that they are seen as the squares they are."""
-    factor = max(1, side // max(image.shape[:2]))
-    return image.repeat(factor, 0).repeat(factor, 1)
-
-
 def spread(count: int, most: int) -> list[int]:
-    """At most `most` of the indices 0 to count-1, evenly spread, the first and the last among them."""
+    """At most `most` of the indices 0 to count - 1, evenly spread, the first and the last among them."""
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most))})
-
-
-def shortened(sample: str, most: int = 24) -> str:
-    """The end of a long sample id, where names differ."""
-    return sample if len(sample) <= most else f"…{sample[1 - most :]}"
