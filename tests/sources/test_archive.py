@@ -1,26 +1,46 @@
+import gzip
 import io
 import os
+import tarfile
 import zipfile
-from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from vitpipe.sources.archive import is_visible, list_files, open_zip, pack, resolve_root
+from tests.sources.files import picture, write, write_zip
 from vitpipe.errors import InputError
+from vitpipe.sources import archive
+from vitpipe.sources.archive import list_files, open_files, open_zip, pack, read_file, resolve_root
+from vitpipe.sources.images import UnreadableImage
 
 
-def picture(shade: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8), (shade, shade, shade)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def make_zip(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
+def write_tar(path, files):
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in (files | {"../up.txt": b""}).items():
+            info = tarfile.TarInfo(f"./{name}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        tar.addfile(link)
     return path
+
+
+@pytest.mark.parametrize("kind", [write, write_zip, write_tar])
+def test_visible_files_of_a_folder_or_archive(tmp_path, kind):
+    files = {"b/c/1.jpg": b"1", "a.txt": b"2", ".hidden": b"", "b/.git/x": b"", "__MACOSX/a.txt": b""}
+    root = kind(tmp_path / ("a.tar.gz" if kind is write_tar else "a"), files)
+    with open_files(root) as found:
+        assert {name: read_file(opener) for name, opener in found.items()} == {"a.txt": b"2", "b/c/1.jpg": b"1"}
+
+
+def test_a_damaged_tar_is_told(tmp_path):
+    path = write_tar(tmp_path / "a.tar.gz", {"a": os.urandom(9999)})
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:900]))
+    with (
+        pytest.raises(InputError, match=r"a\.tar\.gz cannot be read \(.*: download or copy it"),
+        open_files(path),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -28,13 +48,13 @@ def make_zip(path: Path, members: dict[str, bytes], compression: int = zipfile.Z
     ["/etc/passwd", "../up.jpg", "a/../../up.jpg", "C:/x.jpg", "C:x.jpg", "a\\..\\..\\up.jpg", "\\\\host\\x.jpg"],
 )
 def test_members_that_lead_out_are_refused(tmp_path, name):
-    path = make_zip(tmp_path / "a.zip", {"fine.jpg": b"", name: b""})
+    path = write_zip(tmp_path / "a.zip", {"fine.jpg": b"", name: b""})
     with pytest.raises(InputError, match="refused"):
         open_zip(path)
 
 
 def test_dots_within_names_are_no_danger(tmp_path):
-    open_zip(make_zip(tmp_path / "a.zip", {"a..b/c...jpg": b""})).close()
+    open_zip(write_zip(tmp_path / "a.zip", {"a..b/c...jpg": b""})).close()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +66,7 @@ def test_dots_within_names_are_no_danger(tmp_path):
         (b"hello", "is no zip"),
     ],
 )
-def test_what_is_no_zip_is_said(tmp_path, content, message):
+def test_other_files_than_zips_are_told(tmp_path, content, message):
     path = tmp_path / "a.zip"
     path.write_bytes(content)
     with pytest.raises(InputError, match=message):
@@ -54,60 +74,56 @@ def test_what_is_no_zip_is_said(tmp_path, content, message):
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_truncated_zip_is_said(tmp_path, share):
-    content = make_zip(tmp_path / "a.zip", {f"{i}.png": picture(i) for i in range(100)}).read_bytes()
-    path = tmp_path / "b.zip"
-    path.write_bytes(content[: int(share * len(content))])
+def test_truncated_zip_is_told(tmp_path, share):
+    path = write_zip(tmp_path / "b.zip", {f"{i}.png": picture(i) for i in range(100)})
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(InputError, match=r"b\.zip is a damaged zip, cut off after"):
         open_zip(path)
 
 
 def test_packing_is_deterministic_sorted_and_uncompressed(tmp_path):
-    files = {}
-    for name in ("b.png", "a.png"):
-        files[f"in/{name}"] = tmp_path / name
-        files[f"in/{name}"].write_bytes(picture(len(files)))
-    pack(files, tmp_path / "1.zip")
-    os.utime(tmp_path / "a.png", (1e9, 1e9))
-    pack(dict(reversed(files.items())), tmp_path / "2.zip")
+    root = write(tmp_path / "root", {"b.png": picture(1), "a.png": picture(2)})
+    for target in ("1.zip", "2.zip"):
+        with open_files(root) as files:
+            assert pack(files if target == "1.zip" else dict(reversed(files.items())), tmp_path / target) == {}
+        os.utime(root / "a.png", (1e9, 1e9))
     assert (tmp_path / "1.zip").read_bytes() == (tmp_path / "2.zip").read_bytes()
-    with zipfile.ZipFile(tmp_path / "1.zip") as archive:
-        assert archive.namelist() == ["in/a.png", "in/b.png"]
-        assert archive.read("in/a.png") == (tmp_path / "a.png").read_bytes()
-        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+    with zipfile.ZipFile(tmp_path / "1.zip") as packed:
+        assert packed.namelist() == ["a.png", "b.png"]
+        assert packed.read("a.png") == picture(2)
+        assert {info.compress_type for info in packed.infolist()} == {zipfile.ZIP_STORED}
 
 
 def test_failed_packing_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_) -> None:
         raise OSError("disk full")
 
-    (tmp_path / "a.png").touch()
-    monkeypatch.setattr("shutil.copyfileobj", fail)
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
     with pytest.raises(OSError, match="disk full"):
-        pack({"a.png": tmp_path / "a.png"}, tmp_path / "out" / "a.zip")
+        pack({"a.png": lambda: io.BytesIO(b"")}, tmp_path / "out" / "a.zip")
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_packing_leaves_out_what_cannot_be_opened(tmp_path):
-    (tmp_path / "dangling.png").symlink_to("nowhere")
-    (tmp_path / "a.png").write_bytes(picture(1))
-    files = {name: tmp_path / name for name in ("a.png", "dangling.png")}
-    assert pack(files, tmp_path / "a.zip") == {"dangling.png": "cannot be read (No such file or directory)"}
-    with open_zip(tmp_path / "a.zip") as archive:
-        assert archive.namelist() == ["a.png"]
+def test_packing_leaves_out_what_is_unreadable_refused_or_too_large(tmp_path, monkeypatch):
+    def check(content: bytes) -> None:
+        if content == b"refuse":
+            raise UnreadableImage("is refused")
+
+    monkeypatch.setattr(archive, "LARGEST_FILE", 9)
+    root = write(tmp_path / "root", {"a.png": b"keep", "b.png": b"refuse", "c.png": b"x" * 10})
+    (root / "gone.png").symlink_to("nowhere")
+    with open_files(root) as files:
+        assert pack(files, tmp_path / "a.zip", check) == {
+            "b.png": "is refused",
+            "c.png": "cannot be read (larger than 9 bytes)",
+            "gone.png": "cannot be read (No such file or directory)",
+        }
+    with open_zip(tmp_path / "a.zip") as packed:
+        assert packed.namelist() == ["a.png"]
 
 
-def test_files_are_listed_sorted_with_posix_names(tmp_path):
-    for name in ("b/2.jpg", "a.jpg", "b/c/1.jpg", "skip.txt"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    assert list(list_files(tmp_path, lambda name: name.endswith(".jpg"))) == ["a.jpg", "b/2.jpg", "b/c/1.jpg"]
-
-
-def test_folders_that_cannot_be_listed_are_not_skipped_in_silence(tmp_path, monkeypatch):
-    for name in ("a/1.jpg", "locked/2.jpg", ".hidden/3.jpg"):
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).touch()
+def test_folders_that_cannot_be_listed_are_not_skipped_silently(tmp_path, monkeypatch):
+    write(tmp_path, {"b/1.jpg": b"", "locked/2.jpg": b"", ".hidden/3.jpg": b"", "a.jpg": b""})
     scandir, locked = os.scandir, ".hidden"
 
     def guarded(path):
@@ -116,10 +132,10 @@ def test_folders_that_cannot_be_listed_are_not_skipped_in_silence(tmp_path, monk
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", guarded)
-    assert list(list_files(tmp_path, is_visible)) == ["a/1.jpg", "locked/2.jpg"]
+    assert list(list_files(tmp_path)) == ["a.jpg", "b/1.jpg", "locked/2.jpg"]
     locked = "locked"
     with pytest.raises(InputError, match=r"locked cannot be listed .Permission denied.: make it readable"):
-        list_files(tmp_path, is_visible)
+        list_files(tmp_path)
 
 
 def test_relative_root_counts_from_the_repository_also_in_copies_of_it(tmp_path, monkeypatch):
@@ -130,9 +146,5 @@ def test_relative_root_counts_from_the_repository_also_in_copies_of_it(tmp_path,
         monkeypatch.chdir(place)
         assert resolve_root("../photos") == tmp_path / "photos"
         assert resolve_root(str(tmp_path / "photos")) == tmp_path / "photos"
-
-
-def test_missing_root_is_said_with_the_path_looked_at(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=f"'nowhere'.*{tmp_path / 'nowhere'}"):
+    with pytest.raises(InputError, match=f"'nowhere'.*{repository / 'nowhere'}"):
         resolve_root("nowhere")

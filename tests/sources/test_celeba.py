@@ -1,6 +1,5 @@
 import io
 import shutil
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from tests.sources.files import below, encrypted, write, zipped
 from vitpipe.config import Data
-from vitpipe.sources import LANDMARKS, celeba
 from vitpipe.errors import InputError
+from vitpipe.sources import LANDMARKS, celeba
 
 NAMES = [f"{number:06d}.jpg" for number in (1, 2, 3, 5)]
 ATTRIBUTES = ["Male", "Smiling"]
@@ -47,22 +47,6 @@ def kaggle() -> dict[str, str]:
     }
 
 
-def write(folder: Path, files: dict[str, str | bytes]) -> Path:
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return folder
-
-
-def zipped(files: dict[str, str | bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
 def images(folder: str) -> dict[str, bytes]:
     return {f"{folder}{name}": picture(name) for name in reversed(NAMES)}
 
@@ -70,10 +54,6 @@ def images(folder: str) -> dict[str, bytes]:
 ARCHIVE = {"img_align_celeba.zip": zipped(images("img_align_celeba/"))}
 JUNK = {"__MACOSX/img_align_celeba/000001.jpg": b"", "img_align_celeba/.DS_Store": b""}
 OFFICIAL, KAGGLE = annotation(), kaggle()
-
-
-def below(folder: str, files: dict) -> dict:
-    return {f"{folder}/{name}": content for name, content in files.items()}
 
 
 LAYOUTS = {
@@ -140,7 +120,10 @@ def test_images_alone_are_enough(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"readme.txt": "hello"}, "neither img_align_celeba.zip nor CelebA images"),
+        (
+            {"readme.txt": "hello"},
+            "no CelebA images, which are named like 000001.jpg or lie in img_align_celeba",
+        ),
         ({"img_align_celeba.zip": zipped({"a.txt": "b"})}, "holds no CelebA images"),
         ({"img_align_celeba.zip": b"<!DOCTYPE html>"}, "HTML page"),
         ({"img_align_celeba.zip": ARCHIVE["img_align_celeba.zip"][:-30]}, "damaged zip"),
@@ -168,11 +151,8 @@ def test_bad_data_sets_are_refused_in_one_line(files, message, tmp_path):
 
 
 def test_encrypted_annotation_is_said(tmp_path):
-    content = bytearray(zipped(images("img_align_celeba/") | OFFICIAL))
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        content[archive.getinfo("identity_CelebA.txt").header_offset + 6] |= 1
-    content[content.rindex(b"identity_CelebA.txt") - 46 + 8] |= 1
-    root = write(tmp_path / "root", {"a.zip": bytes(content)})
+    content = encrypted(zipped(images("img_align_celeba/") | OFFICIAL), "identity_CelebA.txt")
+    root = write(tmp_path / "root", {"a.zip": content})
     with pytest.raises(InputError, match=r"identity_CelebA.txt in .*a.zip cannot be read \(.*encrypted"):
         fetch(root / "a.zip", tmp_path / "raw")
 
@@ -181,7 +161,7 @@ def test_dangling_image_is_left_out_by_name(tmp_path):
     root = write(tmp_path / "root", {f"{number:06d}.jpg": picture("000001.jpg") for number in range(1, 101)})
     (root / "000101.jpg").symlink_to("nowhere.jpg")
     assert len(fetch(root, tmp_path / "raw")) == 100
-    assert "000101.jpg,cannot be read" in (tmp_path / "raw" / "rejects.csv").read_text()
+    assert "000101.jpg,cannot be read" in (tmp_path / "raw" / "rejects.csv").read_text(encoding="utf-8")
     (root / "000102.jpg").symlink_to("nowhere.jpg")
     with pytest.raises(InputError, match="2 of 102 pictures"):
         fetch(root, tmp_path / "again")
@@ -198,7 +178,7 @@ def test_all_of_celeba_is_read_in_seconds(tmp_path):
     names = [f"{i + 1:06d}.jpg" for i in range(count)]
     signs = pd.DataFrame(rng.choice([-1, 1], (count, 40)), index=names, columns=[f"a{i}" for i in range(40)])
     path = tmp_path / "list_attr_celeba.txt"
-    path.write_text(f"{count}\n{' '.join(signs.columns)}\n{signs.to_csv(sep=' ', header=False)}")
+    path.write_text(f"{count}\n{' '.join(signs.columns)}\n{signs.to_csv(sep=' ', header=False)}", encoding="utf-8")
     rows = celeba.read_annotation(path)
     assert (rows == signs).all(axis=None)
     assert rows.memory_usage(deep=True).sum() < 40e6
@@ -207,7 +187,7 @@ def test_all_of_celeba_is_read_in_seconds(tmp_path):
 def test_download_takes_the_official_files_with_their_sums(tmp_path, monkeypatch):
     taken = []
     monkeypatch.setattr(
-        "vitpipe.sources.download.download", lambda url, target, md5: taken.append((url, target.name, md5))
+        "vitpipe.sources.celeba.download", lambda url, target, md5: taken.append((url, target.name, md5))
     )
     celeba.download_official(tmp_path, "http://127.0.0.1/{id}")
     assert [name for _, name, _ in taken] == [

@@ -3,8 +3,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from vitpipe.config import Data
-from vitpipe.sources import digits
 from vitpipe.errors import InputError
+from vitpipe.sources import digits
 
 
 @pytest.fixture

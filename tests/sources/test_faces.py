@@ -14,11 +14,11 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from vitpipe.config import Data
+from vitpipe.errors import InputError
+from vitpipe.sources import LANDMARKS, faces
 from vitpipe.sources.rendering import person, picture
 from vitpipe.sources.rendering.canvas import HEIGHT, WIDTH, Canvas, ramp
 from vitpipe.sources.rendering.picture import Picture, render
-from vitpipe.sources import LANDMARKS, faces
-from vitpipe.errors import InputError
 
 COUNT = 300
 

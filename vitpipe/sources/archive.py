@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
@@ -39,8 +39,8 @@ def open_files(root: Path) -> Iterator[dict[str, Opener]]:
         yield {name: partial(path.open, "rb") for name, path in list_files(root).items()}
     elif root.name.endswith((".tar", ".tar.gz", ".tgz")):
         with open_tar(root) as tar:
-            files = [member for member in tar.getmembers() if member.isfile() and is_visible(member.name)]
-            yield {member.name: partial(tar.extractfile, member) for member in files}
+            members = {PurePosixPath(member.name).as_posix(): member for member in tar.getmembers() if member.isfile()}
+            yield {name: partial(tar.extractfile, member) for name, member in members.items() if is_visible(name)}
     else:
         with open_zip(root) as archive:
             names = [name for name in archive.namelist() if is_visible(name) and not name.endswith("/")]

@@ -79,7 +79,7 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
     heads = {ATTRIBUTES: [str(count), " ".join(NAMES) + " "], LANDMARK_FILE: [str(count), " ".join(LANDMARKS)]}
     for file, rows in tables.items():
         with atomic_file(raw / file) as path:
-            path.write_text("\n".join([*heads.get(file, []), *rows]) + "\n", newline="\n")
+            path.write_text("\n".join([*heads.get(file, []), *rows]) + "\n", encoding="utf-8", newline="\n")
 
 
 def rendered(seed: int, count: int) -> Generator[Picture, None, None]:
