@@ -28,8 +28,10 @@ repro: $(READY)  ## run the pipeline: train, score, draw; then open reports/inde
 test: $(READY)  ## run all tests
 	pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
-bench: $(PEERS)  ## speed and quality beside the peers, hours; with CELEBA=folder on real faces; writes docs/benchmarks.md
-	python -m benchmarks $(if $(CELEBA),--root $(CELEBA))
+bench: $(PEERS)  ## compare speed and quality with peers, 80 min; CELEBA=folder for real faces; tables in docs/benchmarks.md
+	python -m benchmarks encoder
+	python -m benchmarks data $(if $(CELEBA),--root $(CELEBA))
+	python -m benchmarks quality $(if $(CELEBA),--root $(CELEBA))
 
 $(PEERS): $(READY) benchmarks/requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --requirement benchmarks/requirements.lock

@@ -1,64 +1,78 @@
-"""Measures and writes docs/benchmarks.md.
+"""Measures speed and quality beside other libraries, into benchmarks/results.json and the tables of docs/benchmarks.md.
 
-python -m benchmarks                        # all sections, one after the other; that on a GPU where there is one
-python -m benchmarks encoders growth        # these alone; what the others found before stays
-python -m benchmarks document               # nothing is measured, the document is made again
-python -m benchmarks --root ../data/celeba  # pictures from CelebA instead of the built-in faces
-python -m benchmarks --quick                # a tiny setting, into .bench/quick: shows that it works
+python -m benchmarks encoder                        # encoders of timm, torchvision, vit-pytorch; 10 minutes
+python -m benchmarks data                           # ImageFolder and DataLoader; 5 minutes
+python -m benchmarks quality --root ../data/celeba  # EDSR, SwinIR, RCAN; 10 minutes for each network and seed
+python -m benchmarks document                       # writes the tables again, measures nothing
 """
 
 import argparse
 import sys
-import time
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import SECTIONS
-from vitpipe.config import load_settings
+from benchmarks import data, encoder, quality, results
+from benchmarks.networks import NETWORKS
 from vitpipe.errors import InputError
+from vitpipe.files import atomic_file
+from vitpipe.training.compute import cpu_multiplies_bfloat16
 
-QUICK = Path(".bench/quick")
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs/benchmarks.md"
+QUICK = 100  # images
+SECTIONS = {"encoder": encoder, "quality": quality, "data": data}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Runs the sections that the command line names, all where it names none, then writes the document."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed and quality beside the peers.")
-    parser.add_argument("sections", nargs="*", metavar="section", help=f"{', '.join(SECTIONS)}, or document")
-    parser.add_argument("--root", type=Path, help="folder with CelebA; without it the built-in faces are used")
-    parser.add_argument("--quick", action="store_true", help=f"a tiny setting, written below {QUICK}")
-    options = parser.parse_args(arguments)
-    for name in options.sections:
-        if name not in (*SECTIONS, "document"):
-            parser.error(f"there is no section {name}: {', '.join(SECTIONS)}, document")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; exits with status 1 and one line when something is wrong."""
+    options = parse(arguments)
     try:
-        bench(options.sections, options.root, options.quick)
+        if options.command != "document":
+            new = measure(options)
+            print(results.origin(new), SECTIONS[options.command].markdown(new), sep="\n\n")
+            if options.quick:
+                return
+            results.add(options.command, new)
+        text = document(DOCUMENT.read_text(encoding="utf-8"), results.load())
+        with atomic_file(DOCUMENT) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except InputError as error:
         sys.exit(f"benchmarks: {error}")
     except KeyboardInterrupt:
-        sys.exit("\nbenchmarks: interrupted; the sections that were done are kept")
+        sys.exit("\nbenchmarks: interrupted, nothing was stored")
 
 
-def bench(sections: list[str], root: Path | None, quick: bool) -> None:
-    """Measures the sections, without names all that can be, stores each, and writes the document of all stored ones."""
-    settings = load_settings()
-    import torch
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m benchmarks", description=(__doc__ or "").splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in SECTIONS:
+        command = commands.add_parser(name)
+        command.add_argument("--quick", action="store_true", help="a tiny setting; prints and stores nothing")
+        if name != "encoder":
+            command.add_argument("--root", type=Path, help="folder or zip with CelebA (default: the built-in faces)")
+        if name == "quality":
+            command.add_argument("--minutes", type=float, default=10.0, help="of each training (default: 10)")
+            command.add_argument("--seeds", type=int, nargs="+", default=[0], help="(default: 0)")
+            command.add_argument("--networks", nargs="+", metavar="NAME", default=list(NETWORKS), help="(default: all)")
+    commands.add_parser("document", help="write the tables of docs/benchmarks.md again")
+    return parser.parse_args(arguments)
 
-    from benchmarks.document import write
-    from benchmarks.machine import SIDE, SMALL, cores, facts
-    from benchmarks.store import load, put
 
-    torch.set_num_threads(cores())
-    folder = QUICK if quick else Path()
-    results = folder / "reports" / "benchmarks.json"
-    usual = [name for name in SECTIONS if name != "gpu" or torch.cuda.is_available()]
-    for name in [name for name in SECTIONS if name in sections] if sections else usual:
-        print(f"benchmarks: {name}", file=sys.stderr)
-        machine, start = facts(SMALL if quick else SIDE), time.monotonic()
-        found = import_module(f"benchmarks.{name}").run(settings, quick=quick, root=root)
-        command = f"python -m benchmarks {name}" + (" --root FOLDER" if root else "") + (" --quick" if quick else "")
-        seconds = round(time.monotonic() - start)
-        put(results, name, {"machine": machine, "seconds": seconds, "command": command, "found": found})
-    write(load(results), folder / "docs")
+def measure(options: argparse.Namespace) -> results.Measurement:
+    """Runs the benchmark that the options name."""
+    quick = options.quick
+    if options.command == "encoder":
+        return encoder.run(("bfloat16", "float32") if cpu_multiplies_bfloat16() else ("float32",), quick=quick)
+    if options.command == "data":
+        return data.run(options.root, count=QUICK, rounds=1) if quick else data.run(options.root)
+    size = {"minutes": 0.05, "count": QUICK} if quick else {"minutes": options.minutes}
+    return quality.run(options.root, seeds=options.seeds, networks=options.networks, **size)
+
+
+def document(text: str, stored: dict[str, list[results.Measurement]]) -> str:
+    """docs/benchmarks.md with the last measurement of each benchmark."""
+    last = {name: stored[name][-1] for name in SECTIONS if stored.get(name)}
+    tables = {name: f"{results.origin(one)}\n\n{SECTIONS[name].markdown(one)}" for name, one in last.items()}
+    return results.with_tables(text, tables)
 
 
 if __name__ == "__main__":

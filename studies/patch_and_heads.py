@@ -1,160 +1,248 @@
 """Do smaller patches, or more heads, change what a super-sampler reaches and where it looks?
 
-    python -m studies.patch_and_heads queue                 # train patch 3, 6 x heads 4, 8, 16, 32 x seed 0, 1, 2
-    python -m studies.patch_and_heads gather faces          # docs/study/faces.csv, faces.md and faces.png
+    python -m studies.patch_and_heads queue          # train patch 3, 6 x heads 4, 8, 16, 32 x seed 0, 1, 2
+    python -m studies.patch_and_heads gather faces   # docs/study/faces.csv, faces.md and faces.png
 
 Every `-S key=value` changes a setting of all runs, or the values of patch, heads or seed; give both commands the same.
 """
 
 import argparse
+import json
+import os
+import re
 import sys
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from subprocess import PIPE, run
 from typing import Any
 
+import numpy as np
 import pandas as pd
-import yaml
+from matplotlib.figure import Figure
+from omegaconf import OmegaConf
+from scipy.stats import linregress, sem, t
 
-from studies.statistics import cells, differences, slopes
-from studies.sweep import Experiment, chosen, enqueue, experiments, wait
-from studies.tables import markdown
 from vitpipe.errors import InputError
-from vitpipe.figures.study import study
-from vitpipe.figures.style import save
-from vitpipe.files import atomic_file, write_csv
+from vitpipe.figures.style import BLUE, GREEN, MUTED, ORANGE, Sheet, save, styled
+from vitpipe.files import atomic_file
 
 FOLDER = Path("docs/study")
 AXES = {"model.patch": "3,6", "model.heads": "4,8,16,32", "seed": "0,1,2"}
-FOCUS = (
-    *("layer", "head", "mass", "lift", "lift_low", "lift_high", "pointing", "content_lift", "content_lift_low"),
-    *("content_lift_high", "survives", "lift_untrained", "content_lift_untrained"),
-)
-# of each column of the table: which file of the run, which key in it
-COLUMNS = {
-    "gain": ("metrics", "gain.psnr"),
-    "parameters": ("metrics", "parameters"),
-    **{
-        name: ("attention", name)
-        for name in (
-            *("diversity", "output_diversity", "importance", "outliers", "norm_ratio", "distance", "distance_uniform"),
-            *("entropy", "self_weight"),
-        )
-    },
-    **{f"{region}_{key}": ("attention", f"focus.{region}.{key}") for region in ("eyes", "background") for key in FOCUS},
+MEASURES = {  # heading and decimals
+    "gain": ("PSNR gain (dB)", 2),
+    "diversity": ("head diversity", 3),
+    "output_diversity": ("output diversity", 3),
+    "entropy": ("entropy", 3),
+    "distance": ("distance (px)", 2),
+    "distance_ratio": ("distance / uniform", 3),
+    "eyes_lift": ("eye lift", 2),
+    "eyes_lift_untrained": ("eye lift, untrained", 2),
+    "eyes_content_lift": ("eye content lift", 2),
+    "background_lift": ("background lift", 2),
+    "background_content_lift": ("background content lift", 2),
 }
-MEASURES = (
-    *("gain", "diversity", "output_diversity", "entropy", "distance", "distance_ratio"),
-    *("eyes_lift", "eyes_lift_untrained", "eyes_content_lift", "background_lift", "background_content_lift"),
-)
+SURVIVES = {"eyes_survives": "eyes survive shift", "background_survives": "background survives shift"}
+PANELS = ("gain", "diversity", "eyes_lift", "distance_ratio")  # of the figure
+Run = list[dict[str, Any]]  # settings by dotted key, metrics as FILE.key
+
+
+def dvc(*arguments: str, shown: bool = False) -> str:
+    """Runs DVC with this Python; returns its output unless that is shown. Raises InputError if it fails."""
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    done = run([sys.executable, "-m", "dvc", *arguments], env=env, stdout=None if shown else PIPE, text=True)
+    if done.returncode:
+        raise InputError(f"dvc {' '.join(arguments[:2])} failed, see above")
+    return done.stdout or ""
 
 
 def queue(overrides: dict[str, str]) -> None:
-    """Queues the sweep and waits for it.
-
-    Raises:
-        InputError: a run failed, or the settings are wrong.
-    """
-    names = enqueue(AXES | overrides)
-    if failed := wait(names):
-        logs = f"dvc queue logs {failed[0]}"
-        raise InputError(f"{len(failed)} of {len(names)} experiments failed: {', '.join(failed)} ({logs} says why)")
+    """Queues all combinations of settings and runs what is queued. Raises InputError if an experiment fails."""
+    settings = [word for key, text in (AXES | overrides).items() for word in ("-S", f"{key}={text}")]
+    names = re.findall("Queued experiment '([^']+)'", dvc("exp", "run", "--queue", *settings))
+    dvc("exp", "run", "--run-all", shown=True)
+    done = {words[1] for line in dvc("queue", "status").splitlines() if (words := line.split())[-1:] == ["Success"]}
+    if failed := [name for name in names if name not in done]:
+        raise InputError(f"experiments failed: {', '.join(failed)} (dvc queue logs {failed[0]} says why)")
 
 
 def gather(name: str, overrides: dict[str, str], revision: str) -> None:
-    """Writes table, statistics and figure of the sweep that starts from a commit.
+    """Writes runs, statistics and figure of the experiments that start from a commit. Raises as `select` does."""
+    axes = {key: [parse(part) for part in overrides.get(key, text).split(",")] for key, text in AXES.items()}
+    fixed = {key: parse(text) for key, text in overrides.items() if key not in AXES}
+    found = select(finished(json.loads(dvc("exp", "show", "--json", "--rev", revision))), axes, fixed)
+    rows = pd.DataFrame([row(*run) for run in found])
+    first = found[0][0]
+    note = (
+        f"{len(rows)} runs, {rows.seed.nunique()} seeds; {first['data.name']}, {first['data.count'] or 'all'} images, "
+        f"{first['data.size'] // first['data.scale']}→{first['data.size']} px, {first['train.epochs']} epochs"
+    )
+    report(rows, note, FOLDER / name)
+    rows.to_csv(FOLDER / f"{name}.csv", index=False, float_format="%.6g")
+    print(f"{len(rows)} of {np.prod([*map(len, axes.values())])} runs: {FOLDER / name}.csv, .md and .png")
 
-    Raises:
-        InputError: no experiment or those of several sweeps fit.
+
+def parse(text: str) -> Any:
+    """The value of a setting, read as DVC and Hydra read it."""
+    return OmegaConf.from_dotlist([f"value={text}"]).value
+
+
+def finished(shown: list[dict[str, Any]]) -> list[Run]:
+    """The finished runs in what `dvc exp show --json` printed, oldest first; commits come before experiments."""
+    rows = []
+    for commit in (one for one in shown if one["rev"] != "workspace"):
+        rows.append((0, commit["data"] or {}))
+        for one in commit["experiments"] or []:
+            if (one.get("executor") or {"state": "success"})["state"] == "success":  # others show the commit's scores
+                rows.append((1, one["revs"][0].get("data") or {}))
+    found = []
+    for _, data in sorted(rows, key=lambda row: (row[0], row[1].get("timestamp") or "")):
+        metrics = {Path(path).stem: one.get("data") or {} for path, one in (data.get("metrics") or {}).items()}
+        if metrics.get("metrics"):
+            settings = {k: v for k, v in data["params"]["params.yaml"]["data"].items() if k not in ("plots", "dvc")}
+            found.append([pd.json_normalize(part).astype(object).iloc[0].to_dict() for part in (settings, metrics)])
+    return found
+
+
+def select(runs: Sequence[Run], axes: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any]) -> list[Run]:
+    """The newest run of each combination of the axes' values, in their order, with the fixed settings.
+
+    Raises InputError if no run has these settings, or if runs differ in something that is neither swept nor fixed.
     """
-    axes = {key: values(overrides.get(key, text)) for key, text in AXES.items()}
-    fixed = {key: text for key, text in overrides.items() if key not in AXES}
-    found = chosen(experiments(revision), axes, fixed)
-    if missing := absent(found, axes):
-        print(f"patch_and_heads: runs that are missing ({len(missing)}): {'; '.join(missing)}", file=sys.stderr)
-    rows = [row(run) for run in found]
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    write_csv(FOLDER / f"{name}.csv", rows)
-    runs = pd.DataFrame(rows).apply(pd.to_numeric)
+    wanted = {key: [only] for key, only in fixed.items()} | dict(axes)
+    fitting = [run for run in runs if all(run[0].get(key) in choices for key, choices in wanted.items())]
+    if not fitting:
+        raise InputError(f"no finished experiment of the sweep has {fixed or 'the default settings'}: see dvc exp show")
+    for key in sorted({key for settings, _ in fitting for key in settings} - set(axes)):
+        values = dict.fromkeys(json.dumps(settings.get(key)) for settings, _ in fitting)
+        if len(values) > 1:
+            choices = " or ".join(f"-S {key}={text}" for text in values)
+            raise InputError(f"the experiments differ in {key}, which the sweep holds equal: choose with {choices}")
+    newest = {tuple(run[0][key] for key in AXES): run for run in fitting}
+    return [newest[cell] for cell in sorted(newest)]
+
+
+def row(settings: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
+    """A line of the table: what is swept, gain and parameters, and all single numbers of attention.json."""
+    found = {key.rpartition(".")[2]: settings[key] for key in AXES}
+    found |= {"gain": metrics.get("metrics.gain.psnr"), "parameters": metrics.get("metrics.parameters")}
+    for key, number in metrics.items():
+        if key.startswith("attention.") and isinstance(number, int | float):
+            found[key.removeprefix("attention.").removeprefix("regions.").replace(".", "_")] = number
+    return found
+
+
+def report(rows: pd.DataFrame, note: str, path: Path) -> None:
+    """Writes statistics (`path`.md) and figure (.png) of a table of runs; `note` says what was trained on what."""
+    runs = rows.reindex(columns=list({*rows, "distance_uniform", *MEASURES, *SURVIVES})).apply(pd.to_numeric)
     runs["distance_ratio"] = runs.distance / runs.distance_uniform  # uniform attention reaches as far as patches allow
-    note = described(found[0], runs)
-    estimates = cells(runs, MEASURES)
-    with atomic_file(FOLDER / f"{name}.md") as temporary:
-        parts = (estimates, differences(runs, MEASURES), slopes(runs, MEASURES))
-        temporary.write_text(markdown(runs, *parts, note))
-    save(study(runs, estimates, note), FOLDER / f"{name}.png")
-    print(f"{len(rows)} runs: {FOLDER / name}.csv, .md and .png")
+    with atomic_file(path.with_suffix(".md")) as temporary:
+        temporary.write_text(markdown(runs, note), encoding="utf-8")
+    save(figure(runs, note), path.with_suffix(".png"))
 
 
-def values(text: str) -> list[Any]:
-    """The values of a sweep's key, from `3,6`."""
-    return [yaml.safe_load(part) for part in text.split(",")]
+def by_seed(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """A measure with a row for each seed and a column for each (patch, heads). A seed is the unit of all statistics."""
+    return runs.pivot(index="seed", columns=["patch", "heads"], values=measure)
 
 
-def absent(found: Sequence[Experiment], axes: dict[str, list[Any]]) -> list[str]:
-    """The combinations of the axes' values that no run has, in words."""
-    there = {tuple(run.params[key] for key in axes) for run in found}
-    names = [key.rpartition(".")[2] for key in axes]
-    lost = [cell for cell in product(*axes.values()) if cell not in there]
-    return [", ".join(f"{name} {value}" for name, value in zip(names, cell, strict=True)) for cell in lost]
+def differences(table: pd.DataFrame) -> pd.DataFrame:
+    """Largest minus smallest patch at equal heads and seed, and under "all" each seed's mean over the heads."""
+    patches = table.columns.unique("patch")
+    pairs = table[max(patches)] - table[min(patches)]
+    return pairs.assign(all=pairs.mean(axis=1, skipna=False))
 
 
-def row(run: Experiment) -> dict[str, Any]:
-    """A line of the table: the settings, and what the run's files hold; None for what they do not."""
-    swept = {key.rpartition(".")[2]: run.params[key] for key in AXES}
-    return swept | {name: run.metrics.get(file, {}).get(key) for name, (file, key) in COLUMNS.items()}
+def slopes(table: pd.DataFrame) -> pd.DataFrame:
+    """Change with each doubling of the heads, a column for each patch: least-squares slope over log2(heads)."""
+    own = {patch: table[patch] for patch in table.columns.unique("patch")}
+    fits = {patch: one.apply(lambda y: linregress(np.log2(list(y.index)), y), axis=1) for patch, one in own.items()}
+    return pd.DataFrame({patch: fit.map(lambda line: line.slope) for patch, fit in fits.items()})  # nan: a run missing
 
 
-def described(run: Experiment, runs: pd.DataFrame) -> str:
-    """What was trained on what, in a line."""
-    params, count = run.params, run.params["data.count"]
-    sizes = f"{params['data.size'] // params['data.scale']}→{params['data.size']} px"
-    images = f"{params['data.name']}, {f'{count:,}' if count else 'all'} images, {sizes}"
-    numbers = f"{counted(len(runs), 'run')}, {counted(runs.seed.nunique(), 'seed')}"
-    return f"{numbers}; {images}, {counted(params['train.epochs'], 'epoch')}"
+def interval(values: pd.Series) -> tuple[float, float, float]:
+    """Mean and its 95 % interval by Student's t; nan where there are too few values."""
+    known = values.dropna()
+    half = t.ppf(0.975, len(known) - 1) * sem(known) if len(known) > 1 else np.nan
+    return known.mean(), known.mean() - half, known.mean() + half
 
 
-def counted(number: int, what: str) -> str:
-    """`1 epoch`, `5 epochs`."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def markdown(runs: pd.DataFrame, note: str) -> str:
+    """Three tables: means over the seeds, differences between the patches, changes with the heads."""
+    tables = {name: by_seed(runs, name) for name in MEASURES if runs[name].notna().any()}
+    groups = runs.groupby(["patch", "heads"])
+    cells = estimates(tables)
+    cells.insert(0, "runs", groups.size())
+    cells.insert(1, "parameters", groups.parameters.first().map("{:,.0f}".format))
+    for name in [name for name in SURVIVES if runs[name].notna().any()]:
+        cells[SURVIVES[name]] = groups[name].agg(lambda passed: f"{passed.sum():.0f} of {passed.count()}")
+    parts = [f"{note}.", "Mean over the seeds, with the 95 % interval by Student's t.", *lines(cells)]
+    if runs.patch.nunique() > 1:
+        patches = f"Patch {runs.patch.max()} minus patch {runs.patch.min()}"
+        parts += ["", f"{patches} at equal heads and seed; `all`: means over the heads."]
+        parts += lines(estimates({name: differences(table) for name, table in tables.items()}).rename_axis("heads"))
+    if runs.heads.nunique() > 1:
+        parts += ["", "Change with each doubling of the heads: slope over log2(heads) of each seed."]
+        parts += lines(estimates({name: slopes(table) for name, table in tables.items()}).rename_axis("patch"))
+    parts += ["", "Each interval stands for itself: with this many, one in twenty misses by chance."]
+    return "\n".join(parts) + "\n"
 
 
-def override(text: str) -> tuple[str, str]:
-    """`key=value` in two."""
-    key, sign, value = text.partition("=")
-    if not (key and sign and value):
-        raise argparse.ArgumentTypeError(f"{text!r} must be key=value, such as data.count=600")
-    return key, value
+def estimates(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Mean and interval as text, with a column for each measure and a row for each column of its table."""
+    columns = [table.apply(written, decimals=MEASURES[name][1]) for name, table in tables.items()]
+    return pd.concat(columns, axis=1, keys=[MEASURES[name][0] for name in tables])
+
+
+def written(values: pd.Series, decimals: int) -> str:
+    """`4.41 (4.30 to 4.52)`, the mean alone without an interval, a dash without a value."""
+    mean, low, high = (f"{round(number, decimals) + 0.0:.{decimals}f}".replace("-", "−") for number in interval(values))
+    return "–" if mean == "nan" else mean if low == "nan" else f"{mean} ({low} to {high})"
+
+
+def lines(frame: pd.DataFrame) -> list[str]:
+    """An empty line and a Markdown table, numbers to the right."""
+    plain = frame.reset_index()
+    return ["", *(f"| {' | '.join(map(str, row))} |" for row in [plain, ["--:"] * plain.shape[1], *plain.to_numpy()])]
+
+
+@styled
+def figure(runs: pd.DataFrame, note: str) -> Figure:
+    """Four panels against the number of heads. Dots are runs, lines means over the seeds, bars their 95 % intervals."""
+    sheet = Sheet(1300, 890)
+    explained = "Dots: runs. Lines: means over the seeds. Bars: 95 % intervals of the means. Dashed: uniform attention."
+    sheet.title(12, 10, "What patch size and number of heads change", f"{note}.\n{explained}")
+    heads = sorted(runs.heads.unique())
+    for i, measure in enumerate(PANELS):
+        axes = sheet.axes(84 + i % 2 * 640, 128 + i // 2 * 400, 540, 300, measure)
+        axes.set_xticks(np.log2(heads), map(str, heads))
+        axes.set(title=MEASURES[measure][0], xlabel="heads")
+        table = by_seed(runs, measure)
+        for j, (patch, colour) in enumerate(zip(table.columns.unique("patch"), (BLUE, ORANGE, GREEN), strict=False)):
+            own = table[patch]
+            places = np.log2(own.columns.to_numpy(np.float64)) + 0.06 * j
+            mean, low, high = np.transpose([interval(own[key]) for key in own])
+            axes.plot(places + 0.03, own.T, "o", color=colour, alpha=0.5, markeredgewidth=0)
+            axes.errorbar(places, mean, (mean - low, high - mean), fmt="o-", color=colour, label=f"patch {patch}")
+        if measure in ("eyes_lift", "distance_ratio"):
+            axes.axhline(1, color=MUTED, linestyle="--", zorder=1)
+    sheet.figure.axes[1].set_ylim(0, 1)
+    sheet.figure.axes[1].legend(loc="upper right")
+    return sheet.figure
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; exits with status 1 and a line when something is wrong."""
     parser = argparse.ArgumentParser(prog="patch_and_heads", description=(__doc__ or "").splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    train = commands.add_parser("queue", help="train the sweep through DVC's queue and wait")
-    read = commands.add_parser("gather", help=f"write its table, statistics and figure to {FOLDER}")
-    read.add_argument("name", help="of the files that are written, such as faces")
-    read.add_argument("--rev", default="HEAD", help="the commit that the experiments start from (default: HEAD)")
-    for command in (train, read):
-        help_text = "a setting of all runs, or other values of model.patch, model.heads or seed"
-        command.add_argument(
-            "-S", dest="overrides", metavar="KEY=VALUE", type=override, action="append", help=help_text
-        )
+    parser.add_argument("command", choices=("queue", "gather"), help="train the sweep, or write what came of it")
+    parser.add_argument("name", nargs="?", default="faces", help=f"of the files in {FOLDER} (default: faces)")
+    parser.add_argument("--rev", default="HEAD", help="the commit that the experiments start from (default: HEAD)")
+    parser.add_argument("-S", dest="overrides", metavar="KEY=VALUE", action="append", default=[])
     given = parser.parse_args(arguments)
-    overrides = dict(given.overrides or [])
+    overrides = dict(text.partition("=")[::2] for text in given.overrides)
     try:
-        if len(values(overrides.get("model.patch", AXES["model.patch"]))) > 2:
-            raise InputError(
-                f"model.patch={overrides['model.patch']} names more than two sizes, which the figure compares"
-            )
-        if given.command == "queue":
-            queue(overrides)
-        else:
-            gather(given.name, overrides, given.rev)
+        queue(overrides) if given.command == "queue" else gather(given.name, overrides, given.rev)
     except InputError as error:
         sys.exit(f"patch_and_heads: {error}")
-    except KeyboardInterrupt:
-        sys.exit("\npatch_and_heads: interrupted; the queue goes on, dvc queue stop ends it")
 
 
 if __name__ == "__main__":
