@@ -45,11 +45,7 @@ def test_rises_once_then_falls_and_is_never_zero(schedule, epochs, per_epoch, pe
     assert found[top:] == sorted(found[top:], reverse=True)
     assert min(found) > 0
     assert max(found) == pytest.approx(peak)
-
-
-@pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
-def test_without_warmup_the_first_step_has_the_peak(schedule):
-    assert rates(schedule, epochs=10, per_epoch=10, lr=0.5)[0] == 0.5
+    assert rates(schedule, epochs=epochs, per_epoch=per_epoch, lr=peak)[0] == peak  # without warm-up
 
 
 def test_decay_rises_to_its_setting():
