@@ -38,9 +38,10 @@ def transforms(size: int, crop: int, operations: int) -> Any:
 def shift(hr: Tensor, moves: Tensor, scale: int) -> tuple[Tensor, Tensor]:
     """Shifts each HR image by its own move and reduces it again, which makes new pairs of LR and HR.
 
-    The border is filled with the mirrored image. Moves are whole HR pixels, so the same face falls differently on the
-    LR pixels. The reduction is bicubic as in the downsample stage, but by torch instead of Pillow: on a CPU with AVX2
-    one value in 5,000 differs by one level; elsewhere, where torch computes in floats, one in ten by up to two levels.
+    The border is filled with the mirrored image, without repeating the edge. Moves are whole HR pixels, so the same
+    face falls differently on the LR pixels. The reduction is bicubic as in the downsample stage, but by torch instead
+    of Pillow: on a CPU with AVX2 one value in 5,000 differs by one level; elsewhere, where torch computes in floats,
+    one in ten by up to two levels.
 
     Args:
         hr: (b, 3, s, s) uint8.
@@ -54,22 +55,13 @@ def shift(hr: Tensor, moves: Tensor, scale: int) -> tuple[Tensor, Tensor]:
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2.functional import resize
 
-    size, most = hr.shape[-1], int(moves.abs().max())
-    padded = mirrored_edges(hr, most).permute(0, 2, 3, 1)  # NHWC as packed: slicing NCHW takes 3 times as long
-    corners = (most - moves).tolist()
-    moved = torch.stack([image[y : y + size, x : x + size] for image, (y, x) in zip(padded, corners, strict=True)])
+    size = hr.shape[-1]
+    places = (torch.arange(size) - moves[..., None]).abs()  # (b, 2, s): the row and column that each pixel comes from
+    places = (size - 1 - (size - 1 - places).abs()).to(hr.device)
+    nhwc = zip(hr.permute(0, 2, 3, 1), places, strict=True)  # the order of packed images
+    moved = torch.stack([image.index_select(0, rows).index_select(1, columns) for image, (rows, columns) in nhwc])
     moved = moved.permute(0, 3, 1, 2)
     return resize(moved, [size // scale] * 2, InterpolationMode.BICUBIC, antialias=True), moved
-
-
-def mirrored_edges(images: Tensor, width: int) -> Tensor:
-    """(b, c, h, w) padded by `width` pixels on each side, mirrored without repeating the edge; less than h and w."""
-    # torchvision's pad converts to floats and takes 7 to 17 times as long
-    for dim in (-1, -2):
-        size = images.shape[dim]
-        first, last = images.narrow(dim, 1, width), images.narrow(dim, size - 1 - width, width)
-        images = torch.cat([first.flip(dim), images, last.flip(dim)], dim)
-    return images
 
 
 def mix(images: Tensor, labels: Tensor, classes: int, kind: str) -> tuple[Tensor, Tensor]:

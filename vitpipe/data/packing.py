@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -132,18 +132,26 @@ class PartWriter:
     def __init__(self, folder: Path) -> None:
         self.folder, self.images = folder, 0
         self.digest = hashlib.blake2b(digest_size=16)
-        self.shards: dict[str, ArrayFile] = {}
+        self.shards: dict[str, tuple[IO[bytes], tuple[int, ...]]] = {}  # open file and shape of an image
         folder.mkdir(parents=True)
 
     def add(self, arrays: dict[str, np.ndarray]) -> None:
+        if self.images % SHARD == 0:
+            self.close_shards()
+            for name, image in arrays.items():
+                file = (self.folder / f"{name}-{self.images // SHARD:03d}.npy").open("wb")
+                self.shards[name] = file, image.shape
+                write_header(file, (0, *image.shape))
         for name, image in arrays.items():
-            if self.images % SHARD == 0:
-                if name in self.shards:
-                    self.shards[name].close()
-                self.shards[name] = ArrayFile(self.folder / f"{name}-{self.images // SHARD:03d}.npy", image.shape)
-            self.shards[name].append(image)
+            self.shards[name][0].write(image.data)
             self.digest.update(image.data)
         self.images += 1
+
+    def close_shards(self) -> None:
+        for file, shape in self.shards.values():
+            file.seek(0)
+            write_header(file, ((self.images - 1) % SHARD + 1, *shape))
+            file.close()
 
     def close(self, annotation: pd.DataFrame) -> dict[str, Any]:
         """Finishes the files; returns number of images, digest of images and annotation, images of each class.
@@ -151,8 +159,7 @@ class PartWriter:
         Args:
             annotation: of the images added, in their order.
         """
-        for shard in self.shards.values():
-            shard.close()
+        self.close_shards()
         path = self.folder / "samples.csv"
         annotation.to_csv(path, index_label="id")
         self.digest.update(path.read_bytes())
@@ -160,24 +167,6 @@ class PartWriter:
         return {"images": self.images, "blake2b": self.digest.hexdigest(), "labels": label_counts(labels)}
 
 
-class ArrayFile:
-    """A .npy file of uint8 images that grows; closing it writes the true length into the header."""
-
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        self.file = path.open("wb")
-        self.shape, self.count = shape, 0
-        self.write_header()
-
-    def write_header(self) -> None:
-        # numpy pads the header, so the first axis can grow without moving the data
-        header = {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self.shape)}
-        np.lib.format.write_array_header_1_0(self.file, header)
-
-    def append(self, image: np.ndarray) -> None:
-        self.file.write(np.ascontiguousarray(image).data)
-        self.count += 1
-
-    def close(self) -> None:
-        self.file.seek(0)
-        self.write_header()
-        self.file.close()
+def write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
+    # numpy pads the header, so the first axis can grow without moving the data
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from vitpipe.config import Data
-from vitpipe.errors import InputError
 from vitpipe.sources.archive import resolve_root
 from vitpipe.sources.arrays import ArrayImages, official_table, require_side, take_official
 from vitpipe.sources.download import download
@@ -30,7 +29,7 @@ WANTED = "MNIST's four idx files, as they are or as .gz"
 
 
 def fetch(data: Data, seed: int, raw: Path) -> None:
-    """Fills `raw` from `data.root`, or from torchvision's mirrors where that is null.
+    """Fills `raw` from `data.root`, or from a mirror of the data set where that is null.
 
     `data.root` is a folder or zip with the four files at any depth, compressed (.gz) or not.
 
@@ -57,17 +56,10 @@ def open_images(raw: Path) -> ArrayImages:
 
 
 def download_official(raw: Path) -> None:
-    """Downloads the four files, each from the first of torchvision's mirrors that has it."""
+    """Downloads the four compressed files from the first of torchvision's mirrors and unpacks them."""
     official = import_torchvision().datasets.MNIST
     for name, md5 in official.resources:
-        for mirror in official.mirrors:
-            try:
-                download(mirror + name, raw / name, md5, tries=3)
-                break
-            except InputError as error:
-                if mirror == official.mirrors[-1]:
-                    raise
-                print(f"{error}; trying the next mirror")
+        download(official.mirrors[0] + name, raw / name, md5)
     take_official(raw, raw, SUMS, WANTED)
     for name, _ in official.resources:
         (raw / name).unlink()
