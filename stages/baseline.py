@@ -9,11 +9,12 @@ from vitpipe.stage import run
 def main(settings: Settings) -> None:
     from vitpipe.data.dataset import PackedDataset
     from vitpipe.files import write_json
-    from vitpipe.tasks import task
+    from vitpipe.tasks import scoring_task
+    from vitpipe.tasks.evaluation import score_baselines
 
     parts = [PackedDataset(Path("data/packed") / part, settings.target) for part in ("train", "val", "test")]
-    scores = task(settings.task.name).baseline(*parts, settings)
-    write_json(Path("reports/baseline.json"), scores)
+    task = scoring_task(settings, parts[0].classes)
+    write_json(Path("reports/baseline.json"), score_baselines(task, *parts))
 
 
 if __name__ == "__main__":

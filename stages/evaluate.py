@@ -7,29 +7,31 @@ from vitpipe.stage import run
 
 
 def main(settings: Settings) -> None:
+    import numpy as np
     import pandas as pd
 
     from vitpipe.data.dataset import PackedDataset
-    from vitpipe.figures import figures
+    from vitpipe.figures import draw
     from vitpipe.files import atomic_file, atomic_folder, load_json, write_json
-    from vitpipe.training.compute import choose
-    from vitpipe.tasks import task
-    from vitpipe.training.checkpoint import load_weights, read_metadata
+    from vitpipe.predictor import load_model
+    from vitpipe.tasks.evaluation import evaluate
+    from vitpipe.training.checkpoint import read_metadata
+    from vitpipe.training.compute import select_compute
 
     reports, weights = Path("reports"), Path("models/model.safetensors")
-    compute, job = choose(settings.train), task(settings.task.name)
-    packed = PackedDataset(Path("data/packed/test"), settings.target)
-    model = job.build(settings, packed.classes).to(compute.device)
-    load_weights(weights, model, settings)
+    test = PackedDataset(Path("data/packed/test"), settings.target)
+    task, model = load_model(weights, settings, select_compute(settings.train).device)
 
-    metrics, table = job.evaluate(model, packed, load_json(reports / "baseline.json", "baseline"), settings, compute)
-    facts = {"epoch": read_metadata(weights)["epoch"], "protocol": [job.PROTOCOL]}
+    metrics, table = evaluate(task, model, test, load_json(reports / "baseline.json", "baseline"))
+    facts = {"epoch": read_metadata(weights)["epoch"], "protocol": [task.protocol]}
     write_json(reports / "metrics.json", metrics | facts)
     with atomic_file(reports / "metrics.csv") as temporary:
-        table.to_csv(temporary, float_format="%.6g")
-    curve = pd.read_csv(reports / "curve.csv")
+        table.to_csv(temporary, float_format="%.6g", encoding="utf-8")
+    arrays = task.examples(model, test, table, pd.read_csv(reports / "curve.csv", encoding="utf-8"))
     with atomic_folder(reports / "figures") as folder:
-        figures(settings.task.name).draw(job.examples(model, packed, table, settings, compute), curve, folder)
+        for name, content in arrays.items():
+            np.savez_compressed(folder / f"{name}.npz", allow_pickle=False, **content)
+        draw(arrays, folder)
 
 
 if __name__ == "__main__":

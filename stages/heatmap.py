@@ -1,4 +1,4 @@
-"""Measures and draws what every attention head looks at: models, data/packed/val and test -> reports."""
+"""Draws what the explain stage measured: reports/explanations -> reports/heatmaps."""
 
 from pathlib import Path
 
@@ -7,39 +7,16 @@ from vitpipe.stage import run
 
 
 def main(settings: Settings) -> None:
-    import numpy as np
-    import torch
+    from vitpipe.errors import InputError
+    from vitpipe.figures import KINDS, draw
+    from vitpipe.files import atomic_folder, load_arrays
 
-    from vitpipe.data.dataset import PackedDataset
-    from vitpipe.explain import explanations, faithfulness
-    from vitpipe.explain.explorer import explorer
-    from vitpipe.explain.measure import measure
-    from vitpipe.figures.heatmaps import draw
-    from vitpipe.files import atomic_folder, write_json
-    from vitpipe.training.compute import choose
-    from vitpipe.tasks import task
-    from vitpipe.training.checkpoint import load_weights
-
-    reports, device = Path("reports"), choose(settings.train).device
-    val, test = (PackedDataset(Path("data/packed") / part, settings.target) for part in ("val", "test"))
-    job = task(settings.task.name)
-    torch.manual_seed(settings.seed)
-    untrained = job.build(settings, test.classes).to(device)
-    model = job.build(settings, test.classes).to(device)
-    load_weights(Path("models/model.safetensors"), model, settings)
-    torch.manual_seed(settings.seed + 1)  # weights that training began with resemble those it ended with
-    other = job.build(settings, test.classes).to(device)
-
-    views = explanations(settings.task.name).views(model, untrained, test, settings, device)
-    attention, views["distances"] = measure(model, untrained, settings.task.name, val, test, settings, device)
-    trust, pictures = faithfulness.views(model, other, test, settings, device)
-    views |= pictures | {"explorer": explorer(model, test, settings, device)}
-    write_json(reports / "attention.json", attention)
-    write_json(reports / "faithfulness.json", trust)
-    with atomic_folder(reports / "heatmaps") as folder:
-        for name, arrays in views.items():
-            np.savez_compressed(folder / f"{name}.npz", allow_pickle=False, **arrays)
-        draw(views, folder)
+    explanations = Path("reports/explanations")
+    files = [path for path in explanations.glob("*.npz") if path.stem in KINDS]
+    if not files:
+        raise InputError(f"{explanations} is missing or empty: the stage explain makes it (dvc repro explain)")
+    with atomic_folder(Path("reports/heatmaps")) as folder:
+        draw({path.stem: load_arrays(path, "explain") for path in files}, folder)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import json
 import re
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -31,30 +31,29 @@ def scores(accuracy: float, log_loss: float) -> dict[str, float]:
     }
 
 
-def write(reports: Path, classes: int) -> Path:
-    """The reports of a classifier with `classes` classes and no figures."""
-    rivals = {"majority": scores(0.25, 2.30942), "logistic": scores(0.9375, 0.0555899)}
-    per_class = [
-        {"class": f"<class {i}>", "images": 1000 + i, "predicted": i, "precision": 0.5, "recall": 0.9091, "f1": 0.645}
-        for i in range(classes)
-    ]
-    metrics = scores(0.98203, 0.0418211) | rivals
-    metrics |= {"per_class": per_class, "confusion": [[7]], "gain": {"accuracy": 0.04453, "macro_f1": -0.003465}}
-    metrics |= {"parameters": 111306, "epoch": 31, "protocol": [{"accuracy": "share", "majority": "in training"}]}
-    attention = {"entropy": 0.75, "layers": [{"heads": [{"entropy": 0.75}]}]}
-    baseline = rivals | {"images": 167, "protocol": []}
-    for name, content in (("metrics", metrics), ("baseline", baseline), ("attention", attention)):
-        (reports / f"{name}.json").write_text(json.dumps(content))
-    (reports / "curve.csv").write_text("epoch,step,train_loss,val_accuracy\n3,135,1.01989,0.779661\n")
-    for folder in ("figures", "heatmaps"):
-        (reports / folder).mkdir()
-        (reports / folder / "captions.json").write_text("{}")
-    return reports
+@pytest.fixture
+def page(tmp_path, reports_of, classified) -> Callable[[int], str]:
+    """The page of a classifier of so many classes: `page(10)`."""
+
+    def build_page(classes: int = 10) -> str:
+        reports = reports_of(tmp_path, classified)
+        rivals = {"majority": scores(0.25, 2.30942), "logistic": scores(0.9375, 0.0555899)}
+        of_class = {"images": 1000, "predicted": 5, "precision": 0.5, "recall": 0.9091, "f1": 0.645}
+        per_class = [{"class": f"<class {i}>", **of_class} for i in range(classes)]
+        metrics = scores(0.98203, 0.0418211) | rivals
+        metrics |= {"per_class": per_class, "confusion": [[7]], "gain": {"accuracy": 0.04453, "macro_f1": -0.003465}}
+        metrics |= {"parameters": 111306, "epoch": 31, "protocol": [{"accuracy": "share", "majority": "in training"}]}
+        for name, content in (("metrics", metrics), ("baseline", rivals | {"images": 167, "protocol": []})):
+            (reports / f"{name}.json").write_text(json.dumps(content))
+        (reports / "curve.csv").write_text("epoch,step,train_loss,val_accuracy\n3,135,1.01989,0.779661\n")
+        return build(reports, SETTINGS, PARTS)
+
+    return build_page
 
 
 @pytest.fixture
-def html(tmp_path, explained, classified) -> str:
-    return build(explained(write(tmp_path, 10), classified), SETTINGS, PARTS)
+def html(page) -> str:
+    return page()
 
 
 def rows(html: str) -> list[list[str]]:
@@ -89,7 +88,7 @@ def test_headline(html):
     assert [html.count(f"<span>{label}</span>") for label in ("test images", "parameters", "epoch kept")] == [1, 1, 1]
 
 
-def test_words_are_those_of_the_task(html):
+def test_words_are_those_of_the_numbers(html):
     assert "<h1>digits</h1>" in html  # not "digits on digits"
     read = re.sub(r"<(script|style)>.*?</\1>", "", html, flags=re.DOTALL)
     assert not re.search(r"PSNR|bicubic|SSIM|MSE", read, re.IGNORECASE)
@@ -99,13 +98,13 @@ def test_words_are_those_of_the_task(html):
 def test_every_class_has_a_row(html):
     table = rows(html)[5:16]
     assert table[0] == ["class", "test images", "predicted", "precision, %", "recall, %", "F1, %"]
-    assert table[1] == ["&lt;class 0&gt;", "1\u202f000", "0", "50.0", "90.9", "64.5"]
+    assert table[1] == ["&lt;class 0&gt;", "1\u202f000", "5", "50.0", "90.9", "64.5"]
     assert [row[0] for row in table[1:]] == [f"&lt;class {i}&gt;" for i in range(10)]
 
 
 @pytest.mark.parametrize(("classes", "opened"), [(20, 1), (21, 0)])
-def test_many_classes_are_folded_away(tmp_path, explained, classified, classes, opened):
-    html = build(explained(write(tmp_path, classes), classified), SETTINGS, PARTS)
+def test_many_classes_are_folded_away(page, classes, opened):
+    html = page(classes)
     assert html.count("<details open><summary>Per class</summary>") == opened
     assert html.count("<summary>Per class</summary>") == 1
     assert sum(row[:1] == [f"&lt;class {classes - 1}&gt;"] for row in rows(html)) == 1

@@ -16,6 +16,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome is installed")
 SETTINGS = {"recipe": "trial", "seed": 7, "data": {"name": "faces"}, "task": {"name": "supersample"}}
 ALL, MEAN = None, None  # all patches as queries; all heads
+COMPARED = ("bicubic", "model", "original")
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +28,14 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def visit(browser, reports_of) -> Iterator[Callable[..., Any]]:
+def visit(browser, reports_of, tmp_path) -> Iterator[Callable[..., Any]]:
     """Opens the page of some arrays from disk; afterwards holds that nothing was asked for but it, and no error."""
     asked: list[str] = []
     wrong: list[str] = []
     contexts = []
 
     def opened(arrays: dict[str, np.ndarray], *, script: str = "", **options: Any) -> Any:
-        reports = reports_of(arrays)
+        reports = reports_of(tmp_path, arrays)
         file = reports / "index.html"
         file.write_text(build(reports, SETTINGS, {"test": 3}), encoding="utf-8")
         contexts.append(browser.new_context(**{"viewport": {"width": 1400, "height": 1000}} | options))
@@ -61,19 +62,21 @@ def row(arrays: dict[str, np.ndarray], sample: int, layer: int, head: int | None
     """Decoded attention of a query to all tokens; mean over heads, or patches as queries, where these are None."""
     weights = arrays["values"].astype(np.float64)[arrays["codes"][sample, layer]]  # h n n
     of_head = weights.mean(0) if head is MEAN else weights[head]
-    return of_head[int(arrays["token"]) :].mean(0) if query is ALL else of_head[query]
+    return of_head[int(arrays["prefix_tokens"]) :].mean(0) if query is ALL else of_head[query]
 
 
 def told(weight: float, tokens: int) -> str:
     def digits(value: float) -> str:
-        return "< 0.001" if value < 0.001 else f"{value:#.3g}".rstrip(".")
+        return "0" if value == 0 else "< 0.001" if value < 0.001 else f"{value:#.3g}".rstrip(".")
 
     return f"{digits(100 * weight)} % · {digits(weight * tokens)}×"
 
 
 def place(arrays: dict[str, np.ndarray], token: int) -> str:
-    first, grid = int(arrays["token"]), int(arrays["grid"])
-    return "class token" if token < first else f"row {(token - first) // grid + 1}, column {(token - first) % grid + 1}"
+    patch, columns = token - int(arrays["prefix_tokens"]), int(arrays["grid"][1])
+    if patch < 0:
+        return f"register {token}" if token else "class token"
+    return f"row {patch // columns + 1}, column {patch % columns + 1}"
 
 
 def shown(page: Any, name: str) -> str:
@@ -82,9 +85,9 @@ def shown(page: Any, name: str) -> str:
 
 def spot(page: Any, arrays: dict[str, np.ndarray], token: int) -> dict[str, float]:
     """Centre of a patch within the picture."""
-    box, grid, patch = page.locator("#surface").bounding_box(), int(arrays["grid"]), token - int(arrays["token"])
-    side = box["width"] / grid
-    return {"x": (patch % grid + 0.5) * side, "y": (patch // grid + 0.5) * side}
+    box, (rows, columns) = page.locator("#surface").bounding_box(), arrays["grid"].tolist()
+    row, column = divmod(token - int(arrays["prefix_tokens"]), columns)
+    return {"x": (column + 0.5) * box["width"] / columns, "y": (row + 0.5) * box["height"] / rows}
 
 
 def click(page: Any, arrays: dict[str, np.ndarray], token: int) -> None:
@@ -281,28 +284,29 @@ def test_pictures_are_the_arrays(visit, supersampled):
     page.get_by_role("button", name="Image 2 of 3").click()
     page.wait_for_selector("#explorer[data-sample='1']")
     page.wait_for_function("[...document.images].every((image) => image.complete)")
-    for name, array in (("bicubic", "bicubic"), ("model", "model"), ("original", "hr"), ("base", "hr")):
-        np.testing.assert_array_equal(pixels(page, f"#{name}")[..., :3], supersampled[array][1], err_msg=name)
+    for selector, name in [("#base", "original"), *((f"#compare img[alt={name}]", name) for name in COMPARED)]:
+        np.testing.assert_array_equal(pixels(page, selector)[..., :3], supersampled[f"picture_{name}"][1])
     page.get_by_label("on input").check()
     page.wait_for_function(
         "document.querySelector('#base').complete && document.querySelector('#base').naturalWidth === 8"
     )
-    np.testing.assert_array_equal(pixels(page, "#base")[..., :3], supersampled["lr"][1])
-    assert [shown(page, "psnr-bicubic"), shown(page, "psnr-model")] == ["21.50 dB", "31.75 dB"]
+    np.testing.assert_array_equal(pixels(page, "#base")[..., :3], supersampled["picture_input"][1])
+    assert page.locator(".outcome .readout dd").all_inner_texts() == ["21.50 dB", "31.75 dB"]
 
 
 def borders(page: Any) -> list[int]:
-    return [int(page.locator(f"#{side}-handle").get_attribute("aria-valuenow")) for side in ("left", "right")]
+    return [int(handle.get_attribute("aria-valuenow")) for handle in page.locator(".handle").all()]
 
 
 def clips(page: Any) -> list[str]:
-    return [page.locator(f"#{name}").evaluate("element => element.style.clipPath") for name in ("model", "original")]
+    images = [page.locator(f"#compare img[alt={name}]") for name in COMPARED]
+    return [image.evaluate("element => element.style.clipPath") for image in images]
 
 
 def test_comparison_by_pointer_buttons_and_keys(visit, supersampled):
     page = visit(supersampled)
     assert borders(page) == [33, 67]
-    assert clips(page) == ["inset(0px 33%)", "inset(0px 0px 0px 67%)"]
+    assert clips(page) == ["", "inset(0px 33%)", "inset(0px 0% 0px 67%)"]
     box = page.locator("#compare").bounding_box()
 
     def drag(start: float, end: float) -> None:
@@ -325,16 +329,16 @@ def test_comparison_by_pointer_buttons_and_keys(visit, supersampled):
         assert borders(page) == expected
         assert button.get_attribute("aria-pressed") == "true"
         assert page.locator(".tag:visible").all_inner_texts() == [name]
-    page.locator("#right-handle").focus()
+    page.locator(".handle").last.focus()
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("PageDown")
     assert borders(page) == [0, 88]
     page.keyboard.press("Home")
     assert borders(page) == [0, 0]
-    page.locator("#left-handle").focus()
+    page.locator(".handle").first.focus()
     page.keyboard.press("ArrowRight")
     assert borders(page) == [2, 2]
-    assert page.locator("#left-handle").get_attribute("aria-valuetext") == "bicubic up to 2 %"
+    assert page.locator(".handle").first.get_attribute("aria-valuetext") == "bicubic up to 2 %"
 
 
 def test_classification_starts_with_the_class_token(visit, classified):
@@ -351,7 +355,7 @@ def test_classification_starts_with_the_class_token(visit, classified):
     assert page.locator("#bars .said").inner_text() == "owl\n55.0 %"
     hover(page, classified, 9)
     check(page, classified, 1, 1, MEAN, 9)
-    assert shown(page, "to-token") == told(row(classified, 1, 1, MEAN, 9)[0], 10)
+    assert shown(page, "to-token-0") == told(row(classified, 1, 1, MEAN, 9)[0], 10)
     assert button.get_attribute("aria-pressed") == "false"
     page.keyboard.press("Tab")
     button.click()
@@ -361,8 +365,30 @@ def test_classification_starts_with_the_class_token(visit, classified):
     click(page, classified, 4)
     page.keyboard.press("t")
     check(page, classified, 1, 1, MEAN, 0)
-    np.testing.assert_array_equal(pixels(page, "#base")[..., :3], classified["images"][1])
+    np.testing.assert_array_equal(pixels(page, "#base")[..., :3], classified["picture_input"][1])
     assert page.locator("#compare").count() == 0
+
+
+def test_registers_and_grids_that_are_not_square(visit, mixed):
+    page = visit(mixed)
+    box = page.locator("#surface").bounding_box()
+    assert box["width"] == pytest.approx(2 * box["height"], abs=1)
+    assert page.locator(".chip").all_inner_texts() == ["class token", "register 1"]
+    assert pixels(page, "#map").shape == (2, 4, 4)
+    for token in (2, 5, 6, 9):
+        click(page, mixed, token)
+        check(page, mixed, 0, 1, MEAN, token)
+        assert shown(page, "to-token-1") == told(row(mixed, 0, 1, MEAN, token)[1], 10)
+    page.keyboard.press("ArrowRight")  # stays within the four columns
+    page.keyboard.press("ArrowUp")
+    check(page, mixed, 0, 1, MEAN, 5)
+    page.get_by_role("button", name="register 1").click()
+    check(page, mixed, 0, 1, MEAN, 1)
+    hover(page, mixed, 7)
+    assert shown(page, "to-pointed") == told(row(mixed, 0, 1, MEAN, 1)[7], 10)
+    assert shown(page, "says") == "The model says dog"
+    np.testing.assert_array_equal(pixels(page, "#compare img")[..., :3], mixed["picture_model"][0])
+    assert page.locator(".handle").count() == 0
 
 
 def test_touch_on_a_narrow_screen(visit, supersampled):

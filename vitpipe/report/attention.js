@@ -1,11 +1,12 @@
-/* What the page holds of the attention: weights by layer, head and query, and how they are written and coloured. */
+/* The attention in the page: weights by layer, head and query, and how they are written and coloured. */
 
 const $ = (id) => document.getElementById(id);
 const facts = JSON.parse($("explorer-facts").textContent);
-const { grid, layers, samples, classes } = facts;
+const { layers, samples, classes } = facts;
+const [rows, columns] = facts.grid; // of patches
 const values = Float64Array.from(facts.values); // the weight that each code stands for
-const first = facts.token ? 1 : 0; // tokens before the patches
-const tokens = grid * grid + first;
+const first = facts.prefix; // the index of the first patch: the tokens before it are no patches
+const tokens = rows * columns + first;
 const heads = facts.averaged ? 1 : facts.heads; // maps stored of each layer
 const MEAN = -1; // in place of a head
 const ALL = -1; // in place of a query: the mean over all patches as queries
@@ -28,7 +29,7 @@ class Attention {
     return new Attention(new Uint8Array(await new Response(stream).arrayBuffer()));
   }
 
-  /* Of every row that is averaged: where its weights start, and its query. */
+  /* For every row that is averaged, where its weights start, and its query. */
   places(layer, head, query) {
     const queries = query === ALL ? range(first, tokens) : [query];
     const chosen = head === MEAN ? range(0, heads) : [head];
@@ -47,14 +48,14 @@ class Attention {
     return sum;
   }
 
-  /* What a query gives to itself; of all patches the mean. */
+  /* What a query gives to itself, or the mean over all patches. */
   own(layer, head, query) {
     const places = this.places(layer, head, query);
     return places.reduce((sum, [start, q]) => sum + values[this.codes[start + q]], 0) / places.length;
   }
 }
 
-/* How many tokens, the most attended ones, get half of the attention together. */
+/* How many of the most attended tokens together get half of the attention. */
 function half(weights) {
   const sorted = Float64Array.from(weights).sort().reverse();
   const total = sorted.reduce((sum, weight) => sum + weight, 0);
@@ -69,8 +70,8 @@ const digits = (value) => (value >= 999.5 ? value.toFixed(0) : value === 0 ? "0"
 const told = (weight) => `${digits(100 * weight)} % · ${digits(weight * tokens)}×`;
 const place = (token) => {
   if (token === ALL) return "all patches, mean";
-  if (token < first) return "class token";
-  return `row ${Math.floor((token - first) / grid) + 1}, column ${((token - first) % grid) + 1}`;
+  if (token < first) return token === 0 ? "class token" : `register ${token}`;
+  return `row ${Math.floor((token - first) / columns) + 1}, column ${((token - first) % columns) + 1}`;
 };
 const headName = (head) => (head === MEAN ? `mean of ${facts.heads} head${facts.heads > 1 ? "s" : ""}` : `head ${head + 1}`);
 
@@ -94,8 +95,8 @@ function solid(index) {
 
 function paint(canvas, weights) {
   const context = canvas.getContext("2d");
-  const image = context.createImageData(grid, grid);
-  for (let i = 0; i < grid * grid; i++) {
+  const image = context.createImageData(columns, rows);
+  for (let i = 0; i < rows * columns; i++) {
     const index = 4 * shade(weights[first + i]);
     for (let j = 0; j < 4; j++) image.data[4 * i + j] = palette[index + j];
   }

@@ -1,49 +1,62 @@
-/* The two borders of the comparison, in percent of its width */
+/* Pictures side by side in one place, with a border between each two of them. */
 
 function compare() {
   const box = $("compare");
-  const handles = [$("left-handle"), $("right-handle")];
-  const presets = [...document.querySelectorAll("[data-left]")];
+  const images = [...box.querySelectorAll("img")];
+  const handles = [...box.querySelectorAll(".handle")];
+  const presets = [...document.querySelectorAll("[data-shown]")];
   const tags = box.querySelectorAll(".tag");
-  const borders = [33, 67];
-  let dragged = null; // index of a border, or null
+  const even = handles.map((_, i) => Math.round((100 * (i + 1)) / images.length));
+  let borders = [...even]; // in percent of the width
+  let dragged = null; // the range of borders that the pointer holds, or null
   let start = 0;
 
+  const alone = (index) => borders.map((_, i) => (i < index ? 0 : 100));
+  const preset = (button) => (button.dataset.shown === "all" ? even : alone(+button.dataset.shown));
   function set(index, position) {
-    borders[index] = Math.min(100, Math.max(0, position));
-    if (borders[0] > borders[1]) borders[1 - index] = borders[index];
+    const at = Math.min(100, Math.max(0, position));
+    borders = borders.map((border, i) => (i === index ? at : i < index ? Math.min(border, at) : Math.max(border, at)));
     draw();
   }
   function draw() {
-    const [left, right] = borders;
-    $("model").style.clipPath = `inset(0 ${100 - right}% 0 ${left}%)`;
-    $("original").style.clipPath = `inset(0 0 0 ${right}%)`;
-    [[0, left], [left, right], [right, 100]].forEach(([from, to], i) => {
+    images.forEach((image, i) => {
+      const [from, to] = [borders[i - 1] ?? 0, borders[i] ?? 100];
+      if (i > 0) image.style.clipPath = `inset(0 ${100 - to}% 0 ${from}%)`; // the first lies below all
       tags[i].style.left = `${(from + to) / 2}%`;
       tags[i].hidden = to - from < 20;
     });
     handles.forEach((handle, i) => {
       handle.style.left = `${borders[i]}%`;
       handle.setAttribute("aria-valuenow", Math.round(borders[i]));
-      handle.setAttribute("aria-valuetext", i ? `original from ${Math.round(right)} %` : `bicubic up to ${Math.round(left)} %`);
+      handle.setAttribute("aria-valuetext", `${images[i].alt} up to ${Math.round(borders[i])} %`);
     });
-    presets.forEach((button) => button.setAttribute("aria-pressed", +button.dataset.left === left && +button.dataset.right === right));
+    presets.forEach((button) => button.setAttribute("aria-pressed", preset(button).every((border, i) => border === borders[i])));
   }
   const position = (event) => (100 * (event.clientX - box.getBoundingClientRect().left)) / box.clientWidth;
+
+  /* The first and the last border that a pointer may take; they differ where borders lie together. */
+  function nearest() {
+    const at = borders.reduce((best, border) => (Math.abs(start - border) < Math.abs(start - best) ? border : best));
+    const [low, high] = [borders.indexOf(at), borders.lastIndexOf(at)];
+    if (at >= 100 || start < at - 6) return [low, low];
+    if (at <= 0 || start > at + 6) return [high, high];
+    return [low, high];
+  }
   box.addEventListener("pointerdown", (event) => {
     start = position(event);
-    const [left, right] = borders;
-    if (left === right && Math.abs(start - left) < 6) dragged = left >= 100 ? 0 : left <= 0 ? 1 : -1; // the way it goes decides
-    else dragged = Math.abs(start - left) < Math.abs(start - right) || (left === right && start < left) ? 0 : 1;
+    dragged = nearest();
     box.setPointerCapture(event.pointerId);
-    if (dragged >= 0) { set(dragged, start); handles[dragged].focus({ preventScroll: true }); }
+    const [low, high] = dragged;
+    if (low === high) { set(low, start); handles[low].focus({ preventScroll: true }); }
     event.preventDefault();
   });
   box.addEventListener("pointermove", (event) => {
     if (dragged === null) return;
     const now = position(event);
-    if (dragged < 0 && Math.abs(now - start) > 0.5) dragged = now < start ? 0 : 1;
-    if (dragged >= 0) set(dragged, now);
+    let [low, high] = dragged;
+    if (low !== high && Math.abs(now - start) > 0.5) low = high = now < start ? low : high; // the direction decides
+    dragged = [low, high];
+    if (low === high) set(low, now);
   });
   for (const name of ["pointerup", "pointercancel"]) box.addEventListener(name, () => { dragged = null; });
   handles.forEach((handle, i) => handle.addEventListener("keydown", (event) => {
@@ -53,8 +66,7 @@ function compare() {
     event.preventDefault();
   }));
   presets.forEach((button) => button.addEventListener("click", () => {
-    borders[0] = +button.dataset.left;
-    borders[1] = +button.dataset.right;
+    borders = [...preset(button)];
     draw();
   }));
   draw();

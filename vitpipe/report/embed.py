@@ -2,9 +2,7 @@
 
 import base64
 import io
-import zipfile
 import zlib
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,13 +11,9 @@ import numpy as np
 from PIL import Image
 
 from vitpipe.errors import InputError
-from vitpipe.files import damaged, load_json, read
+from vitpipe.files import damaged, load_arrays, load_json, read
 
-STAGE = "heatmap"  # makes the explorer's arrays
-WEBP_SIDE = 16383  # pixels, the most that the format knows
-ARRAYS = ("ids", "codes", "values", "error", "heads", "averaged", "grid", "token")
-SUPERSAMPLED = ("lr", "bicubic", "model", "hr", "psnr_bicubic", "psnr_model")
-CLASSIFIED = ("images", "classes", "actual", "predicted", "probabilities")
+WEBP_SIDE = 16383  # pixels, the most that the format allows
 
 
 def figures(folder: Path, stage: str) -> list[dict[str, str]]:
@@ -31,7 +25,7 @@ def figures(folder: Path, stage: str) -> list[dict[str, str]]:
     captions = load_json(folder / "captions.json", stage)
     if bare := {path.name for path in folder.glob("*.png")} - set(captions):
         raise InputError(f"{folder / min(bare)} has no caption in {folder / 'captions.json'}: run {stage} again")
-    with ThreadPoolExecutor() as pool:  # encoders leave Python's lock to others
+    with ThreadPoolExecutor() as pool:  # encoders release Python's lock
         sources = pool.map(lambda name: figure(folder / name, stage), captions)
         return [
             {"file": name, "source": source} | captions[name] for name, source in zip(captions, sources, strict=True)
@@ -47,7 +41,7 @@ def figure(path: Path, stage: str) -> str:
 
 
 def picture(image: Image.Image) -> str:
-    """An RGB image as a data URI: WebP without loss, which takes two thirds of PNG's bytes, PNG if it is too large."""
+    """An RGB image as a data URI: lossless WebP, which takes two thirds of PNG's bytes, or PNG if it is too large."""
     kind = "webp" if max(image.size) <= WEBP_SIDE else "png"
     buffer = io.BytesIO()
     image.save(buffer, kind, **({"lossless": True, "quality": 50, "method": 2} if kind == "webp" else {}))
@@ -58,60 +52,38 @@ def explorer(path: Path) -> tuple[dict[str, Any], list[str]]:
     """What the page needs of explorer.npz (see `vitpipe.explain.explorer`).
 
     Returns:
-        The facts, ready for JSON: grid, token, layers, heads, averaged, error, classes (none where nothing is
-        classified), values (256 weights) and the samples, one dict each: id, pictures (name to data URI) and psnr
-        (name to dB), or actual, predicted and probabilities by class index. And the codes of each sample, (l, h, n, n)
-        in C order, deflated and in base64.
+        The facts, ready for JSON: grid, rows and columns of patches; prefix, the number of tokens before them; layers,
+        heads, averaged, error; values (256 weights); pictures, readings and classes, names; and samples, one dict
+        each: id, pictures (name to data URI), readings (name to text) and, where there are classes, probabilities in
+        their order and actual. And the codes of each sample, (l, h, t, t) in C order, compressed by zlib, in base64.
 
     Raises:
-        InputError: it is missing, damaged or holds other arrays.
+        InputError: the file is missing, damaged or holds other arrays.
     """
+    arrays = load_arrays(path, "explain")
     try:
-        with np.load(io.BytesIO(read(path, STAGE)), allow_pickle=False) as file:
-            arrays = dict(file)
-        outcome = CLASSIFIED if "classes" in arrays else SUPERSAMPLED
-        found = {name: arrays[name] for name in (*ARRAYS, *outcome)}
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile):
-        raise damaged(path, STAGE) from None
-    codes = found["codes"]
-    facts = {
-        "grid": int(found["grid"]),
-        "token": bool(found["token"]),
-        "layers": codes.shape[1],
-        "heads": int(found["heads"]),
-        "averaged": bool(found["averaged"]),
-        "error": float(found["error"]),
-        "values": found["values"].tolist(),
-        "classes": arrays["classes"].tolist() if outcome is CLASSIFIED else [],
-    }
-    with ThreadPoolExecutor() as pool:
-        facts["samples"] = list(pool.map(lambda row: sample(found, row), range(len(codes))))
-        return facts, list(pool.map(deflated, codes))
+        codes = arrays["codes"]
+        facts: dict[str, Any] = {name: arrays[name].tolist() for name in ("grid", "heads", "averaged", "error", "values")}
+        facts |= {"prefix": int(arrays["prefix_tokens"]), "layers": codes.shape[1]}
+        facts |= {name: arrays[name].tolist() for name in ("pictures", "readings", "classes")}
+        with ThreadPoolExecutor() as pool:
+            facts["samples"] = list(pool.map(lambda row: sample(arrays, facts, row), range(len(codes))))
+            return facts, list(pool.map(compressed, codes))
+    except KeyError:
+        raise damaged(path, "explain") from None
 
 
-def deflated(codes: np.ndarray) -> str:
-    """Codes compressed, in base64."""
-    return base64.b64encode(zlib.compress(codes.tobytes(), 6)).decode()
-
-
-def sample(arrays: Mapping[str, np.ndarray], row: int) -> dict[str, Any]:
-    """What the page shows of one image beside its attention."""
-
-    def pictures(*names: str) -> dict[str, str]:
-        return {name: picture(Image.fromarray(arrays[name][row])) for name in names}
-
-    if "classes" in arrays:
-        return {
-            "id": str(arrays["ids"][row]),
-            "pictures": {"input": pictures("images")["images"]},
-            "actual": str(arrays["actual"][row]),
-            "predicted": str(arrays["predicted"][row]),
-            "probabilities": arrays["probabilities"][row].tolist(),
-        }
-    shown = pictures("lr", "bicubic", "model", "hr")
-    return {
+def sample(arrays: dict[str, np.ndarray], facts: dict[str, Any], row: int) -> dict[str, Any]:
+    """What the page shows of one image besides its attention."""
+    found: dict[str, Any] = {
         "id": str(arrays["ids"][row]),
-        "pictures": {"input": shown["lr"], "bicubic": shown["bicubic"], "model": shown["model"]}
-        | {"original": shown["hr"]},
-        "psnr": {name: float(arrays[f"psnr_{name}"][row]) for name in ("bicubic", "model")},
+        "pictures": {name: picture(Image.fromarray(arrays[f"picture_{name}"][row])) for name in facts["pictures"]},
+        "readings": {name: str(arrays[f"reading_{name}"][row]) for name in facts["readings"]},
     }
+    if facts["classes"]:
+        found |= {"actual": str(arrays["actual"][row]), "probabilities": arrays["probabilities"][row].tolist()}
+    return found
+
+
+def compressed(codes: np.ndarray) -> str:
+    return base64.b64encode(zlib.compress(codes.tobytes(), 6)).decode()

@@ -1,10 +1,10 @@
-/* The explorer: one state, `render` shows it. Weights of an image are unpacked when it is chosen. */
+/* The explorer: one state, shown by `render`. Weights of an image are unpacked when it is chosen. */
 
-const whole = facts.token ? 0 : ALL; // the query of the button
-const centre = first + (grid >> 1) * grid + (grid >> 1);
+const centre = first + (rows >> 1) * columns + (columns >> 1);
+const last = facts.pictures.at(-1);
 const state = {
   sample: 0, layer: classes.length ? layers - 1 : 0, head: MEAN,
-  query: facts.token ? 0 : centre, held: false, // what is shown; what pointing does
+  query: first ? 0 : centre, held: false, // what is shown; what pointing does
   preview: null, pointed: null, // tokens under the pointer: as a query, or to read
 };
 const unpacked = new Map();
@@ -17,8 +17,9 @@ const query = () => (state.preview === null ? state.query : state.preview);
 function frame(box, token) {
   box.hidden = token === null || token < first;
   if (box.hidden) return;
-  const side = 100 / grid;
-  box.style.cssText = `left:${((token - first) % grid) * side}%;top:${Math.floor((token - first) / grid) * side}%;width:${side}%;height:${side}%`;
+  const [width, height] = [100 / columns, 100 / rows];
+  const [row, column] = [Math.floor((token - first) / columns), (token - first) % columns];
+  box.style.cssText = `left:${column * width}%;top:${row * height}%;width:${width}%;height:${height}%`;
 }
 
 function render() {
@@ -35,10 +36,10 @@ function render() {
   $("shown").innerHTML = `Layer ${state.layer + 1}, ${headName(state.head)} <small>· ${place(current)}</small>`;
   $("at-query").textContent = place(current);
   $("to-self").textContent = told(attention.own(state.layer, state.head, current));
-  if (facts.token) $("to-token").textContent = told(weights[0]);
+  for (let token = 0; token < first; token++) $(`to-token-${token}`).textContent = told(weights[token]);
   const most = weights.reduce((best, weight, token) => (weight > weights[best] ? token : best), 0);
   $("to-most").textContent = `${place(most)}: ${told(weights[most])}`;
-  $("to-half").textContent = `${half(weights)} of ${tokens} ${facts.token ? "tokens" : "patches"}`;
+  $("to-half").textContent = `${half(weights)} of ${tokens} ${first ? "tokens" : "patches"}`;
   const pointed = state.pointed;
   $("at-pointed").textContent = pointed === null ? "to the patch you point at" : `to ${place(pointed)}`;
   $("to-pointed").textContent = pointed === null ? "–" : told(weights[pointed]);
@@ -46,9 +47,11 @@ function render() {
   if (pointed !== null) $("mark").style.left = `${(100 * shade(weights[pointed])) / 256}%`;
   $("held").textContent = state.held ? "The query is held: point at patches, or drag a finger over them, to read what it gives them. Click it again or press Esc to release."
     : "Click a patch to hold it as the query, then point at others to read what it gives them.";
-  $("whole").setAttribute("aria-pressed", current === whole);
-  if (facts.token) $("whole-colour").style.background = `rgb(${solid(shade(weights[0]))})`;
-  $("whole-colour").hidden = !facts.token;
+  for (const chip of chips) {
+    const token = +chip.dataset.token;
+    chip.setAttribute("aria-pressed", current === token);
+    if (token !== ALL) chip.querySelector("i").style.background = `rgb(${solid(shade(weights[token]))})`;
+  }
 }
 
 function say() {
@@ -78,10 +81,9 @@ async function choose(index) {
 }
 
 function dress() {
-  const surface = document.querySelector("[name=surface]:checked").value;
-  const pictures = samples[state.sample].pictures;
-  $("surface").classList.toggle("grid", surface === "grid");
-  show($("base"), surface === "grid" ? pictures.input : pictures[surface]);
+  const { picture } = document.querySelector("[name=surface]:checked").dataset; // none as a grid
+  $("surface").classList.toggle("grid", !picture);
+  show($("base"), samples[state.sample].pictures[picture || last]);
 }
 
 function show(image, source) {
@@ -98,7 +100,7 @@ const thumbs = samples.map((sample, index) => {
   button.setAttribute("aria-label", `Image ${index + 1} of ${samples.length}, ${sample.id}`);
   button.title = sample.id;
   image.alt = "";
-  show(image, sample.pictures.original || sample.pictures.input);
+  show(image, sample.pictures[last]);
   button.append(image);
   button.addEventListener("click", () => choose(index));
   $("thumbs").append(button);
@@ -107,8 +109,8 @@ const thumbs = samples.map((sample, index) => {
 
 /* Few layers: a large map of the mean beside rows of heads. Many layers: one row of small maps each. */
 const large = layers <= 4 && heads > 4;
-const columns = large ? 2 + (heads <= 8 ? 4 : heads <= 12 ? 6 : 8) : Math.max(5, Math.min(heads + 1, 13));
-$("overview").style.setProperty("--columns", columns);
+const across = large ? 2 + (heads <= 8 ? 4 : heads <= 12 ? 6 : 8) : Math.max(5, Math.min(heads + 1, 13));
+$("overview").style.setProperty("--columns", across);
 const tiles = [];
 for (let layer = 0; layer < layers; layer++) {
   const line = document.createElement("div");
@@ -119,7 +121,7 @@ for (let layer = 0; layer < layers; layer++) {
   for (let head = MEAN; head < (facts.averaged ? 0 : heads); head++) {
     const button = document.createElement("button");
     const canvas = document.createElement("canvas");
-    canvas.width = canvas.height = grid;
+    [canvas.width, canvas.height] = [columns, rows];
     button.type = "button";
     button.className = large && head === MEAN ? "tile large" : "tile";
     button.setAttribute("aria-label", `Layer ${layer + 1}, ${headName(head)}`);
@@ -131,17 +133,18 @@ for (let layer = 0; layer < layers; layer++) {
   $("overview").append(line);
 }
 
-$("map").width = $("map").height = grid;
+[$("map").width, $("map").height] = [columns, rows];
 document.querySelectorAll("[name=surface]").forEach((input) => input.addEventListener("change", dress));
-$("whole").addEventListener("click", () => change({ query: whole, held: true, preview: null, pointed: null }));
+const chips = [...document.querySelectorAll("[data-token]")];
+for (const chip of chips) chip.addEventListener("click", () => change({ query: +chip.dataset.token, held: true, preview: null, pointed: null }));
 
 /* Pointing */
 
 const surface = $("surface");
 function under(event) {
   const box = surface.getBoundingClientRect();
-  const at = (position, length) => Math.min(grid - 1, Math.max(0, Math.floor((position / length) * grid)));
-  return first + at(event.clientY - box.top, box.height) * grid + at(event.clientX - box.left, box.width);
+  const at = (share, count) => Math.min(count - 1, Math.max(0, Math.floor(share * count)));
+  return first + at((event.clientY - box.top) / box.height, rows) * columns + at((event.clientX - box.left) / box.width, columns);
 }
 surface.addEventListener("pointermove", (event) => {
   Object.assign(state, state.held ? { pointed: under(event) } : { preview: under(event) });
@@ -162,9 +165,9 @@ surface.addEventListener("pointerleave", (event) => {
 function moved(token, key) {
   if (token < first) return centre;
   const place = token - first;
-  const row = Math.floor(place / grid) + (key === "ArrowDown") - (key === "ArrowUp");
-  const column = (place % grid) + (key === "ArrowRight") - (key === "ArrowLeft");
-  return row < 0 || column < 0 || row >= grid || column >= grid ? token : first + row * grid + column;
+  const row = Math.floor(place / columns) + (key === "ArrowDown") - (key === "ArrowUp");
+  const column = (place % columns) + (key === "ArrowRight") - (key === "ArrowLeft");
+  return row < 0 || column < 0 || row >= rows || column >= columns ? token : first + row * columns + column;
 }
 surface.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey) return;
@@ -185,8 +188,8 @@ const keys = {
   "}": () => layer(1), "{": () => layer(-1), l: () => layer(1), L: () => layer(-1),
   n: () => image(1), p: () => image(-1),
   m: () => change({ head: MEAN }),
-  [facts.token ? "t" : "a"]: () => $("whole").click(),
-  g: () => document.querySelector(`[name=surface][value=${surface.classList.contains("grid") ? (classes.length ? "input" : "original") : "grid"}]`).click(),
+  [first ? "t" : "a"]: () => chips[0].click(),
+  g: () => document.querySelector(surface.classList.contains("grid") ? `[data-picture="${last}"]` : "[name=surface]:not([data-picture])").click(),
   Escape: () => change({ held: false, pointed: null }),
 };
 $("explorer").addEventListener("keydown", (event) => {
@@ -199,29 +202,28 @@ $("explorer").addEventListener("keydown", (event) => {
 /* What the model made of the image */
 
 function outcome(sample) {
-  if (classes.length) return predicted(sample);
-  for (const name of ["bicubic", "model", "original"]) show($(name), sample.pictures[name]);
-  for (const name of ["bicubic", "model"]) $(`psnr-${name}`).textContent = `${sample.psnr[name].toFixed(2)} dB`;
+  for (const image of document.querySelectorAll("#compare img")) show(image, sample.pictures[image.alt]);
+  for (const value of document.querySelectorAll("[data-reading]")) value.textContent = sample.readings[value.dataset.reading];
+  if (classes.length) predicted(sample);
 }
 
-function predicted(sample) {
-  const order = sample.probabilities.map((_, i) => i).sort((a, b) => sample.probabilities[b] - sample.probabilities[a]);
+function predicted({ probabilities, actual }) {
+  const order = probabilities.map((_, i) => i).sort((a, b) => probabilities[b] - probabilities[a]);
   const shown = order.slice(0, 10);
-  const actual = classes.indexOf(sample.actual);
-  if (!shown.includes(actual)) shown[9] = actual;
-  const right = sample.predicted === sample.actual;
+  const [said, real] = [order[0], classes.indexOf(actual)];
+  if (!shown.includes(real)) shown[9] = real;
   const words = (probability) => (probability > 0.9995 && probability < 1 ? "> 99.9 %" : `${(100 * probability).toFixed(1)} %`);
-  $("says").textContent = `The model says ${sample.predicted}`;
-  $("truth").textContent = right ? `Right, with a probability of ${words(sample.probabilities[order[0]])}.` : `Wrong: it is ${sample.actual}.`;
+  $("says").textContent = `The model says ${classes[said]}`;
+  $("truth").textContent = said === real ? `Right, with a probability of ${words(probabilities[said])}.` : `Wrong: it is ${actual}.`;
   $("bars").replaceChildren(...shown.map((index) => {
     const line = document.createElement("div");
     const [name, track, value] = ["span", "i", "span"].map((tag) => document.createElement(tag));
     const fill = document.createElement("i");
-    name.textContent = classes[index] + (index === actual ? " ✓" : "");
-    if (index === actual) name.title = "the actual class";
-    fill.style.width = `${100 * sample.probabilities[index]}%`;
-    value.textContent = words(sample.probabilities[index]);
-    line.classList.toggle("said", classes[index] === sample.predicted);
+    name.textContent = classes[index] + (index === real ? " ✓" : "");
+    if (index === real) name.title = "the actual class";
+    fill.style.width = `${100 * probabilities[index]}%`;
+    value.textContent = words(probabilities[index]);
+    line.classList.toggle("said", index === said);
     track.append(fill);
     line.append(name, track, value);
     return line;
@@ -241,7 +243,7 @@ for (let octave = -OCTAVES; octave <= OCTAVES; octave += 2) {
   tick.style.left = `${(100 * (octave + OCTAVES)) / (2 * OCTAVES)}%`;
   $("ticks").append(tick);
 }
-if (!classes.length) compare();
+if (facts.pictures.length > 2) compare();
 if (typeof DecompressionStream === "undefined") {
   $("notice").textContent = "This browser is too old to open the attention weights: the explorer needs one of 2023 or later.";
   $("notice").hidden = false;

@@ -1,4 +1,4 @@
-"""How measures are called and written on the page: names, units, digits, intervals, verdicts in words."""
+"""How the page names and writes measures: names, units, digits, intervals, verdicts in words."""
 
 import json
 from collections.abc import Mapping
@@ -139,7 +139,7 @@ def shade(value: float, layers: list[dict[str, Any]], measure: str) -> int:
     return round(100 * (value - min(values)) / ((max(values) - min(values)) or 1))
 
 
-def focus_verdict(found: dict[str, Any]) -> str:
+def region_verdict(found: dict[str, Any]) -> str:
     """What the numbers of a region say in plain words, by the ends of their intervals and the untrained model."""
     ends = ("lift_low", "lift_high", "content_lift_low")
     found = found | {name: round(found[name], 2) for name in ends if name in found}  # as the table shows them

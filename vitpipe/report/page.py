@@ -1,6 +1,6 @@
-"""One self-contained page of a run: an explorer to play with, its numbers beside the baselines, settings, figures.
+"""One self-contained page of a run: an explorer of its attention, numbers beside the baselines, settings, figures.
 
-The page knows no task. Measures are whatever `metrics.json` shares with the baselines; a part of it that has them all,
+The page knows no task and shows what is there. Measures are whatever `metrics.json` shares with the baselines; a part of it that has them all,
 such as `self_ensemble`, is a row of its own; NAME_low and NAME_high are the interval of the measure NAME; a list of
 objects, such as `per_class`, is a table of its own. Figures are whatever a stage lists in the `captions.json` of its
 folder: {file: {"title": ..., "caption": ...}}.
@@ -21,17 +21,17 @@ from vitpipe.report.format import is_end, is_number, is_table, rank
 
 FILTERS = (
     words.label, words.unit, words.number, words.signed, words.difference, words.interval, words.quantity,
-    words.entry, words.setting, words.shade, words.focus_verdict, words.trust_verdict,
+    words.entry, words.setting, words.shade, words.region_verdict, words.trust_verdict,
 )  # fmt: skip
-OMITTED = ("deletion_over", "insertion_over")  # of faithfulness.json: for those who look into the file
+OMITTED = ("deletion_over", "insertion_over")  # measures of faithfulness.json that are not on the page
 
 
 def build(reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int]) -> str:
     """The page as HTML: pictures, arrays, style and script embedded, nothing loaded from elsewhere.
 
     Args:
-        reports: the folder with metrics.json, baseline.json, attention.json, faithfulness.json, curve.csv, figures/
-            and heatmaps/, which holds explorer.npz.
+        reports: the folder with metrics.json, baseline.json, attention.json, faithfulness.json, curve.csv,
+            explanations/explorer.npz, figures/ and heatmaps/.
         settings: all settings, nested as in params.yaml.
         parts: number of images by part of the split.
 
@@ -40,10 +40,10 @@ def build(reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int]) 
     """
     metrics = load_json(reports / "metrics.json", "evaluate")
     baseline = load_json(reports / "baseline.json", "baseline")
-    attention = load_json(reports / "attention.json", "heatmap")
-    faithfulness = load_json(reports / "faithfulness.json", "heatmap")
+    attention = load_json(reports / "attention.json", "explain")
+    faithfulness = load_json(reports / "faithfulness.json", "explain")
     curve = load_csv(reports / "curve.csv", "train")
-    facts, codes = explorer(reports / "heatmaps/explorer.npz")
+    facts, codes = explorer(reports / "explanations/explorer.npz")
     rows = {name: values for name, values in baseline.items() if isinstance(values, dict)}
     rivals = [name for name in rows if name in metrics]
     if not rivals:
@@ -100,7 +100,7 @@ def load_csv(path: Path, stage: str) -> list[dict[str, str]]:
 
 
 def named(*numbers: Mapping[str, Any]) -> list[str]:
-    """The measures among the numbers of at least one of the given, in a table's order, without ends of intervals."""
+    """The measures that at least one of the mappings has, in the order of a table, without ends of intervals."""
     found = [
         name for values in numbers for name, value in values.items() if is_number(value) and not is_end(name, values)
     ]
