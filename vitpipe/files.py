@@ -1,13 +1,18 @@
 """Writing that is seen whole or not at all: to a temporary name first, then renamed."""
 
 import csv
+import io
 import json
 import os
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from vitpipe.errors import InputError
 
@@ -76,6 +81,15 @@ def load_json(path: Path, stage: str) -> dict[str, Any]:
     try:
         return json.loads(read(path, stage))
     except ValueError:
+        raise damaged(path, stage) from None
+
+
+def load_arrays(path: Path, stage: str) -> dict[str, np.ndarray]:
+    """The arrays of an npz file that a stage made. Raises as `load_json` does."""
+    try:
+        with np.load(io.BytesIO(read(path, stage)), allow_pickle=False) as file:
+            return dict(file)
+    except (ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
         raise damaged(path, stage) from None
 
 
