@@ -96,7 +96,8 @@ class Scoring(Training, Task):
         ranking: dict[str, Any] = {}
         for band, rows in {"worst": order[:count], "best": order[::-1][:count], "random": random}.items():
             arrays = {"images": dataset.images("hr", rows), "ids": table.index[rows].to_numpy(dtype=str)}
-            arrays |= {key: table[key].to_numpy()[rows] for key in ("predicted", "actual", "probability", "loss")}
+            arrays |= {key: table[key].to_numpy(dtype=str)[rows] for key in ("predicted", "actual")}
+            arrays |= {key: table[key].to_numpy()[rows] for key in ("probability", "loss")}
             ranking |= {f"{band}_{name}": values for name, values in arrays.items()}
         matrix = pd.crosstab(table["actual"], table["predicted"]).reindex(
             index=self.classes, columns=self.classes, fill_value=0
