@@ -12,10 +12,10 @@ def main(settings: Settings) -> None:
     from vitpipe.files import atomic_folder
     from vitpipe.sources import COLUMNS, source
 
-    origin = source(settings.data.name)
+    data_set = source(settings.data.name)
     with atomic_folder(RAW) as raw:
-        origin.fetch(settings.data, settings.seed, raw)
-        table = origin.samples(raw)
+        data_set.fetch(settings.data, settings.seed, raw)
+        table = data_set.samples(raw)
     size = sum(path.stat().st_size for path in RAW.iterdir())
     labels = [name for name in table if name not in COLUMNS]
     known = [name for name in ("official", "identity") if name in table]

@@ -1,4 +1,4 @@
-"""Decides which image is for training, validation and testing: data/raw -> data/split.csv."""
+"""Assigns each image to train, val or test: data/raw -> data/split.csv."""
 
 from pathlib import Path
 

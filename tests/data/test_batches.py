@@ -193,7 +193,7 @@ def test_length_and_labels_read_no_other_annotation(labelled, monkeypatch):
 def test_a_missing_part_or_damaged_manifest_says_what_to_run(tmp_path, packed):
     with pytest.raises(InputError, match=r"nowhere holds no packed images: run the downsample stage \("):
         PackedDataset(tmp_path / "nowhere")
-    (packed / "manifest.json").write_text("{")
+    (packed / "manifest.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"manifest\.json is empty or damaged: make it again \(dvc repro"):
         _ = PackedDataset(packed / "train").digest
 

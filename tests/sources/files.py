@@ -1,6 +1,7 @@
 """Files and archives for the tests of sources."""
 
 import io
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -40,6 +41,20 @@ def zipped(files: dict[str, str | bytes], compression: int = zipfile.ZIP_DEFLATE
 def write_zip(path: Path, files: dict[str, str | bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
     path.write_bytes(zipped(files, compression))
     return path
+
+
+def tarred(files: dict[str, bytes]) -> bytes:
+    """A tar.gz, content by member name, and a link."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        archive.addfile(link)
+    return buffer.getvalue()
 
 
 def encrypted(archive: bytes, name: str) -> bytes:

@@ -4,7 +4,7 @@ from sklearn.datasets import load_digits
 
 from vitpipe.config import Data
 from vitpipe.errors import InputError
-from vitpipe.sources import digits
+from vitpipe.sources import digits, source
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ def test_root_must_be_null(tmp_path):
         digits.fetch(Data(name="digits", size=8, scale=1, root="here"), 0, tmp_path)
 
 
-def test_digits_are_not_enlarged(tmp_path):
-    with pytest.raises(
-        InputError, match=r"data.size is 16, but the pictures of data.name digits have 8x8 pixels: use 8"
-    ):
-        digits.fetch(Data(name="digits", size=16, scale=1), 0, tmp_path)
+@pytest.mark.parametrize(("name", "side"), [("digits", 8), ("mnist", 28), ("cifar10", 32)])
+def test_pictures_are_not_enlarged(tmp_path, name, side):
+    data = Data(name=name, size=2 * side, scale=1)
+    with pytest.raises(InputError, match=f"but the pictures of data.name {name} have {side}x{side} pixels: use {side}"):
+        source(name).fetch(data, 0, tmp_path)
     assert not list(tmp_path.iterdir())

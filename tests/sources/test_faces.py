@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
+from sklearn.metrics import roc_auc_score
 
 from vitpipe.config import Data
 from vitpipe.errors import InputError
@@ -58,36 +59,32 @@ def test_layout_is_celebas(raw, table, pixels):
     assert pixels.shape == (COUNT, 218, 178, 3)
     assert set(table.columns) >= {"official", "identity", *LANDMARKS, *faces.NAMES}
     assert len(faces.NAMES) == 40
-    lines = (raw / "list_attr_celeba.txt").read_text().splitlines()
+    lines = (raw / "list_attr_celeba.txt").read_text(encoding="utf-8").splitlines()
     assert lines[0] == str(COUNT)
     assert lines[1].split() == faces.NAMES
 
 
-def test_a_picture_depends_on_seed_and_index_alone(raw, tmp_path):
-    """Rendered here alone, and by several processes among 300 and among 10."""
-    faces.fetch(Data(name="faces", count=10), 0, tmp_path)
-    with zipfile.ZipFile(raw / faces.ARCHIVE) as many, zipfile.ZipFile(tmp_path / faces.ARCHIVE) as few:
-        for index in (0, 9):
+def test_a_picture_depends_on_seed_and_index_alone(raw, tmp_path, monkeypatch):
+    """Not on the number of pictures, the number of processes, or the day."""
+    monkeypatch.setattr(time, "time", lambda: 2e9)
+    monkeypatch.setattr(faces.os, "sched_getaffinity", lambda _: {0}, raising=False)
+    faces.fetch(Data(name="faces", count=6), 0, tmp_path / "a")
+    monkeypatch.undo()
+    faces.fetch(Data(name="faces", count=6), 0, tmp_path / "b")
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+    with zipfile.ZipFile(raw / faces.ARCHIVE) as many, zipfile.ZipFile(tmp_path / "a" / faces.ARCHIVE) as few:
+        for index in (0, 5):
             name = f"img_align_celeba/{index + 1:06d}.jpg"
             assert many.read(name) == few.read(name) == render(0, index).jpeg
     for file in ("identity_CelebA.txt", "list_eval_partition.txt"):
-        assert (raw / file).read_text().startswith((tmp_path / file).read_text())
+        small, large = ((folder / file).read_text(encoding="utf-8") for folder in (tmp_path / "a", raw))
+        assert large.startswith(small)
     assert render(1, 0).jpeg != render(0, 0).jpeg
 
 
-def test_the_archive_is_the_same_on_another_day(raw, tmp_path, monkeypatch):
-    monkeypatch.setattr(time, "time", lambda: 2e9)
-    monkeypatch.setattr(faces.os, "sched_getaffinity", lambda _: {0}, raising=False)
-    small = Data(name="faces", count=6)
-    faces.fetch(small, 0, tmp_path / "a")
-    monkeypatch.undo()
-    faces.fetch(small, 0, tmp_path / "b")
-    for path in (tmp_path / "a").iterdir():
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
-
-
 ALL_WORK = 1_000_000
-"""Bytes in the archive by when every process has started: one that is still starting knows no signals."""
+"""Size of the archive in bytes when all processes surely run: one that still starts ignores no signals."""
 
 
 def test_interrupt_is_told_once(tmp_path):
@@ -102,7 +99,7 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         print("interrupted")
 """
-    (tmp_path / "script.py").write_text(code)
+    (tmp_path / "script.py").write_text(code, encoding="utf-8")
     command = [sys.executable, str(tmp_path / "script.py")]
     environment = os.environ | {"PYTHONPATH": os.getcwd()}
     pipe = subprocess.PIPE
@@ -280,17 +277,8 @@ def test_bicubic_is_neither_hopeless_nor_perfect(pixels):
     assert 25 < np.mean(scores) < 31
 
 
-def area_under_curve(score: np.ndarray, positive: np.ndarray) -> float:
-    ranks = score.argsort().argsort() + 1
-    count = positive.sum()
-    return (ranks[positive].sum() - count * (count + 1) / 2) / (count * (~positive).sum())
-
-
 def test_the_mean_colour_tells_no_attribute():
-    """A linear fit of each attribute on mean red, green and blue hardly ranks better than chance.
-
-    One picture in eleven, so that nearly every one shows someone else.
-    """
+    """A linear fit on mean red, green and blue hardly ranks better than chance, over pictures of different people."""
     drawn = [render(0, 11 * index) for index in range(COUNT)]
     mean = np.array([[*decode(one).mean((0, 1)), 1] for one in drawn])
     tested = 0
@@ -298,17 +286,9 @@ def test_the_mean_colour_tells_no_attribute():
         positive = np.array([one.attributes[name] for one in drawn])
         if min(positive.sum(), (~positive).sum()) >= 20:
             weights, *_ = np.linalg.lstsq(mean, positive.astype(float), rcond=None)
-            assert area_under_curve(mean @ weights, positive) < 0.75, name
+            assert roc_auc_score(positive, mean @ weights) < 0.75, name
             tested += 1
     assert tested > 20
-
-
-def test_rendering_is_fast_enough():
-    """About 100 a second on one core; far less means that something is wrong."""
-    started = time.process_time()
-    for index in range(40):
-        render(5, index)
-    assert 40 / (time.process_time() - started) > 20
 
 
 @pytest.mark.parametrize("blur", [0, 0.7, 2])

@@ -53,12 +53,12 @@ def damage_zip() -> None:
         (None, {"root": None}, "data.root is null"),
         (lambda: Path("empty").mkdir(), {"root": "empty"}, "no pictures in"),
         (damage_zip, {"root": "a.zip"}, "damaged zip"),
-        (lambda: Path("a.zip").write_text("<!DOCTYPE html>"), {"root": "a.zip"}, "HTML page"),
-        (lambda: Path("photos/0.png").write_text("x"), {}, "0.png is no picture"),
+        (lambda: Path("a.zip").write_bytes(b"<!DOCTYPE html>"), {"root": "a.zip"}, "HTML page"),
+        (lambda: Path("photos/0.png").write_bytes(b"x"), {}, "0.png is no picture"),
         (None, {"size": 60}, "smaller than the 60x60 target"),
         (None, {"name": "celeba"}, "named like 000001.jpg"),
         (None, {"limit": 9000}, "File too large"),
-        (lambda: Path("data").write_text("a file"), {}, "data"),
+        (lambda: Path("data").write_bytes(b"a file"), {}, "data"),
     ],
 )
 def test_bad_input_gives_one_line_and_leaves_nothing(workspace, prepare, data, message):

@@ -13,7 +13,7 @@ from vitpipe.config import nearest
 from vitpipe.errors import InputError
 
 Counts = Mapping[str, Mapping[str, int]]
-"""Images of each class by label column; the class "" stands for images without."""
+"""Images of each class by label column; images without a class count under ""."""
 
 
 def class_names(table: pd.DataFrame, column: str) -> pd.Series:

@@ -1,8 +1,8 @@
 """CelebA: aligned faces with attributes, landmarks, identities and official parts.
 
 Liu, Luo, Wang, Tang: Deep Learning Face Attributes in the Wild, ICCV 2015. 202,599 JPEGs of 178x218 pixels, 10,177
-people, for non-commercial research. `raw` holds `img_align_celeba.zip` and those of the annotation files that there
-are, all in the official format; and `rejects.csv` where images of a folder could not be read.
+people, for non-commercial research. `raw` holds `img_align_celeba.zip` and the available annotation files in the
+official format, and `rejects.csv` where images of a folder could not be read.
 """
 
 import io
@@ -83,7 +83,7 @@ def open_images(raw: Path) -> ZipImages:
 
 
 def sample_of(path: str) -> str | None:
-    """The sample id of a file or zip member: its name, whatever its folder; None where it is no such picture."""
+    """The sample id of a file or zip member, its name without the folder; None if it is no such picture."""
     name = path.rpartition("/")[2]
     return name if SAMPLE.fullmatch(name) and is_visible(path) else None
 
@@ -172,7 +172,7 @@ def take(root: Path, raw: Path) -> None:
             named = {f"img_align_celeba/{sample}": files[path] for sample, path in members(files, base).items()}
             report_rejects(pack(named, raw / ARCHIVE), len(named), str(base), raw)
         texts = {path.rpartition("/")[2]: opener for path, opener in files.items()}
-        while base.is_file() or base.name == "img_align_celeba":  # annotation may also lie beside the images
+        while base.is_file() or base.name == "img_align_celeba":  # annotation may also lie next to the images
             base = base.parent
             texts = {path.name: partial(path.open, "rb") for path in base.iterdir() if path.is_file()} | texts
         take_annotations(texts, root, raw)

@@ -118,7 +118,7 @@ def append(url: str, file: BinaryIO, name: str, by_hand: str) -> None:
                 f"download quota is used up; try again in a day, or {by_hand}"
             )
         expected = re.fullmatch(rf"bytes {start}-\d+/(\d+)", span)
-        if status == 200 or not expected:  # all of the file, or not what was asked for
+        if status == 200 or not expected:  # the complete file, or another part of it
             file.seek(0)
             file.truncate()
             if status != 200:

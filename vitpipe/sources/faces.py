@@ -1,12 +1,12 @@
 """Rendered portraits in CelebA's own layout: a sample that needs no download and no licence.
 
-`raw` holds the files that CelebA comes in, so all that reads CelebA reads these faces: the archive of
-178x218 JPEGs, attributes, landmarks, identities and official parts. Every identity has 4 to 12
-pictures, all in one part; ten identities share each 80 successive pictures, of which eight are in
-train, one in val and one in test. Picture i of a seed is the same however many are rendered.
+`raw` holds the same files as for CelebA, so the functions that read CelebA also read these faces: the archive of
+178x218 JPEGs, attributes, landmarks, identities and official parts. Every identity has 4 to 12 pictures, all in one
+part. Each 80 successive pictures show ten identities, of which eight are in train, one in val and one in test.
+Picture i depends on the seed and i alone, not on the number of pictures.
 
-The attributes in `DRAWN` are true of the pictures: 1 where it is to be seen, -1 where it is not.
-All other of CelebA's 40 attributes are -1 throughout and say nothing.
+The attributes in `DRAWN` describe the pictures: 1 where the attribute is visible, -1 where it is not. The others of
+CelebA's 40 attributes are always -1 and mean nothing.
 """
 
 import os
@@ -32,7 +32,7 @@ from vitpipe.sources.rendering.picture import Picture, render
 __all__ = ["COUNT", "DRAWN", "NAMES", "fetch", "open_images", "samples"]
 
 COUNT = 3000
-"""Pictures that `data.count: null` asks for."""
+"""Number of pictures where `data.count` is null."""
 
 NAMES = """
 5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair Blurry
@@ -45,17 +45,16 @@ Wearing_Necktie Young
 
 UNDRAWN = ("Attractive", "Blurry", "Chubby", "Double_Chin", "High_Cheekbones", "Oval_Face", "Pale_Skin", "Pointy_Nose")
 DRAWN = tuple(name for name in NAMES if name not in UNDRAWN)
-"""The attributes that the pictures show and the labels tell."""
+"""The attributes that the pictures show."""
 
 
 def fetch(data: Data, seed: int, raw: Path) -> None:
     """Renders `data.count` faces (null: `COUNT`) on all cores and writes CelebA's five files into `raw`.
 
-    The files are the same, byte for byte, whatever the number of cores.
+    The files do not depend on the number of cores, byte for byte.
 
     Raises:
-        InputError: `data.root` is set, though there is nothing to take from anywhere, or a process that
-            renders was killed.
+        InputError: `data.root` is set, but the faces are not read from a folder; or a rendering process was killed.
     """
     if data.root is not None:
         raise InputError(f"data.root is {data.root!r}, but must be null with data.name faces, which are rendered")
@@ -83,22 +82,24 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
 
 
 def rendered(seed: int, count: int) -> Generator[Picture, None, None]:
-    """The pictures in order, from as many processes as there are cores to use."""
+    """The pictures in order, rendered by one process for each available core."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    # fresh interpreters, as forking a process that runs threads can hang; they leave Ctrl-C to this one
+    # spawned, because forking a process with threads can hang; Ctrl-C is left to this process
     with ProcessPoolExecutor(
         cores, get_context("spawn"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
     ) as pool:
         try:
             yield from pool.map(partial(render, seed), range(count), chunksize=8)
         except BrokenProcessPool:
-            raise InputError("a process that rendered faces was killed, mostly for want of memory: free some") from None
+            raise InputError(
+                "a process that renders faces was killed, probably for lack of memory: free some"
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def member(name: str) -> ZipInfo:
-    """A zip entry, stored as it is, with nothing in it of the day or the machine."""
+    """An uncompressed zip member without the current date or details of the machine."""
     info = ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
     info.create_system, info.external_attr = 3, 0o644 << 16
     return info

@@ -41,7 +41,7 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
         download_official(raw)
     else:
         root = resolve_root(data.root)
-        # torchvision's folder, beside which other data sets may lie
+        # torchvision's folder for this data set, next to which others may lie
         take_official(root / "MNIST" if (root / "MNIST").is_dir() else root, raw, SUMS, WANTED)
 
 

@@ -1,4 +1,4 @@
-"""Importing torchvision beside a torch that it was not built for; only its Python parts are used."""
+"""Importing a torchvision that was not built for the installed torch; only its Python parts are used."""
 
 import warnings
 from typing import Any

@@ -146,7 +146,7 @@ def draw_mouth(canvas: Canvas, who: Person, how: Shot) -> None:
 
 
 def draw_age(canvas: Canvas, who: Person, how: Shot, f: Frame) -> None:
-    """Folds beside the nose when smiling; wrinkles of the old."""
+    """Folds next to the nose when smiling; wrinkles of old people."""
     fold = mix(who.skin, LINE, 0.5)
     (nx, ny), strength = how.nose, (0.55 if who.old else 0.2)
     for side, corner in ((-1, how.leftmouth), (1, how.rightmouth)):
