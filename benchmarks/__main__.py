@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import data, encoder, quality, results
 from benchmarks.networks import NETWORKS
@@ -18,7 +19,7 @@ from vitpipe.files import atomic_file
 from vitpipe.training.compute import cpu_multiplies_bfloat16
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs/benchmarks.md"
-QUICK = 100  # images
+QUICK: dict[str, Any] = {"minutes": 0.05, "count": 100}
 SECTIONS = {"encoder": encoder, "quality": quality, "data": data}
 
 
@@ -63,8 +64,8 @@ def measure(options: argparse.Namespace) -> results.Measurement:
     if options.command == "encoder":
         return encoder.run(("bfloat16", "float32") if cpu_multiplies_bfloat16() else ("float32",), quick=quick)
     if options.command == "data":
-        return data.run(options.root, count=QUICK, rounds=1) if quick else data.run(options.root)
-    size = {"minutes": 0.05, "count": QUICK} if quick else {"minutes": options.minutes}
+        return data.run(options.root, count=QUICK["count"], rounds=1) if quick else data.run(options.root)
+    size = QUICK if quick else {"minutes": options.minutes}
     return quality.run(options.root, seeds=options.seeds, networks=options.networks, **size)
 
 

@@ -4,7 +4,7 @@ What is timed is a stack of transformer blocks and the last layer norm on random
 head. Queries, keys and values have a bias in all but vit-pytorch, which has none.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -100,7 +100,9 @@ def make_step(encoder: nn.Module, shape: Shape, kind: str, dtype: str) -> Callab
     return training if kind == "training" else forward
 
 
-def in_turns(steps: dict[str, Callable[[], object]], rounds: int, seconds: float, bar: tqdm) -> dict[str, list[float]]:
+def in_turns(
+    steps: Mapping[str, Callable[[], object]], rounds: int, seconds: float, bar: tqdm
+) -> dict[str, list[float]]:
     """Seconds of a step of each competitor in each round.
 
     In a round each is timed for at least `seconds`; the order rotates. A first round warms up and does not count.

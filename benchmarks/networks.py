@@ -102,10 +102,6 @@ def residual_body(channels: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)), convolution(channels, channels))
 
 
-def small_edsr(settings: SupersampleSettings) -> nn.Module:
-    return SmallEDSR(channels=32, blocks=20, scale=settings.data.scale)
-
-
 def edsr(settings: SupersampleSettings) -> nn.Module:
     assert settings.data.scale == 4, "EDSR-baseline is built for scale 4"
     return EDSR()
@@ -138,18 +134,18 @@ def rcan(settings: SupersampleSettings) -> nn.Module:
     return peer("spandrel.architectures.RCAN").RCAN(scale=settings.data.scale, norm=False)
 
 
-def original(settings: SupersampleSettings) -> nn.Module:
-    return Original(size=settings.data.input_size, patch=6)
-
-
 ADAM = {"optimizer": "adamw", "weight_decay": 0.0, "crop": 0}  # Adam, as the publications have it
 NETWORKS = {
     "vitpipe": Network(lambda settings: training_task(settings).build()),
-    "small EDSR": Network(small_edsr, {"lr": 2e-3}),
+    "small EDSR": Network(lambda settings: SmallEDSR(channels=32, blocks=20, scale=settings.data.scale), {"lr": 2e-3}),
     "EDSR-baseline": Network(edsr, {"lr": 2e-3, "loss": "l1", "batch": 8, "weight_decay": 0.0, "crop": 0}),
     "SwinIR-light": Network(swinir_light, ADAM | {"lr": 2e-3, "loss": "l1", "batch": 4}, channels_last=False),
     "RCAN": Network(rcan, ADAM | {"lr": 2.5e-4, "loss": "l1", "batch": 4}),
-    "original": Network(original, ADAM | {"lr": 3.2e-3, "loss": "mse", "batch": 32}, channels_last=False),
+    "original": Network(
+        lambda settings: Original(size=settings.data.input_size, patch=6),
+        ADAM | {"lr": 3.2e-3, "loss": "mse", "batch": 32},
+        channels_last=False,
+    ),
 }
 
 

@@ -1,7 +1,7 @@
 """Settings of a recipe, and the pictures that benchmarks of quality and of the data path use."""
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pandas as pd
 from hydra import compose, initialize_config_dir
@@ -25,8 +25,7 @@ def recipe_settings(root: Path | None, count: int | None) -> SupersampleSettings
         count: images at most; None for all.
     """
     with initialize_config_dir(str(CONF), version_base=None):
-        content = OmegaConf.to_container(compose("config", overrides=[f"recipe={RECIPE}"]))
-    assert isinstance(content, dict)
+        content: Any = OmegaConf.to_container(compose("config", overrides=[f"recipe={RECIPE}"]))
     name, folder = ("celeba", str(root.resolve())) if root else ("faces", None)
     content["data"] |= {"name": name, "root": folder, "count": count, "split": "identity"}
     return cast(SupersampleSettings, check_settings(content, f"recipe {RECIPE}"))

@@ -75,7 +75,8 @@ class TimedTraining:
         torch.manual_seed(seed)
         self.model = build(name, self.settings).to(compute.device)
         self.ema_model = copy.deepcopy(self.model)
-        self.weights, self.ema_weights = list(self.model.parameters()), list(self.ema_model.parameters())
+        self.weights: list[Tensor] = list(self.model.parameters())
+        self.ema_weights: list[Tensor] = list(self.ema_model.parameters())
         self.optimizers = optimizers(self.model, self.setting, compute.dtype)
         self.batches = endless(parts["train"], self.setting.batch, compute.device, seed, self.setting.flip)
         self.steps = self.images = 0

@@ -1,327 +1,205 @@
-"""The study on runs whose effects are planted, and on what DVC prints."""
+"""The study on runs with planted effects, on what DVC prints, and on the runs that the documentation reports."""
 
 import json
-import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp, ttest_rel
 
-from studies import patch_and_heads, sweep
-from studies.patch_and_heads import COLUMNS, gather, main, queue
-from studies.statistics import cells, differences, interval, slopes
-from studies.sweep import chosen, experiments, parsed, states_of, wait
-from studies.tables import MINUS, markdown, rounded
+from studies import patch_and_heads
+from studies.patch_and_heads import (
+    PANELS,
+    by_seed,
+    differences,
+    figure,
+    finished,
+    interval,
+    main,
+    report,
+    select,
+    slopes,
+)
 from vitpipe.errors import InputError
 
-STATUS = """Task     Name        Created    Status
-97b6bdc  boned-gear  10:36 AM   Running
-38b1186  gushy-line  10:36 AM   Queued
-ad86af3  super-mere  Nov 21, 2026   Success
-0f2a26b  wiser-coal  10:36 AM   Failed
-
-Worker status: {workers}
-"""
+DOCUMENTED = Path(__file__).parents[2] / "docs/study"
+AXES = {"model.patch": [3, 6], "model.heads": [4, 8], "seed": [0, 1]}
 
 
 def listed(name: str, patch: int, heads: int, seed: int, finished: str = "2026-01-01T00:00:00", **changes) -> dict:
-    """A run as `dvc exp show --json` has it: gain 4 - patch / 10 + log2(heads) + seed, diversity and focus."""
+    """A run as `dvc exp show --json` has it: gain 4 - patch / 10 + log2(heads) + seed."""
     params = {
         "seed": seed,
         "data": {"name": "faces", "count": changes.get("count", 60), "size": 192, "scale": 4},
         "model": {"patch": patch, "heads": heads, "dim": 64},
         "train": {"epochs": 2, "lr": 1e-3},
-        "plots": {"shown": name},
+        "plots": {"figure": name},
     }
-    focus = {"eyes": {"lift": 1.5 + seed, "survives": seed == 0}} if changes.get("focus", True) else {}
-    gain = 4 - patch / 10 + np.log2(heads) + seed
-    attention = {"diversity": heads / 100, "distance": 20.0, "distance_uniform": 25.0, "focus": focus}
-    files = {"metrics": {"gain": {"psnr": gain}, "parameters": 10 * patch}, "attention": attention, "baseline": {}}
-    data = {
-        "timestamp": finished,
-        "params": {"params.yaml": {"data": params}},
-        "metrics": {f"reports/{file}.json": {"data": content} for file, content in files.items()},
+    regions = {"eyes": {"lift": 1.5 + seed, "survives": seed == 0}} if changes.get("regions", True) else {}
+    attention = {
+        "diversity": heads / 100,
+        "distance": 20.0,
+        "distance_uniform": 25.0,
+        "regions": regions,
+        "by_head": [],
     }
-    return {"name": name, "revs": [{"rev": "0" * 40, "name": name, "data": data, "error": None}], "executor": None}
+    gain = {"psnr": 4 - patch / 10 + np.log2(heads) + seed}
+    files = {"metrics": {"gain": gain, "parameters": 10 * patch}, "attention": attention, "baseline": {}}
+    metrics = {f"reports/{file}.json": {"data": content} for file, content in files.items()}
+    data = {"timestamp": finished, "params": {"params.yaml": {"data": params}}, "metrics": metrics}
+    return {"name": name, "revs": [{"rev": "0" * 40, "name": name, "data": data}], "executor": None}
 
 
-def shown(*runs: dict) -> list[dict]:
-    waiting = {
-        "name": "later", "revs": [{"rev": "1", "data": {"params": {}, "metrics": {}}}], "executor": {"state": "queued"}
-    }  # fmt: skip
-    others = [  # with the scores of the commit they start from, as DVC shows them
-        listed(f"{state} one", 3, 4, 0, "2028-01-01T00:00:00") | {"executor": {"state": state}}
+def shown(*runs: dict, commit: dict | None = None) -> list[dict]:
+    """These runs among one that waits and others with the scores of the commit, and the workspace."""
+    waiting = {"name": "w", "revs": [{"rev": "1", "data": {"metrics": {}}}], "executor": {"state": "queued"}}
+    others = [
+        listed(state, 3, 4, 0, "2028-01-01T00:00:00") | {"executor": {"state": state}}
         for state in ("running", "failed")
     ]
     workspace = listed("workspace", 3, 4, 0)["revs"][0] | {"rev": "workspace", "experiments": None}
-    commit = {"rev": "a" * 40, "name": "main", "data": None, "experiments": [*runs, waiting, *others]}
-    return [workspace, commit]
+    return [workspace, {"rev": "a" * 40, "name": "main", "data": commit, "experiments": [*runs, waiting, *others]}]
 
 
-def grid(patches=(3, 6), heads=(4, 8), seeds=(0, 1), **changes) -> list[dict]:
-    return [listed(f"run-{p}-{h}-{s}", p, h, s, **changes) for p in patches for h in heads for s in seeds]
+def grid(seeds=(0, 1), **changes) -> list[dict]:
+    return [listed(f"run-{p}-{h}-{s}", p, h, s, **changes) for p in (3, 6) for h in (4, 8) for s in seeds]
 
 
-AXES = {"model.patch": [3, 6], "model.heads": [4, 8], "seed": [0, 1]}
-
-
-def planted(seeds: int = 3) -> pd.DataFrame:
+def planted() -> pd.DataFrame:
     """Seeds with levels of their own, patch 6 half a dB below and 0.25 dB for each doubling, and little noise."""
     random = np.random.default_rng(0)
-    rows = [
-        {"patch": p, "heads": h, "seed": s, "gain": 4 + s - 0.5 * (p == 6) + 0.25 * np.log2(h) + random.normal(0, 1e-3)}
-        for p in (3, 6)
-        for h in (4, 8, 16, 32)
-        for s in range(seeds)
-    ]
-    return pd.DataFrame(rows)
+    cells = [(p, h, s) for p in (3, 6) for h in (4, 8, 16, 32) for s in range(3)]
+    gain = [4 + s - 0.5 * (p == 6) + 0.25 * np.log2(h) + random.normal(0, 1e-3) for p, h, s in cells]
+    return pd.DataFrame(cells, columns=["patch", "heads", "seed"]).assign(gain=gain)
 
 
-def test_interval_is_students():
-    values = [4.1, 4.5, 4.2, np.nan, 4.4]
-    found = interval(values)
+def test_interval_is_students() -> None:
+    found = interval(pd.Series([4.1, 4.5, 4.2, np.nan, 4.4]))
     oracle = ttest_1samp([4.1, 4.5, 4.2, 4.4], 0).confidence_interval(0.95)
-    assert found["n"] == 4
-    assert (found["mean"], found["low"], found["high"]) == pytest.approx((4.3, oracle.low, oracle.high))
+    assert found == pytest.approx((4.3, oracle.low, oracle.high))
+    np.testing.assert_equal(interval(pd.Series([2.5])), (2.5, np.nan, np.nan))
+    np.testing.assert_equal(interval(pd.Series([np.nan])), (np.nan, np.nan, np.nan))
 
 
-@pytest.mark.parametrize(("values", "n", "mean"), [([2.5], 1, 2.5), ([np.nan], 0, np.nan), ([], 0, np.nan)])
-def test_one_value_has_no_interval(values, n, mean):
-    found = interval(values)
-    assert found["n"] == n
-    np.testing.assert_equal([found["mean"], found["low"], found["high"]], [mean, np.nan, np.nan])
+def test_pairs_take_the_seeds_own_level_away() -> None:
+    table = by_seed(planted(), "gain")
+    found = differences(table)
+    assert list(found) == [4, 8, 16, 32, "all"]
+    np.testing.assert_allclose(found, -0.5, atol=5e-3)  # seeds differ by a whole dB
+    oracle = ttest_rel(table[6, 8], table[3, 8]).confidence_interval(0.95)
+    assert interval(found[8])[1:] == pytest.approx((oracle.low, oracle.high))
+    assert len(found["all"]) == 3  # seeds, not seeds times heads
 
 
-def test_cells_are_means_over_seeds():
-    runs = planted()
-    found = cells(runs, ["gain"]).set_index(["patch", "heads"])
+def test_slope_for_each_doubling() -> None:
+    table = by_seed(planted(), "gain")
+    found = slopes(table)
+    np.testing.assert_allclose(found, 0.25, atol=2e-3)
+    assert found.loc[1, 3] == pytest.approx(np.polyfit([2, 3, 4, 5], table.loc[1, 3], 1)[0])
+
+
+def test_a_missing_run_takes_its_pair_and_its_seed_with_it() -> None:
+    table = by_seed(planted().query("not (patch == 6 and heads == 8 and seed == 2)"), "gain")
+    assert differences(table).count().to_dict() == {4: 3, 8: 2, 16: 3, 32: 3, "all": 2}
+    assert slopes(table).count().to_dict() == {3: 3, 6: 2}
+
+
+@pytest.mark.parametrize("name", ["faces", "celeba"])
+def test_documented_statistics_are_those_of_the_documented_runs(name: str, tmp_path: Path) -> None:
+    text = (DOCUMENTED / f"{name}.md").read_text(encoding="utf-8")
+    report(pd.read_csv(DOCUMENTED / f"{name}.csv"), text.splitlines()[0].rstrip("."), tmp_path / name)
+    assert (tmp_path / f"{name}.md").read_text(encoding="utf-8") == text
+
+
+def test_finished_runs_are_read_and_nothing_else() -> None:
+    found = finished(shown(*grid()))
     assert len(found) == 8
-    group = runs[(runs.patch == 6) & (runs.heads == 16)].gain
-    assert found.loc[(6, 16), "mean"] == pytest.approx(group.mean())
-    assert found.loc[(6, 16), "n"] == 3
+    assert (found[2][0]["model.heads"], found[2][1]["attention.regions.eyes.lift"]) == (8, 1.5)
+    assert not [key for key in found[0][0] if key.startswith("plots")]
 
 
-def test_pairing_takes_the_seeds_own_level_away():
-    runs = planted()
-    found = differences(runs, ["gain"]).set_index("heads")
-    assert list(found.index) == [4, 8, 16, 32, "all"]
-    assert ((found.low < -0.5 + 2e-3) & (found.high > -0.5 - 2e-3)).all()
-    assert (found.high - found.low < 0.02).all()  # the cells' own intervals are 5 dB wide
-    table = runs[runs.heads == 8].pivot(index="seed", columns="patch", values="gain")
-    oracle = ttest_rel(table[6], table[3]).confidence_interval(0.95)
-    assert (found.loc[8, "low"], found.loc[8, "high"]) == pytest.approx((oracle.low, oracle.high))
-    assert found.loc["all", "n"] == 3  # seeds, not seeds times heads
-    assert found.loc["all", "mean"] == pytest.approx(found.loc[[4, 8, 16, 32], "mean"].mean())
+def test_the_newest_of_a_cell_counts_and_the_commit_last() -> None:
+    commit = listed("main", 3, 4, 0, "2027-01-01T00:00:00", count=7)["revs"][0]["data"]
+    again = listed("again", 3, 4, 0, "2026-02-02T00:00:00")
+    again["revs"][0]["data"]["metrics"]["reports/metrics.json"]["data"]["parameters"] = 1
+    others = (listed("patch 4", 4, 4, 0), listed("seed 7", 3, 4, 7))
+    runs = finished(shown(again, *grid(), *others, commit=commit))
+    assert runs[0][0]["data.count"] == 7
+    found = select(runs, AXES, {"data.count": 60, "data.name": "faces"})
+    assert len(found) == 8
+    assert found[0][1]["metrics.parameters"] == 1
 
 
-def test_a_missing_run_takes_its_pair_and_its_seed_with_it():
-    runs = planted().query("not (patch == 6 and heads == 8 and seed == 2)")
-    found = differences(runs, ["gain"]).set_index("heads")
-    assert found.n.to_dict() == {4: 3, 8: 2, 16: 3, 32: 3, "all": 2}
-    assert slopes(runs, ["gain"]).set_index("patch").n.to_dict() == {3: 3, 6: 2}
-
-
-def test_one_patch_has_no_difference_and_one_number_of_heads_no_slope():
-    runs = planted()
-    assert differences(runs[runs.patch == 3], ["gain"]).empty
-    assert slopes(runs[runs.heads == 8], ["gain"]).empty
-
-
-def test_slope_for_each_doubling():
-    runs = planted()
-    found = slopes(runs, ["gain"]).set_index("patch")
-    np.testing.assert_allclose(found["mean"], 0.25, atol=2e-3)
-    assert ((found.low < 0.252) & (found.high > 0.248)).all()
-    one = runs[(runs.patch == 3) & (runs.seed == 1)]
-    lone = slopes(one, ["gain"])["mean"].item()
-    assert lone == pytest.approx(np.polyfit(np.log2(one.heads), one.gain, 1)[0])
-
-
-def test_only_finished_runs_are_read_and_the_workspace_is_not():
-    found = parsed(shown(*grid()))
-    assert [run.name for run in found] == [run["name"] for run in grid()]
-    assert found[1].params["model.heads"] == 4
-    assert not [key for key in found[0].params if key.startswith("plots")]
-    assert found[0].metrics["attention"]["focus.eyes.lift"] == 1.5
-
-
-def test_the_commit_itself_counts_unless_an_experiment_has_its_settings():
-    rows = shown(listed("new", 3, 4, 0))
-    rows[1]["data"] = listed("main", 3, 4, 0, "2027-01-01T00:00:00")["revs"][0]["data"]
-    found = parsed(rows)
-    assert [(run.name, run.committed) for run in found] == [("main", True), ("new", False)]
-    assert [run.name for run in chosen(found, AXES, {})] == ["new"]
-    assert [run.name for run in chosen(found[:1], AXES, {})] == ["main"]
-
-
-def test_other_values_of_the_axes_are_no_part_of_the_sweep():
-    runs = parsed(shown(*grid(), listed("patch4", 4, 4, 0), listed("seed7", 3, 4, 7)))
-    assert {run.name for run in chosen(runs, AXES, {})} == {run["name"] for run in grid()}
-
-
-def test_the_newest_of_a_cell_counts():
-    runs = parsed(shown(listed("again", 3, 4, 0, "2026-02-02T00:00:00"), *grid()))
-    names = [run.name for run in chosen(runs, AXES, {})]
-    assert len(names) == 8
-    assert names[0] == "again"
-
-
-def test_two_sweeps_are_told_apart_by_a_setting():
-    runs = parsed(shown(*grid(), *grid(count=3000)))
+def test_two_sweeps_are_told_apart_by_a_setting() -> None:
+    runs = finished(shown(*grid(), *grid(count=3000)))
     with pytest.raises(InputError, match=r"differ in data\.count.*-S data\.count=60 or -S data\.count=3000"):
-        chosen(runs, AXES, {})
-    found = chosen(runs, AXES, {"data.count": "3000", "train.lr": "1e-3", "data.name": "faces"})
-    assert len(found) == 8
-    assert {run.params["data.count"] for run in found} == {3000}
-
-
-@pytest.mark.parametrize("fixed", [{"data.count": "61"}, {"train.lr": "abc"}, {"no.such": "1"}])
-def test_nothing_that_fits_is_said(fixed):
+        select(runs, AXES, {})
+    assert {run[0]["data.count"] for run in select(runs, AXES, {"data.count": 3000})} == {3000}
     with pytest.raises(InputError, match="no finished experiment of the sweep has"):
-        chosen(parsed(shown(*grid())), AXES, fixed)
+        select(runs, AXES, {"data.count": 61})
 
 
-def test_states_of_the_queue():
-    found = states_of(STATUS.format(workers="1 active, 0 idle"))
-    expected = {"boned-gear": "Running", "gushy-line": "Queued", "super-mere": "Success", "wiser-coal": "Failed"}
-    assert found == expected
-
-
-class Queue:
+class Dvc:
     """Stands in for DVC: its answers one after the other, and what it was asked."""
 
     def __init__(self, *answers: str) -> None:
         self.answers, self.asked = list(answers), []
 
-    def __call__(self, *arguments: str) -> str:
+    def __call__(self, *arguments: str, shown: bool = False) -> str:
         self.asked.append(arguments)
-        if arguments[:2] == ("queue", "start"):
-            return ""
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return self.answers.pop(0)
 
 
-@pytest.fixture
-def dvc(monkeypatch):
-    def put(*answers: str) -> Queue:
-        stand_in = Queue(*answers)
-        monkeypatch.setattr(sweep, "dvc", stand_in)
-        monkeypatch.setattr(sweep.time, "sleep", lambda seconds: None)
-        return stand_in
-
-    return put
-
-
-def test_waiting_ends_when_none_is_left_and_names_what_failed(dvc):
-    running = STATUS.format(workers="1 active, 0 idle")
-    done = running.replace("Running", "Success").replace("Queued", "Success")
-    asked = dvc(running, running, done).asked
-    assert wait(["boned-gear", "gushy-line", "wiser-coal", "vanished"]) == ["wiser-coal", "vanished"]
-    assert len(asked) == 4  # one start, three looks
-
-
-def test_a_queue_without_worker_is_not_waited_for(dvc):
-    dvc(STATUS.format(workers="0 active, 0 idle"))
-    with pytest.raises(InputError, match="worker has stopped with 2 experiments left"):
-        wait(["boned-gear", "gushy-line"])
-
-
-def test_queue_passes_the_sweep_on_and_fails_in_one_line(dvc, capsys):
-    told = "Queueing with overrides.\nQueued experiment 'super-mere' for future execution.\n"
-    told += "Queued experiment 'wiser-coal' for future execution.\n"
-    asked = dvc(told, STATUS.format(workers="0 active, 1 idle")).asked
+def test_queue_passes_the_sweep_on_and_names_what_failed(monkeypatch) -> None:
+    queued = "".join(f"Queued experiment '{name}' for future execution.\n" for name in ("super-mere", "wiser-coal"))
+    status = "Task     Name        Created    Status\nad86af3  super-mere  Nov 21, 2026   Success\n"
+    dvc = Dvc(queued, "", status + "0f2a26b  wiser-coal  10:36 AM   Failed\n\nWorker status: 0 active, 1 idle\n")
+    monkeypatch.setattr(patch_and_heads, "dvc", dvc)
     with pytest.raises(SystemExit) as ended:
         main(["queue", "-S", "model.heads=2,4", "-S", "data.count=60"])
-    assert ended.value.code == (
-        "patch_and_heads: 1 of 2 experiments failed: wiser-coal (dvc queue logs wiser-coal says why)"
-    )
-    sweeps = [asked[0][i + 1] for i, word in enumerate(asked[0]) if word == "-S"]
-    assert sweeps == ["model.patch=3,6", "model.heads=2,4", "seed=0,1,2", "data.count=60"]
-    assert asked[0][:3] == ("exp", "run", "--queue")
+    assert ended.value.code == "patch_and_heads: experiments failed: wiser-coal (dvc queue logs wiser-coal says why)"
+    assert dvc.asked[0][:3] == ("exp", "run", "--queue")
+    assert dvc.asked[0][4::2] == ("model.patch=3,6", "model.heads=2,4", "seed=0,1,2", "data.count=60")
+    assert dvc.asked[1] == ("exp", "run", "--run-all")
 
 
-def test_a_queue_that_succeeds_is_quiet(dvc):
-    dvc("Queued experiment 'super-mere' for future execution.\n", STATUS.format(workers="0 active, 1 idle"))
-    queue({})
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
+@pytest.mark.parametrize("regions", [True, False])
+def test_gather_writes_runs_statistics_and_figure(regions: bool, monkeypatch, tmp_path: Path, capsys) -> None:
+    runs = [run for run in grid((0, 1, 2), regions=regions) if run["name"] != "run-6-8-1"]
+    monkeypatch.setattr(patch_and_heads, "dvc", Dvc(json.dumps(shown(*runs))))
     monkeypatch.setattr(patch_and_heads, "FOLDER", tmp_path / "study")
-    return tmp_path / "study"
-
-
-def test_gather_writes_table_statistics_and_figure(dvc, folder, capsys):
-    runs = [run for run in grid(seeds=(0, 1, 2)) if run["name"] != "run-6-8-1"]
-    dvc(json.dumps(shown(*runs)))
-    gather("faces", {"model.heads": "4,8"}, "HEAD")
-    table = pd.read_csv(folder / "faces.csv")
-    assert list(table.columns) == ["patch", "heads", "seed", *COLUMNS]
-    assert len(table) == 11
+    main(["gather", "small", "-S", "model.heads=4,8", "-S", "train.lr=1e-3"])
+    table = pd.read_csv(tmp_path / "study/small.csv")
     row = table[(table.patch == 6) & (table.heads == 8) & (table.seed == 2)].iloc[0]
-    assert (row.gain, row.diversity, row.eyes_lift) == pytest.approx((8.4, 0.08, 3.5))
-    assert not row.eyes_survives
-    assert np.isnan(row.background_lift)
-    text = (folder / "faces.md").read_text()
+    assert (row.gain, row.diversity) == pytest.approx((8.4, 0.08))
+    text = (tmp_path / "study/small.md").read_text(encoding="utf-8")
     assert "11 runs, 3 seeds; faces, 60 images, 48→192 px, 2 epochs" in text
     assert "| 3 | 4 | 3 | 30 | 6.70 (4.22 to 9.18) |" in text
-    assert "1 of 3" in text
     assert "| 4 | −0.30 (−0.30 to −0.30) |" in text
-    assert "background" not in text  # nothing measured
-    assert (folder / "faces.png").read_bytes()[:4] == b"\x89PNG"
-    assert "runs that are missing (1): patch 6, heads 8, seed 1" in capsys.readouterr().err
+    assert ("1 of 3" in text) == ("eye lift" in text) == regions
+    assert (tmp_path / "study/small.png").read_bytes()[:4] == b"\x89PNG"
+    assert "11 of 12 runs" in capsys.readouterr().out
 
 
-def test_gather_without_any_focus_still_draws(dvc, folder):
-    dvc(json.dumps(shown(*grid(seeds=(0,), focus=False))))
-    gather("celeba", {"model.heads": "4,8", "seed": "0"}, "HEAD")
-    text = (folder / "celeba.md").read_text()
-    assert "eye" not in text
-    assert "| 3 | 4 | 1 | 30 | 5.70 | 0.040 | 20.00 | 0.800 |" in text
-    assert "4 runs, 1 seed;" in text
-
-
-@pytest.mark.parametrize("text", ["data.count", "=3", "data.count="])
-def test_an_override_must_be_a_pair(text, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["queue", "-S", text])
-    assert ended.value.code == 2
-    assert "must be key=value" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("command", [["queue"], ["gather", "faces"]])
-def test_more_than_two_patches_are_refused(command, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main([*command, "-S", "model.patch=2,3,6"])
-    assert str(ended.value.code).startswith("patch_and_heads: model.patch=2,3,6 names more than two sizes")
-
-
-def test_markdown_says_minus_and_dash():
-    runs = planted().assign(parameters=1234567, distance_uniform=25.0, eyes_survives=np.nan, background_survives=np.nan)
-    runs["diversity"] = np.where(runs.heads == 4, np.nan, -0.0)
-    parts = [measure(runs, ["gain", "diversity"]) for measure in (cells, differences, slopes)]
-    text = markdown(runs, *parts, "note")
-    lines = [line.split(" | ") for line in text.splitlines() if line.startswith("| 3 | 4 |")]
-    assert lines[0][3] == "1,234,567"
-    assert lines[0][5] == "– |"
-    assert "-0." not in text
-    assert f"{MINUS}0.00 " not in text  # no minus before a zero
-    assert rounded(-0.004, 2) == "0.00"
-    assert rounded(-0.006, 2) == f"{MINUS}0.01"
-    assert "Patch 6 minus patch 3" in text
-    columns = {line.count("|") for line in text.splitlines() if line.startswith("|")}
-    assert columns == {7, 4}
-
-
-def test_dvc_tells_its_own_reason_in_a_line(tmp_path, monkeypatch):
+def test_dvc_fails_in_a_line(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"^dvc exp show failed: .*not inside of a DVC repository"):
-        experiments("HEAD")
+    with pytest.raises(SystemExit, match=r"^patch_and_heads: dvc exp show failed, see above$"):
+        main(["gather"])
 
 
-def test_a_worker_that_dvc_leaves_behind_is_not_waited_for(tmp_path, monkeypatch):
-    (tmp_path / "dvc.py").write_text("import subprocess; subprocess.Popen(['sleep', '6']); print('started')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    start = time.perf_counter()
-    assert sweep.dvc("queue", "start") == "started\n"
-    assert time.perf_counter() - start < 4
+def test_figure_shows_runs_means_and_intervals() -> None:
+    runs = planted().assign(**{name: lambda table: table.gain / 10 for name in PANELS if name != "gain"})
+    drawn = figure(runs, "24 runs")
+    for measure in PANELS:
+        axes = next(axes for axes in drawn.axes if axes.get_label() == measure)
+        for patch, container in zip((3, 6), axes.containers, strict=True):
+            own = by_seed(runs, measure)[patch]
+            line, _, (bars,) = container.lines
+            np.testing.assert_allclose(line.get_ydata(), own.mean())
+            np.testing.assert_allclose(line.get_xdata(), [2, 3, 4, 5], atol=0.2)
+            np.testing.assert_allclose(
+                [segment[:, 1] for segment in bars.get_segments()], [interval(own[h])[1:] for h in own]
+            )
+            dots = [line.get_ydata() for line in axes.lines if line.get_marker() == "o" and line.get_alpha()]
+            assert {tuple(values) for values in own.to_numpy()} <= {tuple(values) for values in dots}
