@@ -24,11 +24,11 @@ def main(settings: Settings) -> None:
     torch.manual_seed(settings.seed + 1)  # the weights that training ends with resemble those that it began with
     other = task.build().to(device)
 
-    found = explain(task, model, untrained, other, val, test)
-    write_json(reports / "attention.json", found.attention)
-    write_json(reports / "faithfulness.json", found.faithfulness)
+    attention, faithfulness, explanations = explain(task, model, untrained, other, val, test)
+    write_json(reports / "attention.json", attention)
+    write_json(reports / "faithfulness.json", faithfulness)
     with atomic_folder(reports / "explanations") as folder:
-        for name, arrays in found.arrays.items():
+        for name, arrays in explanations.items():
             np.savez_compressed(folder / f"{name}.npz", allow_pickle=False, **arrays)
 
 

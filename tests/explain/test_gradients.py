@@ -1,32 +1,35 @@
-"""Pixel importance where the gradient is known, and over the image that it belongs to."""
+"""Gradients that are known, over the image that they belong to; paths of gradients and what they sum to."""
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 from torch import nn
 
-from vitpipe.explain.gradients import importance, smooth
-from vitpipe.models.classifier import Classifier
+from vitpipe.explain.gradients import (
+    SIGMA,
+    blurred,
+    diffusion_index,
+    integrated_gradients,
+    local_attribution,
+    saliency,
+    smooth,
+)
 
 SIDE = 12
+BOTH = pytest.mark.parametrize("method", [saliency, smooth])
 
 
-def linear(classes: int = 4) -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE**2, classes))
+def loss(labels: torch.Tensor):
+    return lambda logits: F.cross_entropy(logits, labels, reduction="none")
 
 
-def classifier() -> Classifier:
-    torch.manual_seed(0)
-    shape = {"size": SIDE, "patch": 3, "dim": 16, "depth": 2, "heads": 2, "mlp": 2.0, "position": "learned"}
-    return Classifier(classes=4, channels=3, readout="token", width=0, blocks=0, **shape)
-
-
-def batch(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
-    random = torch.Generator().manual_seed(1)
-    return torch.rand(count, 3, SIDE, SIDE, generator=random) * 2 - 1, torch.arange(count) % 4
+LABELS = torch.tensor([0, 1, 1])
 
 
 class Energy(nn.Module):
@@ -37,108 +40,165 @@ class Energy(nn.Module):
         return torch.stack([square, -square], 1)
 
 
-def planted() -> tuple[torch.Tensor, torch.Tensor, list[int]]:
-    """Images with one pixel each that tells the class; no two have it in the same place."""
-    places = [7, 130, 64, 21, 99, 140]
-    images = torch.randn(6, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2)) * 0.01
-    images.flatten(2)[range(6), :, places] = 0.5
-    return images, torch.tensor([0, 1, 0, 1, 1, 0]), places
+def detail(output: torch.Tensor) -> torch.Tensor:
+    """A score that depends on neighbouring pixels in a window of the output of a super-sampler."""
+    return output[..., 6:12, 2:9].diff().square().sum((1, 2, 3))
 
 
-def test_gradient_of_a_linear_model():
+def test_gradient_of_a_linear_model(images):
     """d loss / d x = W^T (softmax - onehot)."""
-    model, (images, labels) = linear(), batch()
-    error = model(images).softmax(-1) - F.one_hot(labels, 4)
+    torch.manual_seed(0)
+    model, batch = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE**2, 4)), images()
+    error = model(batch).softmax(-1) - F.one_hot(LABELS, 4)
     expected = (error @ model[1].weight).reshape(-1, 3, SIDE, SIDE).abs().sum(1)
-    torch.testing.assert_close(importance(model, images, labels), expected.detach())
+    torch.testing.assert_close(saliency(model, batch, loss(LABELS)), expected.detach())
 
 
-def test_finite_differences_agree():
-    model, (images, labels) = classifier().eval(), batch(2)
-    found = importance(model, images, labels)
+def test_finite_differences_agree(made, images):
+    (_, model), batch = made("classify"), images(2)
+    found = saliency(model, batch, loss(LABELS[:2]))
     precise, step = copy.deepcopy(model).double().requires_grad_(False), 1e-5
     for image, y, x in ((0, 0, 0), (0, 5, 7), (1, 11, 3), (1, 6, 6)):
         total = 0.0
         for channel in range(3):
             losses = []
             for sign in (1, -1):
-                moved = images[image : image + 1].double()
+                moved = batch[image : image + 1].double()
                 moved[0, channel, y, x] += sign * step
-                losses.append(float(F.cross_entropy(precise(moved), labels[image : image + 1])))
+                losses.append(float(F.cross_entropy(precise(moved), LABELS[image : image + 1])))
             total += abs(losses[0] - losses[1]) / (2 * step)
         assert float(found[image, y, x]) == pytest.approx(total, rel=1e-3)
 
 
-@pytest.mark.parametrize("method", [importance, smooth])
+@BOTH
 def test_a_map_lies_over_its_own_image(method):
-    images, labels, places = planted()
-    assert method(Energy(), images, labels).flatten(1).argmax(1).tolist() == places
-    order = [3, 0, 5, 1, 4, 2]
-    moved = method(Energy(), images[order], labels[order])
-    assert moved.flatten(1).argmax(1).tolist() == [places[i] for i in order]
+    """Images with one pixel each that tells the class; no two have it in the same place."""
+    places, labels = [7, 130, 64, 21, 99, 140], torch.tensor([0, 1, 0, 1, 1, 0])
+    batch = torch.randn(6, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2)) * 0.01
+    batch.flatten(2)[range(6), :, places] = 0.5
+    for order in (list(range(6)), [3, 0, 5, 1, 4, 2]):
+        found = method(Energy(), batch[order], loss(labels[order]))
+        assert found.flatten(1).argmax(1).tolist() == [places[i] for i in order]
 
 
-@pytest.mark.parametrize("method", [importance, smooth])
-def test_a_batch_is_its_images_one_by_one(method):
-    model, (images, labels) = classifier(), batch()
-    alone = torch.cat([method(model, images[i : i + 1], labels[i : i + 1]) for i in range(5)])
-    found = method(model, images, labels)
-    assert found.shape == (5, SIDE, SIDE)
+@BOTH
+def test_a_batch_is_its_images_one_by_one_and_the_model_stays(made, images, unchanged, method):
+    (_, model), batch = made("classify", sharp=2), images()
+    with unchanged(model):
+        found = method(model, batch, loss(LABELS))
+    alone = torch.cat([method(model, batch[i : i + 1], loss(LABELS[i : i + 1])) for i in range(3)])
+    assert found.shape == (3, SIDE, SIDE)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-7)
+    assert not batch.requires_grad
 
 
-@pytest.mark.parametrize("method", [importance, smooth])
-def test_the_model_is_left_as_it_was(method):
-    model, (images, labels) = classifier().train(), batch()
-    model.head.eval()
-    model.head.weight.grad = torch.full_like(model.head.weight, 3)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    method(model, images, labels)
-    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-    grads = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
-    assert list(grads) == ["head.weight"]
-    assert (grads["head.weight"] == 3).all()
-    assert model.training
-    assert model.encoder.training
-    assert not model.head.training
-    assert not images.requires_grad
-
-
-def test_evaluated_without_dropout_in_float32_and_where_gradients_are_off():
-    model, (images, labels) = nn.Sequential(nn.Dropout(0.5), *linear()).train(), batch()
-    plain = importance(model[1:], images, labels)
+def test_evaluated_without_dropout_in_float32_and_where_gradients_are_off(made, images):
+    (_, model), batch = made("classify"), images()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(importance(model, images, labels), plain)
+        found = saliency(nn.Sequential(nn.Dropout(0.5), model).train(), batch, loss(LABELS))
+    assert torch.equal(found, saliency(model, batch, loss(LABELS)))
 
 
 def test_smooth_averages_before_the_absolute_value():
     """At zero the gradient of the squares is all noise: it cancels out as the root of the samples."""
-    images, labels = torch.zeros(1, 3, SIDE, SIDE), torch.tensor([1])
-    one, many = (float(smooth(Energy(), images, labels, samples=n, noise=0.01).mean()) for n in (1, 100))
+    batch, score = torch.zeros(1, 3, SIDE, SIDE), loss(torch.tensor([1]))
+    one, many = (float(smooth(Energy(), batch, score, samples=n, noise=0.01).mean()) for n in (1, 100))
     assert many == pytest.approx(one / 10, rel=0.2)
 
 
 def test_noise_is_a_share_of_the_range():
     """Near zero both classes of `Energy` are as likely, so d loss / d pixel is d q / d pixel: 2 / 432 of the noise."""
-    images, labels = torch.zeros(1, 3, SIDE, SIDE), torch.tensor([1])
-    noise = 0.001
-    found = float(smooth(Energy(), images, labels, samples=1, noise=noise).mean())
+    batch, noise = torch.zeros(1, 3, SIDE, SIDE), 0.001
+    found = float(smooth(Energy(), batch, loss(torch.tensor([1])), samples=1, noise=noise).mean())
     mean_size = (2 / torch.pi) ** 0.5  # of a standard Gaussian
     assert found == pytest.approx(3 * 2 / (3 * SIDE**2) * (noise * 2) * mean_size, rel=0.1)
 
 
-def test_noise_comes_from_the_seed_alone():
-    model, (images, labels) = classifier(), batch()
+def test_noise_comes_from_the_seed_alone(made, images):
+    (_, model), score = made("classify"), loss(LABELS)
     before = torch.get_rng_state()
-    first = smooth(model, images, labels, samples=2)
+    first = smooth(model, images(), score, samples=2)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(9)
-    assert torch.equal(smooth(model, images, labels, samples=2), first)
-    assert not torch.equal(smooth(model, images, labels, samples=2, seed=1), first)
+    assert torch.equal(smooth(model, images(), score, samples=2), first)
+    assert not torch.equal(smooth(model, images(), score, samples=2, seed=1), first)
+    without = smooth(model, images(), score, samples=3, noise=0.0)
+    torch.testing.assert_close(without, saliency(model, images(), score))
 
 
-def test_without_noise_smooth_is_the_gradient():
-    model, (images, labels) = classifier(), batch()
-    found = smooth(model, images, labels, samples=3, noise=0.0)
-    torch.testing.assert_close(found, importance(model, images, labels))
+def test_local_attributions_sum_to_what_the_detail_brings(made, images):
+    (_, model), batch = made(sharp=1), images(2)
+    with torch.inference_mode():
+        brought = detail(model(batch)) - detail(model(blurred(batch, torch.tensor([SIGMA]))[0]))
+    misses = []
+    for steps in (5, 20, 80):
+        total = local_attribution(model, batch, detail, steps, at_once=16).sum((1, 2, 3))
+        misses.append(float((total - brought).abs().max()))
+    assert misses[2] < 1e-3 * float(brought.abs().max())
+    assert misses[2] < misses[0] / 10
+    flat = torch.full((2, 3, SIDE, SIDE), 0.3)  # blurred already
+    assert local_attribution(model, flat, detail, 4, at_once=16).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 64])
+def test_parts_of_a_path_change_nothing_and_images_do_not_mix(made, images, unchanged, at_once):
+    (_, model), batch = made(sharp=1), images(2)
+    expected = local_attribution(model, batch, detail, 6, at_once=2)
+    with unchanged(model):
+        found = local_attribution(model, batch, detail, 6, at_once=at_once)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+    alone = local_attribution(model, batch[1:], detail, 6, at_once=at_once)
+    torch.testing.assert_close(found[1:], alone, rtol=1e-3, atol=1e-5)
+    assert not batch.requires_grad
+
+
+def test_only_detail_that_the_score_reads_is_attributed(images):
+    found = local_attribution(nn.Identity(), images(2), detail, 8, at_once=16).abs().sum((0, 1)) > 0
+    expected = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    expected[6:12, 2:9] = True
+    assert torch.equal(found, expected)
+
+
+def test_straight_path_as_captum_has_it(made, images):
+    captum = pytest.importorskip("captum.attr")
+    (_, model), batch = made("classify"), images()
+    baseline = batch.mean((2, 3), keepdim=True).expand_as(batch)
+    oracle = captum.IntegratedGradients(model)
+    expected = oracle.attribute(batch, baseline, target=LABELS, n_steps=16, method="riemann_middle")
+    found = integrated_gradients(model, batch, baseline, lambda out: out[torch.arange(3), LABELS], 16, at_once=48)
+    torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-6)
+
+
+def test_straight_path_of_a_linear_model_is_exact_with_one_step(images):
+    torch.manual_seed(0)
+    model, batch = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE**2, 2)), images(2)
+    found = integrated_gradients(model, batch, torch.zeros_like(batch), lambda out: out[:, 1], 1, at_once=2)
+    torch.testing.assert_close(found, batch * model[1].weight[1].detach().reshape(3, SIDE, SIDE))
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1.2, 3.0])
+def test_blur_as_scipy_has_it(images, sigma):
+    batch = images(2, 24)[..., :16]
+    found = blurred(batch, torch.tensor([sigma, 0.0]))
+    expected = gaussian_filter(batch.numpy(), sigma, axes=(2, 3), mode="mirror", radius=int(np.ceil(4 * sigma)))
+    np.testing.assert_allclose(found[0].numpy(), expected, atol=2e-4)
+    torch.testing.assert_close(found[1], batch)
+
+
+def test_diffusion_index_of_known_maps():
+    single, even, half = torch.zeros(3, 4, 4)
+    single[1, 2], even[:], half[:2] = -5, 2, 1
+    # the Gini index of a share p with all the mass is 1 - p
+    expected = torch.tensor([100 / 16, 100, 50, 0], dtype=torch.float64)
+    found = diffusion_index(torch.stack([single, even, half, torch.zeros(4, 4)]))
+    torch.testing.assert_close(found, expected)
+
+
+@given(st.lists(st.floats(0, 10), min_size=9, max_size=9), st.floats(0.1, 100))
+def test_diffusion_index_is_one_minus_half_the_relative_mean_difference(values, factor):
+    found = float(diffusion_index(factor * torch.tensor(values, dtype=torch.float64).reshape(1, 3, 3)))
+    array = np.array(values)
+    if array.sum() > 1e-6:
+        gini = np.abs(array[:, None] - array).mean() / (2 * array.mean())
+        assert found == pytest.approx(100 * (1 - gini), abs=1e-6)

@@ -1,11 +1,12 @@
-"""Planted truth: models whose attention is known by construction, measured and asked what they look at.
+"""Planted truth: what is measured of models whose attention is known by construction.
 
-The pictures are black, 48x48 with bright eyes in patches of 4x4, so 24x24 and 2x2 as the model sees them: a grid of
+The images are black, 48x48 with bright eyes in patches of 4x4, so 24x24 and 2x2 as the model sees them: a grid of
 12x12 tokens. Each face lies up to one patch off the usual place.
 """
 
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,20 +16,15 @@ from PIL import Image
 
 from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.packing import pack
-from vitpipe.data.pixels import normalize
-from vitpipe.sources import LANDMARKS
-from vitpipe.explain import measure as measured
-from vitpipe.explain.capture import record_attention
-from vitpipe.explain.importance import record_norms, record_outputs
 from vitpipe.explain.measure import measure
-from vitpipe.metrics import attention as measures
 from vitpipe.metrics.regions import regions
 from vitpipe.models.classifier import Classifier
+from vitpipe.sources import LANDMARKS
+from vitpipe.tasks import scoring_task
 
-CPU = torch.device("cpu")
 GRID = 12
 N = GRID**2
-E = N + 1  # width of a head: one coordinate for each place, and one for brightness
+E = N + 1  # dimension of a head: one coordinate for each place, and one for brightness
 USUAL = np.array([[18, 18], [30, 18], [24, 24], [20, 28], [28, 28]])  # landmarks; eyes in the middle of their patches
 EYES = (4 * GRID + 4, 4 * GRID + 7)
 IN_PART = {"train": 4, "val": 12, "test": 24}
@@ -40,7 +36,7 @@ def offset(sample: str, wander: bool) -> np.ndarray:
 
 
 class Eyes:
-    """Faces that are nothing but two bright eyes; `shuffled` strews these anywhere instead."""
+    """Faces that are nothing but two bright eyes; `shuffled` puts these anywhere instead."""
 
     def __init__(self, wander: bool, shuffled: bool = False) -> None:
         self.wander, self.shuffled = wander, shuffled
@@ -55,7 +51,10 @@ class Eyes:
         return Image.fromarray(pixels)
 
 
-def folder_of(tmp_path, settings, images: Eyes) -> dict[str, PackedDataset]:
+@pytest.fixture(params=["still", "wandering", "shuffled"])
+def given(request, tmp_path, settings):
+    """Measurements of a model on such images: `given(model, untrained)`."""
+    images = Eyes(wander=request.param != "still", shuffled=request.param == "shuffled")
     parts = [part for part, count in IN_PART.items() for _ in range(count)]
     index = pd.Index([f"{i:03d}.png" for i in range(len(parts))], name="id")
     points = np.stack([USUAL + offset(sample, images.wander) for sample in index]).reshape(len(parts), -1)
@@ -63,26 +62,26 @@ def folder_of(tmp_path, settings, images: Eyes) -> dict[str, PackedDataset]:
     table = pd.DataFrame(points, index, list(LANDMARKS)).astype(float).assign(**labels)
     folder = tmp_path / "packed"
     folder.mkdir()
-    pack(table, images, settings(**{"data.size": 48}).data, folder)
-    return {part: PackedDataset(folder / part, "odd") for part in ("val", "test")}
+    checked = settings("classify", **{"data.size": 48})
+    pack(table, images, checked.data, folder)
+    task = scoring_task(checked, ("not odd", "odd"))
+    val, test = (PackedDataset(folder / part, "odd") for part in ("val", "test"))
+
+    def numbers(model: Classifier, untrained: Classifier | None = None) -> dict:
+        found, _ = measure(task, model, untrained or planted(checked, ("uniform",)), val, test)
+        json.dumps(found, allow_nan=False)
+        return found
+
+    numbers.planted = partial(planted, checked)
+    return numbers
 
 
-@pytest.fixture
-def still(tmp_path, settings):
-    return folder_of(tmp_path, settings, Eyes(wander=False))
+def on(*kinds: str):
+    """The kind of images that a test is about."""
+    return pytest.mark.parametrize("given", kinds, indirect=True)
 
 
-@pytest.fixture
-def wandering(tmp_path, settings):
-    return folder_of(tmp_path, settings, Eyes(wander=True))
-
-
-@pytest.fixture
-def shuffled(tmp_path, settings):
-    return folder_of(tmp_path, settings, Eyes(wander=True, shuffled=True))
-
-
-def planted(*layers: tuple[str, ...], readout: str = "mean") -> Classifier:
+def planted(settings, *layers: tuple[str, ...], pool: str = "avg") -> Classifier:
     """A classifier whose heads attend as named; one tuple of equal length for each layer.
 
     uniform: to all alike; self: to itself; next: to the right neighbour (the last of a row to its left one);
@@ -90,21 +89,23 @@ def planted(*layers: tuple[str, ...], readout: str = "mean") -> Classifier:
     faint: the same, e^-6 as much as to the upper left corner.
     """
     heads, strong = len(layers[0]), 40.0
-    shape = {"size": 24, "patch": 2, "dim": E * heads, "depth": len(layers), "heads": heads, "mlp": 0.02}
-    net = Classifier(classes=2, channels=1, readout=readout, width=0, blocks=0, position="learned", **shape).eval()
+    shape = {"patch": 2, "dim": E * heads, "depth": len(layers), "heads": heads, "mlp_ratio": 0.02, "pool": pool}
+    model = settings.model.model_copy(update=shape | {"in_chans": 1, "conv_channels": 0, "conv_blocks": 0})
+    net = Classifier(model, size=24, classes=2).eval()
+    torch.nn.init.zeros_(net.head.weight)  # no head's importance needs a pass
     encoder = net.encoder
-    for tensor in (encoder.embed.weight, encoder.embed.bias, encoder.position):
+    for tensor in (encoder.patch_embed.weight, encoder.patch_embed.bias, encoder.pos_embed):
         torch.nn.init.zeros_(tensor)
-    encoder.embed.weight.data[N] = 1 / 4  # mean of the patch
-    encoder.position.data[-N:, :N] = torch.eye(N)
+    encoder.patch_embed.weight.data[N] = 1 / 4  # mean of the patch
+    encoder.pos_embed.data[0, -N:, :N] = torch.eye(N)
     for block, names in zip(encoder.blocks, layers, strict=True):
         block.norm1 = torch.nn.Identity()
-        for tensor in (*block.attention.parameters(), *block.mlp.parameters()):
+        for tensor in (*block.attn.parameters(), *block.mlp.parameters()):
             torch.nn.init.zeros_(tensor)
-        q, k, v = block.attention.qkv.weight.data.unflatten(0, (3, heads, E))
-        asked = block.attention.qkv.bias.data.unflatten(0, (3, heads, E))[0]
+        q, k, v = block.attn.qkv.weight.data.unflatten(0, (3, heads, E))
+        asked = block.attn.qkv.bias.data.unflatten(0, (3, heads, E))[0]
         for head, name in enumerate(names):
-            v[head, :, :E] = torch.eye(E)  # what a head puts out says where it looked
+            v[head, :, :E] = torch.eye(E)  # the output of a head says where it looked
             if name in ("self", "next"):
                 q[head, range(N) if name == "self" else neighbours(), range(N)] = strong
                 k[head, :N, :N] = strong * torch.eye(N)
@@ -127,14 +128,6 @@ def places(name: str) -> list[int]:
     return [eye + GRID * row + column for eye in EYES for row in around for column in around]
 
 
-def numbers(model, parts, settings, untrained=None) -> dict:
-    found, _ = measure(
-        model, untrained or planted(("uniform",)), "classify", parts["val"], parts["test"], settings(), CPU
-    )
-    json.dumps(found, allow_nan=False)
-    return found
-
-
 def heads_of(found: dict, name: str) -> list[float]:
     return [head[name] for layer in found["layers"] for head in layer["heads"]]
 
@@ -143,8 +136,9 @@ def usual_area(index: int) -> float:
     return float(regions(USUAL[None].astype(float), 48, GRID)[0, index].mean())
 
 
-def test_each_measure_of_each_head_is_the_planted_one(still, settings):
-    found = numbers(planted(("self", "uniform", "next", "eyes")), still, settings)
+@on("still")
+def test_each_measure_of_each_head_is_the_planted_one(given):
+    found = given(given.planted(("self", "uniform", "next", "eyes")))
     assert heads_of(found, "self_weight") == pytest.approx([1, 1 / N, 0, 1 / N], abs=1e-6)  # eyes: half, for two
     assert heads_of(found, "entropy") == pytest.approx([0, 1, 0, math.log(2) / math.log(N)], abs=1e-5)
     x, y = np.divmod(np.arange(N), GRID)
@@ -153,7 +147,7 @@ def test_each_measure_of_each_head_is_the_planted_one(still, settings):
     area = usual_area(0)
     assert heads_of(found, "lift_eyes") == pytest.approx([0, 1, 1, 1 / area], abs=1e-4)
     assert heads_of(found, "lift_mouth")[3] == heads_of(found, "lift_background")[3] == 0
-    eyes = found["focus"]["eyes"]
+    eyes = found["regions"]["eyes"]
     assert (eyes["layer"], eyes["head"]) == (1, 4)
     assert (eyes["mass"], eyes["pointing"]) == (pytest.approx(1), pytest.approx(1))
     assert eyes["lift"] == eyes["lift_low"] == eyes["lift_high"] == pytest.approx(1 / area, abs=1e-4)
@@ -161,8 +155,9 @@ def test_each_measure_of_each_head_is_the_planted_one(still, settings):
     assert found["protocol"][0]["landmarks"].startswith("annotated")
 
 
-def test_the_diversity_of_heads_is_the_planted_one(still, settings):
-    found = numbers(planted(("eyes", "eyes"), ("self", "next"), ("uniform", "uniform")), still, settings)
+@on("still")
+def test_the_diversity_of_heads_is_the_planted_one(given):
+    found = given(given.planted(("eyes", "eyes"), ("self", "next"), ("uniform", "uniform")))
     assert [layer["diversity"] for layer in found["layers"]] == pytest.approx([0, 1, 0], abs=1e-5)
     equal, neighbour, uniform = (layer["output_diversity"] for layer in found["layers"])
     assert equal == uniform == 0
@@ -170,36 +165,42 @@ def test_the_diversity_of_heads_is_the_planted_one(still, settings):
     assert found["diversity"] == pytest.approx(1 / 3, abs=1e-5)
 
 
-def test_heads_whose_output_is_not_used_have_no_importance_and_no_token_stands_out(still, settings):
-    found = numbers(planted(("uniform", "eyes")), still, settings)
+@on("still")
+def test_heads_whose_output_is_not_used_have_no_importance_and_no_token_stands_out(given):
+    found = given(given.planted(("uniform", "eyes")))
     assert heads_of(found, "importance") == heads_of(found, "importance_loss") == [0, 0]
-    model = planted(("uniform", "eyes"))
+    model = given.planted(("uniform", "eyes"))
     with torch.no_grad():
-        model.encoder.position[3] *= 50  # and only this token: of length 50, the others of 1 and the eyes of sqrt(2)
-    found = numbers(model, still, settings)
+        model.encoder.pos_embed[0, 3] *= (
+            50  # and only this token: of length 50, the others of 1 and the eyes of sqrt(2)
+        )
+    found = given(model)
     assert found["outliers"] == pytest.approx(1 / N, abs=1e-6)
     assert found["norm_ratio"] == pytest.approx(math.sqrt(50**2 + 1) / math.sqrt(2), rel=1e-3)
 
 
-def test_a_head_that_only_knows_places_does_not_survive_the_shift(wandering, settings):
-    found = numbers(planted(("uniform", "about")), wandering, settings)
-    eyes = found["focus"]["eyes"]
+@on("wandering")
+def test_a_head_that_only_knows_places_does_not_survive_the_shift(given):
+    found = given(given.planted(("uniform", "about")))
+    eyes = found["regions"]["eyes"]
     assert (eyes["layer"], eyes["head"]) == (1, 2)
     assert eyes["lift_low"] > 5  # it does lie on the eyes, in every picture
     assert eyes["content_lift"] == eyes["content_lift_low"] == eyes["content_lift_high"] == 1
     assert eyes["survives"] == 0
-    assert all(region["survives"] == 0 for region in found["focus"].values())
+    assert all(region["survives"] == 0 for region in found["regions"].values())
 
 
-def test_nor_does_it_on_shuffled_content(shuffled, settings):
-    eyes = numbers(planted(("uniform", "about")), shuffled, settings)["focus"]["eyes"]
+@on("shuffled")
+def test_nor_does_it_on_shuffled_content(given):
+    eyes = given(given.planted(("uniform", "about")))["regions"]["eyes"]
     assert eyes["lift_low"] > 5
     assert (eyes["content_lift"], eyes["survives"]) == (1, 0)
 
 
-def test_a_head_that_follows_the_content_survives(wandering, settings):
-    found = numbers(planted(("about", "bright")), wandering, settings)
-    eyes = found["focus"]["eyes"]
+@on("wandering")
+def test_a_head_that_follows_the_content_survives(given):
+    found = given(given.planted(("about", "bright")))
+    eyes = found["regions"]["eyes"]
     assert (eyes["layer"], eyes["head"]) == (1, 2)
     assert eyes["mass"] == eyes["pointing"] == pytest.approx(1, abs=1e-3)
     assert eyes["lift"] == pytest.approx(1 / usual_area(0), rel=1e-3)
@@ -207,55 +208,30 @@ def test_a_head_that_follows_the_content_survives(wandering, settings):
     assert eyes["survives"] == 1
 
 
-def test_a_head_that_follows_content_which_is_no_eye_does_not_survive(shuffled, settings):
-    eyes = numbers(planted(("bright",)), shuffled, settings)["focus"]["eyes"]
+@on("shuffled")
+def test_a_head_that_follows_content_which_is_no_eye_does_not_survive(given):
+    eyes = given(given.planted(("bright",)))["regions"]["eyes"]
     assert eyes["lift_low"] < 1
     assert eyes["survives"] == 0
 
 
-def test_a_head_that_follows_the_eyes_but_hardly_looks_at_them_does_not_survive(wandering, settings):
-    eyes = numbers(planted(("faint",)), wandering, settings)["focus"]["eyes"]
+@on("wandering")
+def test_a_head_that_follows_the_eyes_but_hardly_looks_at_them_does_not_survive(given):
+    eyes = given(given.planted(("faint",)))["regions"]["eyes"]
     assert eyes["content_lift_low"] > 1.5
     assert 0.1 < eyes["lift"] < 0.9
     assert eyes["survives"] == 0
 
 
-def test_the_class_token_is_asked_where_there_is_one(wandering, settings):
+@on("wandering")
+def test_the_class_token_is_asked_where_there_is_one(given):
     """All but the class token look at the usual place; the class token looks at what is bright."""
-    model = planted(("bright",), readout="token")
-    attention = model.encoder.blocks[0].attention
+    model = given.planted(("bright",), pool="token")
+    attention = model.encoder.blocks[0].attn
     with torch.no_grad():
-        model.encoder.token.zero_()
+        model.encoder.cls_token.zero_()
         attention.qkv.weight[1, :N] = 80  # every patch asks for the usual place as well, and more
         attention.qkv.weight[E + 1, places("eyes")] = 80
-    eyes = numbers(model, wandering, settings, planted(("uniform",), readout="token"))["focus"]["eyes"]
+    eyes = given(model, given.planted(("uniform",), pool="token"))["regions"]["eyes"]
     assert eyes["mass"] == pytest.approx(1, abs=1e-3)
     assert eyes["survives"] == 1
-
-
-def test_looking_changes_nothing(wandering):
-    model = planted(("about", "bright"), ("next", "self"))
-    model.head.weight.data.normal_(generator=torch.Generator().manual_seed(0))
-    model.encoder.blocks[0].attention.project.weight.data.fill_diagonal_(0.1)
-    images = normalize(torch.from_numpy(wandering["test"].images("lr", np.arange(24))).permute(0, 3, 1, 2))
-    with torch.inference_mode():
-        before = model(images)
-        with record_attention(model) as record, record_outputs(model), record_norms(model):
-            torch.testing.assert_close(model(images), before, rtol=1e-5, atol=1e-5)
-        assert torch.equal(model(images), before)
-    torch.testing.assert_close(measures.self_weight(record.weights)[:, 1, 1], torch.ones(24, N))
-    assert before.std() > 0
-
-
-def test_without_landmarks_there_is_no_focus(still, settings, monkeypatch):
-    monkeypatch.setattr(measured.focus, "LANDMARKS", ("no_x", "no_y"))
-    found = numbers(planted(("uniform", "eyes")), still, settings)
-    assert "focus" not in found
-    assert "lift" not in found["protocol"][0]
-    assert set(found["layers"][0]["heads"][0]) == {
-        "self_weight",
-        "entropy",
-        "distance",
-        "importance",
-        "importance_loss",
-    }

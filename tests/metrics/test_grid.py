@@ -1,9 +1,12 @@
+"""Boxes of patches, and the points of a face."""
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitpipe.metrics.grid import token_at, token_box, token_centres
+from vitpipe.metrics.grid import query_points, token_at, token_box, token_centres
 
 SIDES = st.integers(1, 9)
 
@@ -37,3 +40,19 @@ def test_points_outside_count_as_on_the_border(point, token):
 
 def test_centres():
     assert token_centres(2, 2, 2).tolist() == [[1, 1], [3, 1], [1, 3], [3, 3]]
+
+
+def test_points_of_a_face_or_of_any_image():
+    sample = pd.Series({"lefteye_x": 5.0, "lefteye_y": 6.0, "leftmouth_x": 4.0, "leftmouth_y": 18.0})
+    sample = pd.concat([sample, pd.Series({"rightmouth_x": 8.0, "rightmouth_y": 20.0, "landmarks": "annotated"})])
+    face = {"eye": (5, 6), "mouth": (6, 19), "background": (1, 1)}
+    assert query_points(sample, 24) == face
+    noted = {name: name if name == "background" else f"{name} (mean landmark)" for name in face}
+    mean = sample.copy()
+    mean["landmarks"] = "mean"
+    assert query_points(mean, 24) == {noted[name]: point for name, point in face.items()}
+    plain = {"centre": (12, 12), "corner": (1, 1)}
+    hole = sample.copy()
+    hole["leftmouth_x"] = np.nan
+    for missing in (None, sample.drop("lefteye_x"), hole):
+        assert query_points(missing, 24) == plain

@@ -46,9 +46,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def encoder_attention(seen: Mapping[str, Tensor]) -> Tensor:
-    """The attention of all layers of the encoder (b, l, h, t, t), from what `capture` recorded."""
-    return torch.stack([weights for name, weights in seen.items() if name.startswith("encoder.")], 1)
+def encoder_layers(seen: Mapping[str, Tensor]) -> list[Tensor]:
+    """The attention of each layer of the encoder (b, h, t, t), among what `capture` recorded."""
+    return [weights for name, weights in seen.items() if name.startswith("encoder.")]
 
 
 def attention_batches(model: nn.Module, images: np.ndarray) -> Iterator[Tensor]:
@@ -67,7 +67,7 @@ def attention_batches(model: nn.Module, images: np.ndarray) -> Iterator[Tensor]:
             some = to_input(images[start : start + batch], device)
             with torch.inference_mode(), evaluating(model), capture(model) as seen:
                 net.forward_features(some)
-            yield encoder_attention(seen)
+            yield torch.stack(encoder_layers(seen), 1)
             bar.update(len(some))
 
 

@@ -19,7 +19,7 @@ from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.pixels import to_input
 from vitpipe.explain import methods
 from vitpipe.explain.deletion import BLUR, Deletion
-from vitpipe.explain.encoders import device_of
+from vitpipe.explain.encoders import device_of, evaluating
 from vitpipe.explain.gradients import diffusion_index
 from vitpipe.explain.methods import Maps, attribution_maps
 from vitpipe.metrics import faithfulness as measures
@@ -75,15 +75,17 @@ def faithfulness(
     rows = evenly_spaced(dataset, effort.curve_images)
     images = to_input(dataset.images("lr", rows), device_of(model)).contiguous()
     samples = dataset.samples.iloc[rows]
-    questions = task.questions(model, images, samples)
-    found = maps_of(model, ask(task, model, images, samples))
+    fewer = min(effort.randomised_images, len(rows))
+    with evaluating(model):
+        questions = task.questions(model, images, samples)
+        asked = ask(task, model, images, samples)
+        asked_fewer = ask(task, model, images[:fewer], samples.iloc[:fewer])
+    found = maps_of(model, asked)
     maps = {name: values.cpu().numpy() for name, values in found.patches.items()}
     deletion = Deletion(model, images, questions)
     measured = deletion_curves(deletion, maps, effort.curve_points, seed, local=effort.local)
-    fewer = min(effort.randomised_images, len(rows))
-    asked = ask(task, model, images[:fewer], samples.iloc[:fewer])
     first = {name: values[:fewer] for name, values in maps.items()}
-    changes = randomised(model, other, asked, first, deletion.fixed[:fewer], seed)
+    changes = randomised(model, other, asked_fewer, first, deletion.fixed[:fewer], seed)
     summary = measures.summary(measured | changes, seed)
     content = measures.report(summary) | {"images": len(rows), "images_randomised": fewer}
     if "local" in found.pixels:

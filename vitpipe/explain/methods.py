@@ -78,11 +78,12 @@ def passes(model: nn.Module, images: Tensor) -> int:
 
 def protocol(questions: Questions) -> dict[str, str]:
     """How the maps of the methods are made, in words."""
-    query = "the patch that is asked about" if questions.tokens is not None else "the token that the head reads"
+    query = "the patch that is asked about"
+    if questions.tokens is None:
+        query = "the class token, or without one the mean over the patches"
     layers = "all layers" if questions.every_layer else "the last layer"
     texts = {
-        "raw": f"attention of {query} (without a class token the head reads the mean over patches), mean over the "
-        f"heads of {layers}",
+        "raw": f"attention of the query, {query}; mean over the heads of {layers}",
         "rollout": "the same query's row of attention rollout (Abnar & Zuidema 2020)",
         "relevance": "the same query's row of gradient-weighted relevance (Chefer et al. 2021), without the identity",
         "gradient": "|d gradient_score / d pixel|, summed over channels and the pixels of a patch (Simonyan et al. "

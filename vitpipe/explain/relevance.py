@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vitpipe.explain.capture import capture
-from vitpipe.explain.encoders import encoder_attention, evaluating
+from vitpipe.explain.encoders import encoder_layers, evaluating
 from vitpipe.explain.gradients import Score
 
 
@@ -61,14 +61,10 @@ def weights_and_gradients(model: nn.Module, images: Tensor, score: Score) -> tup
     Raises:
         InputError: the model has no attention.
     """
-    with (
-        evaluating(model),
-        torch.enable_grad(),
-        torch.autocast(images.device.type, enabled=False),
-        capture(model) as seen,
-    ):
-        # because the pixels need a gradient, weights have one even if no parameter needs one
-        total = score(model(images.detach().float().requires_grad_())).sum()
-    weights = {name: values for name, values in seen.items() if name.startswith("encoder.")}
-    slopes = torch.autograd.grad(total, list(weights.values()), materialize_grads=True)
-    return encoder_attention(seen).detach(), torch.stack(slopes, 1)
+    with evaluating(model), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+        with capture(model) as seen:
+            # because the pixels need a gradient, weights have one even if no parameter needs one
+            total = score(model(images.detach().float().requires_grad_())).sum()
+        layers = encoder_layers(seen)
+        slopes = torch.autograd.grad(total, layers, materialize_grads=True)
+    return torch.stack(layers, 1).detach(), torch.stack(slopes, 1)

@@ -1,4 +1,4 @@
-"""Pictures, landmarks and maps move together, heads are chosen by their lifts, and intervals hold what they should."""
+"""Images, landmarks and maps move together, heads are chosen by their lifts, and intervals hold what they should."""
 
 from dataclasses import replace
 
@@ -6,13 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from vitpipe.data.dataset import PackedDataset
-from vitpipe.data.pixels import normalize
-from vitpipe.sources import LANDMARKS
-from vitpipe.errors import InputError
-from vitpipe.explain import focus
-from vitpipe.explain.capture import record_attention, watch
-from vitpipe.explain.focus import (
+from vitpipe.explain import localization
+from vitpipe.explain.encoders import attention_batches
+from vitpipe.explain.localization import (
     Faces,
     best_heads,
     faces,
@@ -24,29 +20,20 @@ from vitpipe.explain.focus import (
     move_length,
     scores,
     shift_control,
+    survives,
     visible,
 )
 from vitpipe.metrics.attention import received
 from vitpipe.metrics.regions import regions
-from vitpipe.models.attention import Attention
-from vitpipe.tasks import classify, supersample
+from vitpipe.models.vit import ViT
+from vitpipe.sources import LANDMARKS
 
-CPU = torch.device("cpu")
 FACE = np.array([[18, 18], [30, 18], [24, 24], [20, 28], [28, 28]], dtype=float)
 
 
 @pytest.fixture
-def model(settings):
-    torch.manual_seed(0)
-    net = supersample.build(settings())
-    for block in net.encoder.blocks:
-        block.attention.qkv.weight.data *= 8
-    return net
-
-
-@pytest.fixture
-def test(packed) -> PackedDataset:
-    return PackedDataset(packed / "test")
+def model(made):
+    return made()[1]
 
 
 def some_faces(count: int = 8) -> Faces:
@@ -55,7 +42,7 @@ def some_faces(count: int = 8) -> Faces:
 
 
 def test_faces_are_the_images_with_landmarks(test, monkeypatch):
-    monkeypatch.setattr(focus, "LEAST", 2)
+    monkeypatch.setattr(localization, "LEAST", 2)
     found = faces(test, np.array([2, 5, 9]))
     assert found.rows.tolist() == [0, 1, 2]
     assert (found.size, found.note) == (24, "annotated")
@@ -66,7 +53,7 @@ def test_faces_are_the_images_with_landmarks(test, monkeypatch):
 
 
 def test_images_without_landmarks_are_left_out(test, monkeypatch):
-    monkeypatch.setattr(focus, "LEAST", 2)
+    monkeypatch.setattr(localization, "LEAST", 2)
     samples = test.samples
     samples.iloc[3, samples.columns.get_loc("nose_x")] = np.nan
     samples.iloc[7, samples.columns.get_loc("landmarks")] = "mean"
@@ -89,29 +76,19 @@ def test_some_faces_keep_what_belongs_together(test):
     assert whole.some(99).rows.tolist() == whole.rows.tolist()
 
 
-def test_watching_is_recording_in_batches(model, test):
-    images = test.images("lr", np.arange(7))
-    with torch.inference_mode(), record_attention(model) as record:
-        model(normalize(torch.from_numpy(images).permute(0, 3, 1, 2)))
-    model.train()
-    parts = list(watch(model, images, CPU, 3 * 2 * 2 * 16 * 16))
-    assert [len(part) for part in parts] == [3, 3, 1]
-    torch.testing.assert_close(torch.cat(parts), record.weights)
-    assert model.training
-    assert all(module.recorder is None for module in model.modules() if isinstance(module, Attention))
-
-
-def test_maps_sum_to_one_and_are_those_of_the_readout(model, settings, test):
+def test_maps_sum_to_one_and_are_those_of_the_token_that_the_head_reads(made, test):
     images = test.images("lr", np.arange(4))
-    weights = next(watch(model, images, CPU, 2**20))
-    torch.testing.assert_close(maps_of(model, images, CPU), received(weights) / 16)
-    reader = classify.build(settings(**{"task.name": "classify"}), ("round", "square"))
-    row = next(watch(reader, images, CPU, 2**20))[..., 0, 1:]
-    torch.testing.assert_close(maps_of(reader, images, CPU), row / row.sum(-1, keepdim=True))
-    assert head_maps(torch.eye(5).expand(1, 1, 1, 5, 5), token=False).sum() == 0
+    for name in ("supersample", "classify"):
+        _, model = made(name)
+        weights = next(attention_batches(model, images))
+        expected = received(weights) if name == "supersample" else weights[..., 0, 1:]
+        torch.testing.assert_close(maps_of(model, images), expected / expected.sum(-1, keepdim=True))
+    registers = ViT(size=8, patch=4, channels=1, dim=8, depth=1, heads=2, registers=1)
+    assert head_maps(torch.eye(5).expand(1, 1, 1, 5, 5), registers).shape == (1, 1, 1, 4)
+    assert head_maps(torch.eye(5).expand(1, 1, 1, 5, 5), registers).sum() == 0
 
 
-def test_pictures_move_by_whole_pixels_and_their_edge_fills_the_rest():
+def test_images_move_by_whole_pixels_and_their_edge_is_replicated():
     images = np.arange(54).reshape(2, 3, 3, 3)
     right = move(images, 1, 0)
     np.testing.assert_array_equal(right[:, :, 1:], images[:, :, :2])
@@ -159,11 +136,11 @@ def test_ratio_of_means_not_mean_of_ratios():
 
 
 def control(model, found: Faces, heads: dict[str, tuple[int, int]]) -> dict:
-    return shift_control(model, found, heads, CPU, seed=0)
+    return shift_control(model, found, heads, seed=0)
 
 
 def test_shift_of_a_model_that_sees_nothing_is_one(model):
-    torch.nn.init.zeros_(model.encoder.embed.weight)  # position is all it has
+    torch.nn.init.zeros_(model.encoder.patch_embed.weight)  # position is all it has
     found = control(model, some_faces(), {"eyes": (0, 1), "mouth": (1, 0)})
     assert set(found) == {"eyes", "mouth"}
     for numbers in found.values():
@@ -179,11 +156,11 @@ def test_moved_map_and_region_by_hand(model, monkeypatch, by, valid):
     asked: list = []
     still, after = torch.rand(2, 16, generator=torch.Generator().manual_seed(0))
 
-    def seen(model, images, device):
+    def seen(model, images):
         asked.append(images)
         return (still if len(asked) == 1 else after).expand(len(images), 2, 2, 16)
 
-    monkeypatch.setattr(focus, "maps_of", seen)
+    monkeypatch.setattr(localization, "maps_of", seen)
     found = replace(some_faces(), landmarks=some_faces().landmarks + by)
     follows = control(model, found, {"eyes": (0, 0)})["eyes"]
     moved = [move(found.images, 3 * dx, 3 * dy) for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1))]
@@ -196,9 +173,9 @@ def test_moved_map_and_region_by_hand(model, monkeypatch, by, valid):
 def test_ends_leave_out_a_fortieth_of_resampled_faces_each(model, monkeypatch):
     still, after = torch.rand(2, 40, 16, generator=torch.Generator().manual_seed(0))
     looks = iter([still, *[after] * 4])
-    monkeypatch.setattr(focus, "maps_of", lambda *_: next(looks)[:, None, None].expand(-1, 2, 2, -1))
+    monkeypatch.setattr(localization, "maps_of", lambda *_: next(looks)[:, None, None].expand(-1, 2, 2, -1))
     follows = control(model, some_faces(40), {"eyes": (0, 0)})["eyes"]
-    shares = [regions(some_faces(40).landmarks + 12 * np.array(way), 48, 4)[:, 0] for way in focus.DIRECTIONS]
+    shares = [regions(some_faces(40).landmarks + 12 * np.array(way), 48, 4)[:, 0] for way in localization.DIRECTIONS]
     above, below = (
         sum((maps * area).sum(-1) / area.mean(-1) for area in shares).numpy()  # of each face
         for maps in (after, still)
@@ -214,6 +191,18 @@ def test_no_move_leaves_the_face_inside(model):
     assert control(model, large, {"eyes": (0, 0)}) == {}
 
 
-def test_model_without_attention():
-    with pytest.raises(InputError, match=r"^Linear has no encoder, so no attention to look at$"):
-        next(watch(torch.nn.Linear(2, 2), np.zeros((1, 12, 12, 3), np.uint8), CPU, 2**20))
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, True),
+        ({"lift_low": 0.9}, False),
+        ({"content_lift_low": 1.0}, False),
+        ({"lift_untrained": 1.6}, False),
+        ({"content_lift_untrained": 1.3}, False),
+        ({"content_lift_untrained": 0.4}, True),
+        ({"content_lift_low": None}, False),
+    ],
+)
+def test_a_head_survives_above_one_and_above_the_untrained_model(changed, expected):
+    numbers = {"lift_low": 1.5, "lift_untrained": 1.1, "content_lift_low": 1.2, "content_lift_untrained": 1.0} | changed
+    assert survives({name: value for name, value in numbers.items() if value is not None}) is expected
