@@ -2,13 +2,14 @@
 
 import lzma
 import os
+import re
 import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
@@ -26,6 +27,9 @@ LARGEST_FILE = 2**30
 UNREADABLE = (BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError)
 """Raised when a file or a member of an archive is damaged, encrypted (RuntimeError), missing, forbidden, or compressed
 in a way that Python can't undo (NotImplementedError, a RuntimeError)."""
+
+UNSAFE = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")
+"""Absolute paths and paths that lead out of a folder, on any system."""
 
 
 @contextmanager
@@ -71,11 +75,9 @@ def open_zip(path: Path) -> ZipFile:
         archive = ZipFile(path)
     except (BadZipFile, ValueError, NotImplementedError):
         raise InputError(not_a_zip(path)) from None
-    for name in archive.namelist():
-        windows = PureWindowsPath(name)
-        if windows.drive or windows.root or ".." in windows.parts:
-            archive.close()
-            raise InputError(f"{path} is refused: its member {name!r} would be written outside of the target folder")
+    if name := next(filter(UNSAFE.search, archive.namelist()), None):
+        archive.close()
+        raise InputError(f"{path} is refused: its member {name!r} would be written outside of the target folder")
     return archive
 
 
