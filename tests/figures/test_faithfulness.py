@@ -7,70 +7,43 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
-from vitpipe.figures.faithfulness import apart, draw, faithfulness, verdict, words
+from vitpipe.figures.faithfulness import apart, faithfulness, verdict, words
 from vitpipe.figures.style import BLUE, MUTED, ORANGE
 from vitpipe.metrics.faithfulness import CONTROLS, NAMES
 
 METHODS = ["raw", "gradient", "integrated"]
 
 
-def made(share=(0, 0.5, 1), task: str = "classify", controls=("centre", "edge", "random")) -> dict[str, np.ndarray]:
-    """raw is worse than a control, gradient not told apart, integrated better; all maps change with the weights."""
-    random = np.random.default_rng(0)
-    count = len(METHODS) + len(controls)
-    gains = np.array([[-0.1, -0.2, -0.05], [0.0, -0.1, 0.1], [0.2, 0.1, 0.3]])
-    arrays = {
-        "methods": np.array(METHODS),
-        "controls": np.array(controls),
-        "steps": np.array(["head", "block 1"]),
-        "share": np.array(share, dtype=float),
-        "correlations": np.tile([[0.8, 0.7, 0.9], [0.1, 0, 0.2]], (3, 1, 1)),
-        "images": np.array(7),
-        "task": np.array(task),
-    }
-    for curve in ("deletion", "insertion"):
-        arrays[curve] = np.sort(random.random((count, 3, len(share))), axis=1)[:, [1, 0, 2]]
-        arrays[f"{curve}_area"] = np.sort(random.random((count, 3)), axis=1)[:, [1, 0, 2]]
-        arrays[f"{curve}_best"] = np.array("centre")
-        arrays[f"{curve}_gain"] = arrays[f"{curve}_over_random"] = gains
-    return arrays
+def test_verdicts_follow_the_interval(make):
+    assert [verdict(make("faithfulness"), "deletion", method) for method in range(3)] == [-1, 0, 1]
 
 
-def axes_of(figure) -> dict:
-    return {axes.get_label(): axes for axes in figure.axes}
-
-
-def test_verdicts_follow_the_interval():
-    assert [verdict(made(), "deletion", method) for method in range(3)] == [-1, 0, 1]
-
-
-def test_title_says_what_to_trust():
-    arrays = made()
-    assert words(arrays)[0] == "Trust integrated gradients: better than the best control in deletion and insertion"
-    assert words(arrays)[-1] == "Better than a random order in both: integrated gradients."
-    arrays["insertion_gain"] = arrays["insertion_gain"] - 1
-    assert words(arrays)[0] == "Trust with care what beats the best control: integrated gradients in deletion"
-    arrays["deletion_gain"] = arrays["deletion_gain"] - 1
-    assert words(arrays)[0] == "No map tells more than the order “centre first”"
-    arrays["insertion_best"] = np.array("edge")
-    assert words(arrays)[0] == "No map tells more than the order “centre first” or “edge first”"
-
-
-def test_a_map_that_random_weights_leave_alone_is_not_to_be_trusted():
-    arrays = made()
-    arrays["correlations"][2, -1] = [0.9, 0.8, 1]
+def test_title_says_what_to_trust(make):
+    arrays = make("faithfulness")
     title, *notes = words(arrays)
-    assert title == "Trust no map: what beats the best control is much the same with random weights"
-    assert notes[-1].startswith("Integrated gradients stays much the same with random weights: it shows")
-    arrays["correlations"][0, -1] = [0.9, 0.8, 1]
-    assert words(arrays)[-1].startswith("Raw attention and integrated gradients stay much the same")
-    arrays["insertion_gain"] = arrays["insertion_gain"][[0, 2, 1]]
-    assert words(arrays)[0] == "Trust with care what beats the best control: gradient in insertion"
+    assert title == "Trust integrated gradients: better than the best control in deletion and insertion"
+    assert notes == [
+        "Score: probability of the class, mean of 7 test images.",
+        "Better than a random order in both: integrated gradients.",
+    ]
+    nothing = "Trust no map: none beats the best control in deletion and insertion and changes with the weights"
+    assert words(arrays | {"insertion_gain": arrays["insertion_gain"] - 1})[0] == nothing
+    every = {f"{curve}_gain": np.full((3, 3), 0.1) for curve in ("deletion", "insertion")}
+    assert words(arrays | every)[0].startswith("Trust raw attention, gradient and integrated gradients: ")
+    assert "random order in both: none." in words(arrays | {"deletion_over_random": np.zeros((3, 3))})[2]
+
+
+def test_a_map_that_random_weights_leave_alone_is_not_to_be_trusted(make):
+    arrays = make("faithfulness")
+    arrays["correlations"][[0, 2], -1] = [0.9, 0.8, 1]
+    title, *notes = words(arrays)
+    assert title.startswith("Trust no map: ")
+    assert notes[-1].startswith("Much the same with random weights: raw attention and integrated gradients. Such maps")
 
 
 @pytest.mark.parametrize("share", [(0, 0.5, 1), (0, 0.1, 1)])
-def test_curves_are_those_of_the_arrays(share):
-    arrays = made(share)
+def test_curves_are_those_of_the_arrays(make, axes_of, share):
+    arrays = make("faithfulness", share=share)
     axes = axes_of(faithfulness(arrays))
     x = np.array(share) if share[1] == 0.5 else np.sqrt(share)
     for curve in ("deletion", "insertion"):
@@ -88,9 +61,9 @@ def test_curves_are_those_of_the_arrays(share):
             assert band.max() == pytest.approx(arrays[curve][m, 2].max())
 
 
-def test_texts_lie_within_the_figure():
+def test_texts_lie_within_the_figure(make):
     """With the longest names, three of them to be trusted or all alike with random weights."""
-    every = made(controls=("centre", "edge", "near", "random"))
+    every = make("faithfulness", controls=("centre", "edge", "near", "random"))
     every["methods"] = np.array(["gradient_input", "integrated", "local"])
     for curve in ("deletion", "insertion"):
         every[f"{curve}_gain"] = every[f"{curve}_over_random"] = np.full((3, 3), 0.1)
@@ -104,8 +77,8 @@ def test_texts_lie_within_the_figure():
 
 
 @pytest.mark.parametrize(("curve", "sign"), [("deletion", 1), ("insertion", -1)])
-def test_areas_are_ranked_with_the_best_on_top(curve, sign):
-    arrays = made()
+def test_areas_are_ranked_with_the_best_on_top(make, axes_of, curve, sign):
+    arrays = make("faithfulness")
     axes = axes_of(faithfulness(arrays))[f"{curve} areas"]
     names = [NAMES[name] for name in METHODS] + [CONTROLS[name] for name in arrays["controls"]]
     order = np.argsort(sign * arrays[f"{curve}_area"][:, 0])
@@ -117,8 +90,8 @@ def test_areas_are_ranked_with_the_best_on_top(curve, sign):
     assert [text.get_text() for text in axes.texts] == [f"{arrays[f'{curve}_area'][i, 0]:.3f}" for i in order]
 
 
-def test_randomised_lines_begin_at_one_and_end_at_their_labels():
-    arrays = made()
+def test_randomised_lines_begin_at_one_and_end_at_their_labels(make, axes_of):
+    arrays = make("faithfulness")
     axes = axes_of(faithfulness(arrays))["randomised"]
     lines = {line.get_label(): line for line in axes.lines if line.get_label() in METHODS}
     for m, name in enumerate(METHODS):
@@ -139,12 +112,3 @@ def test_labels_keep_apart_and_near(values):
     assert (np.diff(places[order]) > 0).all()
     if len(values) == 1:
         assert places == pytest.approx(values)
-
-
-@pytest.mark.parametrize("task", ["classify", "supersample"])
-def test_draw_is_the_same_every_time(task, tmp_path):
-    arrays = made(task=task, controls=("centre", "edge", "near", "random"))
-    captions = draw(arrays, tmp_path / "a")
-    assert draw(arrays, tmp_path / "b") == captions
-    assert captions["faithfulness.png"]["caption"].startswith("Trust integrated gradients")
-    assert (tmp_path / "a/faithfulness.png").read_bytes() == (tmp_path / "b/faithfulness.png").read_bytes()

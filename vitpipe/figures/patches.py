@@ -52,7 +52,7 @@ def patches(arrays: Arrays) -> Figure:
     note = f"{tokens} tokens = {rows} × {columns} patches of {patch}×{patch} pixels, row by row; token 0 top left"
     if prefix:
         before = (
-            "the class token comes before them and is" if prefix == 1 else f"{prefix} more come before them and are"
+            "the class token comes before them and is" if prefix == 1 else f"{prefix} more tokens come before them and are"
         )
         note += f"; {before} not counted here"
     sheet.title(left, 10, f"{TITLE}: {shortened(str(arrays['id']))}", note)
