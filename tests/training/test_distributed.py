@@ -25,6 +25,8 @@ from vitpipe.training.loop import Training
 ROOT = Path(__file__).parents[2]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 MIXED = {"data.scale": 1, "train.crop": 3, "train.randaugment": 1, "train.mix": "both", "train.label_smoothing": 0.1}
+UNEQUAL = {"train.batch": 64, "train.optimizer": "sgd", "train.lr": 0.5, "model.position": "sincos"}
+"""All 39 images in one batch: parts of 19 and 20."""
 LONG = {"train.epochs": 6, "train.batch": 2}
 
 
@@ -119,8 +121,7 @@ def gone(pids: list[int]) -> bool:
     ("command", "task", "changes"),
     [
         ([], "supersample", {"train.crop": 2, "model.consistent": True}),
-        # fewer images than a batch: parts of 19 and 20
-        (TORCHRUN, "supersample", {"train.batch": 64, "train.optimizer": "sgd", "model.position": "sincos"}),
+        (TORCHRUN, "supersample", UNEQUAL),
         ([], "classify", MIXED),
     ],
 )
