@@ -34,10 +34,7 @@ def draw(arrays: Arrays, folder: Path) -> Captions:
         "multiplied with the image; beside it the raw weights on one scale. A vivid map over weights near uniform says "
         "little."
     )
-    every = (
-        "Every head of the last layer, their mean, and rollout through all layers, as multiples of uniform attention; "
-        f"{query}."
-    )
+    every = f"Every head, their mean, and rollout through all layers, as multiples of uniform attention; {query}."
     drawn = captioned(six_steps(arrays), folder / "class_attention.png", "What the model attends to", six)
     return drawn | captioned(heads(arrays), folder / "class_heads.png", "The heads of the last layer", every)
 
@@ -49,9 +46,7 @@ def six_steps(arrays: Arrays) -> Figure:
     The picture takes the last layer's attention of the query, averages it over the heads, resizes it to the
     image, normalises it min to max, multiplies the image with it, and doubles the result. Normalising hides how
     strong attention is, so the raw weights stand beside it on one scale from zero, with their extremes printed.
-
-    Args:
-        arrays: see `draw`.
+    `arrays`: see `draw`.
     """
     raw, (rows, columns) = arrays["raw"], arrays["raw"].shape[1:]
     count = round(float(arrays["heads"].mean() / raw.mean()))  # tokens that share the attention
@@ -98,9 +93,7 @@ def heads(arrays: Arrays) -> Figure:
 
     Paint grows with the ratio to uniform attention on one scale for all heads. Rollout multiplies the layers
     (Abnar and Zuidema, arXiv:2005.00928) and may be much flatter: then it has a scale of its own, which is printed.
-
-    Args:
-        arrays: see `draw`. At most 12 heads, evenly spread, are drawn; the note says so.
+    At most 12 heads, evenly spread, are drawn; the note says so. `arrays`: see `draw`.
     """
     maps, rollout = arrays["heads"], arrays["rollout"]
     chosen = spread(maps.shape[1], MOST_HEADS)

@@ -133,8 +133,8 @@ def table(
     sheet.text(left + side + 8, top - 7, "images", size=size, color=MUTED, va="bottom")
     if totals:
         sheet.text(left - 8, top + side + 7, "images", size=size, color=MUTED, ha="right")
-    names_of = {tick: f"{tick:.0f}" for tick in ticks}
-    sheet.colour_bar(left, sheet.height - 56, float(np.clip(side, 260, 420)), norm, CMAP, label, names_of)
+    width, numbers = float(np.clip(side, 260, 420)), {tick: f"{tick:.0f}" for tick in ticks}
+    sheet.colour_bar(left, sheet.height - 56, width, norm, CMAP, label, numbers)
     return sheet.figure
 
 

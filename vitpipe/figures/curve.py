@@ -50,8 +50,6 @@ def curve(arrays: Arrays) -> Figure:
         axes.plot(epochs[best], value, "o", color=ORANGE, markersize=9, markerfacecolor="white", zorder=4)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        if len(epochs) == 1:
-            axes.set_xlim(epochs[best] - 1, epochs[best] + 1)
     readable_log_scale(panels["loss"], np.stack([arrays["train_loss"], arrays["val_loss"]]))
     panels["loss"].legend(loc="best")
     kept = factor * arrays[f"val_{score}"][best]

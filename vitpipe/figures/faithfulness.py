@@ -42,13 +42,13 @@ def faithfulness(arrays: Arrays) -> Figure:
         arrays: what `vitpipe.metrics.faithfulness.summary` gives; images, the number of images; score, what a curve
             is of, in words.
     """
-    count = len(arrays["methods"])
-    side = min((WIDTH - LEFT - 12 + GAP) // count - GAP, 180)
+    side = min((WIDTH - LEFT - 12 + GAP) // len(arrays["methods"]) - GAP, 180)
     sheet = Sheet(WIDTH, 1016)
-    title, *notes = words(arrays)
-    line(sheet, 10, title, 14, INK, "bold")
-    for i, note in enumerate(notes):
-        line(sheet, 38 + 19 * i, note, 10.5, MUTED)
+    for i, text in enumerate(words(arrays)):
+        size, weight, colour, y = (10.5, "normal", MUTED, 19 + 19 * i) if i else (14, "bold", INK, 10)
+        while extent(text, size, weight) > WIDTH - 24:  # smaller type where it would not fit the sheet
+            size -= 0.5
+        sheet.text(12, y, text, size=size, weight=weight, color=colour)
     lines = [Line2D([], [], color=colour, linewidth=2.2, label=text) for colour, text in VERDICTS.values()]
     for name in arrays["controls"]:
         lines.append(Line2D([], [], color=MUTED, linewidth=1, linestyle=DASHES[name], label=CONTROLS[name]))
@@ -81,10 +81,8 @@ def words(arrays: Arrays) -> list[str]:
         f"Better than a random order in both: {listed(names[by_chance])}.",
     ]
     if stuck.any():
-        notes.append(
-            f"Much the same with random weights: {listed(names[stuck])}. Such maps show image and architecture more "
-            "than what was learned."
-        )
+        told = "they show image and architecture more than what was learned"
+        notes.append(f"Much the same with random weights: {listed(names[stuck])}; {told}.")
     if (better & ~stuck).any():
         title = f"Trust {listed(names[better & ~stuck])}: better than the best control in deletion and insertion"
     else:
@@ -106,13 +104,6 @@ def verdict(arrays: Arrays, curve: str, method: int) -> int:
 def rooted(arrays: Arrays) -> bool:
     """Whether the points of the curves lie closer at the start, so that the axis widens it."""
     return not np.allclose(np.diff(arrays["share"]), arrays["share"][1])
-
-
-def line(sheet: Sheet, y: float, text: str, size: float, color: str, weight: str = "normal") -> None:
-    """One line at the left, in smaller type where it would not fit the sheet."""
-    while extent(text, size, weight) > WIDTH - 24:
-        size -= 0.5
-    sheet.text(12, y, text, size=size, weight=weight, color=color)
 
 
 def curves(axes: Axes, arrays: Arrays, curve: str, method: int) -> None:

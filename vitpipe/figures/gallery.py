@@ -30,7 +30,6 @@ BANDS = {
         "The test images with the smallest difference in PSNR between model and bicubic.",
     ),
 }
-WIDE = 4  # images in the wide picture
 
 
 def draw(arrays: Arrays, folder: Path) -> Captions:
@@ -43,7 +42,7 @@ def draw(arrays: Arrays, folder: Path) -> Captions:
     captions: Captions = {}
     for name, (title, caption) in BANDS.items():
         captions |= captioned(gallery(band(arrays, name), title), folder / f"{name}.png", title, caption)
-    first = {name: values[:WIDE] for name, values in band(arrays, "gallery").items()}
+    first = {name: values[:4] for name, values in band(arrays, "gallery").items()}
     caption = "The first test images of the gallery, enlarged."
     return captions | captioned(hero(first), folder / "hero.png", "At a glance", caption)
 

@@ -15,12 +15,8 @@ from vitpipe.metrics.grid import token_box
 
 SIDE, LARGE = 240, 560  # pixels of the cut images and of the numbered one, about
 MOST = 144  # with more patches than this, not every number is written
-STEPS = {
-    "image": (False, False),
-    "horizontal strips": (True, False),
-    "vertical strips": (False, True),
-    "patches": (True, True),
-}
+# whether rows and columns of patches move apart
+STEPS = {"image": (0, 0), "horizontal strips": (1, 0), "vertical strips": (0, 1), "patches": (1, 1)}
 TITLE = "What a patch is"
 
 
@@ -52,7 +48,9 @@ def patches(arrays: Arrays) -> Figure:
     note = f"{tokens} tokens = {rows} × {columns} patches of {patch}×{patch} pixels, row by row; token 0 top left"
     if prefix:
         before = (
-            "the class token comes before them and is" if prefix == 1 else f"{prefix} more tokens come before them and are"
+            "the class token comes before them and is"
+            if prefix == 1
+            else f"{prefix} more tokens come before them and are"
         )
         note += f"; {before} not counted here"
     sheet.title(left, 10, f"{TITLE}: {shortened(str(arrays['id']))}", note)

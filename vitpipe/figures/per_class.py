@@ -79,14 +79,13 @@ def per_class(arrays: Arrays) -> Figure:
         sheet.picture(x, head + 20, side, f"{name}: mean image", image)
         for line, text in enumerate((f"n = {arrays['counts'][i]}", f"{significant[i].sum()} differ")):
             sheet.text(x + side + 8, head + 20 + line * 1.8 * small, text, size=small, color=MUTED)
-    y = sheet.height - 54
     label = f"median attention / uniform, up to {medians.max():.3g}"
     ticks: dict[float, str] = {0: "0"} if high <= 9 else {}  # where uniform is close to zero, its label needs the place
     ticks |= {1: "uniform"} | {tick: f"{tick:.3g}" for tick in (((1 + high) / 2, high) if high >= 2.5 else (high,))}
-    sheet.colour_bar(12, y, 380, strong, STRENGTH, label, ticks)
+    sheet.colour_bar(12, sheet.height - 54, 380, strong, STRENGTH, label, ticks)
     label = f"class minus all images, multiples of uniform, {differences.min():+.2g} to {differences.max():+.2g}"
     ticks = {tick: f"{tick:+.2g}".replace("-", "−") if tick else "0" for tick in np.linspace(-limit, limit, 5)}
-    sheet.colour_bar(452, y, 380, change, DIFFERENCE, label.replace("-", "−"), ticks)
+    sheet.colour_bar(452, sheet.height - 54, 380, change, DIFFERENCE, label.replace("-", "−"), ticks)
     return sheet.figure
 
 

@@ -49,10 +49,7 @@ def positions(arrays: Arrays) -> Figure:
 
     The scale is always -1 to 1, so that noise looks like noise. The untrained model, from the same
     initialisation, is the control; fixed embeddings need none. As in Dosovitskiy et al., arXiv:2010.11929, figure 7.
-
-    Args:
-        arrays: see `draw`. Beyond 8 x 8 positions every second (or third, ...) row and column is shown; the note says
-            so.
+    Beyond 8 x 8 positions every second (or third, ...) row and column is shown; the note says so. `arrays`: see `draw`.
     """
     grid = grid_of(arrays)
     step = -(-max(grid) // MOST)
@@ -64,7 +61,7 @@ def positions(arrays: Arrays) -> Figure:
     note = f"Cosine similarity of each position's embedding to those of all {grid[0]}×{grid[1]}; its own is 1.\n"
     ordinal = {2: "second", 3: "third", 4: "fourth"}.get(step, f"{step}th")
     note += f"Every {ordinal} row and column of positions is shown. " if step > 1 else ""
-    sheet, places = parts(arrays, TITLE, note, max(width, 400), height + 34 + (single + 30 if single else 0))
+    sheet, places = parts(arrays, (TITLE, note), max(width, 400), height + 34 + (single + 30 if single else 0), 0)
     for which, x in places.items():
         maps = arrays[which].reshape(*grid, *grid)
         for down, row in enumerate(rows):
@@ -85,18 +82,16 @@ def positions(arrays: Arrays) -> Figure:
 def matrix(arrays: Arrays) -> Figure:
     """All similarities at once: a row and a column for each position, in row-major order, on the scale of the tiles.
 
-    Blocks along the diagonal are positions of one row of the grid, lines parallel to it positions of one column.
-
-    Args:
-        arrays: see `draw`. The class token, which has no place in the grid, is a strip of its own.
+    Blocks along the diagonal are positions of one row of the grid, lines parallel to it positions of one column. The
+    class token, which has no place in the grid, is a strip of its own. `arrays`: see `draw`.
     """
     grid = grid_of(arrays)
     count = grid[0] * grid[1]
     side = max(1, AREA // count) * count if count <= AREA else AREA  # whole pixels
-    strip, margin = 16 if "token_trained" in arrays else 0, 58
+    strip = 16 if "token_trained" in arrays else 0
     note = f"Cosine similarity of all {count}×{count} pairs, positions counted row by row; ticks: rows of the grid.\n"
     foot = strip + 14 if strip else 0
-    sheet, places = parts(arrays, MATRIX, note, max(side, 400), side + foot + 82, margin)
+    sheet, places = parts(arrays, (MATRIX, note), max(side, 400), side + foot + 82, 58)
     for which, x in places.items():
         panel = sheet.panel(x, TOP, side, f"{which}: matrix")
         panel.imshow(arrays[which], norm=SCALE, cmap=DIFFERENCE, interpolation="nearest", aspect="auto")
@@ -115,14 +110,12 @@ def matrix(arrays: Arrays) -> Figure:
     return sheet.figure
 
 
-def parts(
-    arrays: Arrays, title: str, note: str, width: int, height: int, margin: int = 0
-) -> tuple[Sheet, dict[str, int]]:
+def parts(arrays: Arrays, words: tuple[str, str], width: int, height: int, margin: int) -> tuple[Sheet, dict[str, int]]:
     """A sheet with title, colour bar and the name of each kind of similarities, and the left edge of its part.
 
     `width` and `height` are the size of a part in pixels, to the right of its margin and below `TOP`.
     """
-    kinds = present(arrays)
+    kinds, (title, note) = present(arrays), words
     step = margin + width + BETWEEN
     sheet = Sheet(max(2 * LEFT + len(kinds) * step - BETWEEN, 800), TOP + height + 70)
     known = "token_trained" in arrays or "fixed" in arrays

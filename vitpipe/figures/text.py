@@ -30,11 +30,7 @@ def shortened(text: str, most: int = 24) -> str:
 
 
 def fitted(
-    text: str,
-    width: float,
-    size: float,
-    shorten: Callable[[str, int], str] = shortened,
-    weight: str = "normal",
+    text: str, width: float, size: float, shorten: Callable[[str, int], str] = shortened, weight: str = "normal"
 ) -> str:
     """`text`, made shorter by `shorten(text, most)` until it is at most `width` pixels wide."""
     for most in range(len(text), 1, -1):
