@@ -241,8 +241,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     overrides = dict(text.partition("=")[::2] for text in given.overrides)
     try:
         queue(overrides) if given.command == "queue" else gather(given.name, overrides, given.rev)
-    except InputError as error:
-        sys.exit(f"patch_and_heads: {error}")
+    except (InputError, KeyboardInterrupt) as error:
+        sys.exit(f"patch_and_heads: {str(error) or 'interrupted; dvc queue stop ends experiments that still run'}")
 
 
 if __name__ == "__main__":
