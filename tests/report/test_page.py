@@ -5,7 +5,8 @@ import io
 import json
 import re
 import zlib
-from html.parser import HTMLParser
+from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import pytest
 from PIL import Image
 
 from vitpipe.errors import InputError
-from vitpipe.report.format import number, region_verdict, signed, trust_verdict
 from vitpipe.report.page import build
 
 SETTINGS: dict[str, Any] = {
@@ -27,91 +27,65 @@ SETTINGS: dict[str, Any] = {
 PARTS = {"train": 2430, "val": 270, "test": 300}
 
 
-class Reader(HTMLParser):
-    """Collects tags with their attributes, images and the cells of every table row."""
+class Page:
+    """What a reader sees of a page."""
 
-    def __init__(self, html: str):
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.rows: list[list[str]] = []
-        self.text = ""
-        self.cell = False
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-            self.cell = True
-
-    def handle_endtag(self, tag):
-        if tag in ("td", "th"):
-            self.cell = False
-
-    def handle_data(self, data):
-        self.text += data
-        if self.cell:
-            self.rows[-1][-1] += data
+    def __init__(self, html: str) -> None:
+        body = re.sub(r"<script.*?</script>", "", html.partition("<body>")[2], flags=re.DOTALL)
+        self.text = plain(body)
+        rows = re.findall(r"<tr.*?>(.*?)</tr>", body, re.DOTALL)
+        self.rows = [[plain(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)] for row in rows]
 
     def row(self, name: str) -> list[str]:
         return next(row[1:] for row in self.rows if row and row[0] == name)
 
 
-def scripts(html: str) -> str:
-    return "".join(re.findall(r"<script>(.*?)</script>", html, re.DOTALL))
+def plain(html: str) -> str:
+    return re.sub(r"[ \n]+", " ", unescape(re.sub(r"<[^>]*>", " ", html))).strip()
 
 
-def test_nothing_is_loaded_from_elsewhere(reports):
-    html = build(reports, SETTINGS, PARTS)
-    page = Reader(html)
+@pytest.fixture
+def html(reports) -> str:
+    """The page of a super-sampler."""
+    return build(reports, SETTINGS, PARTS)
+
+
+def test_nothing_is_loaded_from_elsewhere(html):
     assert not re.search(r"https?:|//[a-z]|@import|url\(", re.sub(r"[A-Za-z0-9+/=]{80,}", "", html))  # no base64
-    assert {tag for tag, _ in page.tags} & {"iframe", "object", "video", "link"} <= {"link"}
-    assert all("src" not in attributes for tag, attributes in page.tags if tag == "script")
-    assert not re.search(r"\b(fetch|XMLHttpRequest|WebSocket|importScripts|sendBeacon)\b|\bimport\b *\(", scripts(html))
-    addresses = [
-        attributes[key] for _, attributes in page.tags for key in ("src", "href", "srcset") if key in attributes
-    ]
-    assert addresses
+    assert not re.search(r"<(iframe|object|video)|<script[^>]*src", html)
+    scripts = "".join(re.findall(r"<script>(.*?)</script>", html, re.DOTALL))
+    assert not re.search(r"\b(fetch|XMLHttpRequest|WebSocket|importScripts|sendBeacon)\b|\bimport\b *\(", scripts)
+    addresses = re.findall(r'\s(?:src|href|srcset)="([^"]*)', html)
+    assert len(addresses) == 4  # three figures, an empty icon
     assert all(address.startswith("data:") for address in addresses)
 
 
-def test_figures_are_embedded_in_the_order_of_their_captions(reports):
-    page = Reader(build(reports, SETTINGS, PARTS))
-    images = [attributes for tag, attributes in page.tags if tag == "img" and "src" in attributes]
+def test_figures_are_embedded_in_the_order_of_their_captions(reports, html):
+    images = re.findall(r'<img src="data:image/webp;base64,([^"]*)" alt="([^"]*)"', html)
     files = [reports / "figures/z.png", reports / "figures/a.png", reports / "heatmaps/attention.png"]
-    assert [image["alt"] for image in images] == [f"Title {file.name}" for file in files]
-    for image, file in zip(images, files, strict=True):
-        embedded = Image.open(io.BytesIO(base64.b64decode(image["src"].removeprefix("data:image/webp;base64,"))))
+    assert [alt for _, alt in images] == [f"Title {file.name}" for file in files]
+    for (data, _), file in zip(images, files, strict=True):
+        embedded = Image.open(io.BytesIO(base64.b64decode(data)))
         np.testing.assert_array_equal(np.asarray(embedded), np.asarray(Image.open(file)))
-        assert f"Read {file.name} <so>" in page.text
+        assert f"Read {file.name} <so>" in Page(html).text
 
 
-def test_numbers_are_those_of_the_files(reports):
-    page = Reader(build(reports, SETTINGS, PARTS))
+def test_numbers_are_those_of_the_files(html):
+    page = Page(html)
     assert page.rows[0][1:] == ["PSNR, dB", "PSNR-Y, dB", "SSIM", "MSE on [−1, 1]"]
     mean = "model, mean with the mirrored image's prediction"
     assert [row[0] for row in page.rows[:6]] == ["", "nearest", "bicubic", "model", mean, "model − bicubic"]
     for name, psnr in (("nearest", 25.125), ("bicubic", 27.5), ("model", 30.25), (mean, 30.5)):
-        assert page.row(name) == [
-            f"{psnr:.2f}", f"{psnr + 1.5:.2f}", f"{psnr / 40:.4f}", f"{10 ** (-psnr / 10):.5f}"
-        ]  # fmt: skip
+        expected = [f"{psnr:.2f}", f"{psnr + 1.5:.2f}", f"{psnr / 40:.4f}", f"{10 ** (-psnr / 10):.5f}"]
+        assert page.row(name) == expected
     assert page.row("model − bicubic")[0] == "+2.75"
     assert page.row("model − bicubic")[3].startswith("−")
-    for text in (
-        "+2.75 dB",
-        "0.531",
-        "1 234 567".replace(" ", "\u202f"),
-        "30.25 dB on 300 test images",
-        "in dB & on <RGB>",
-    ):
+    for text in ("+2.75 dB", "0.531", "1\u202f234\u202f567", "30.25 dB on 300 test images", "in dB & on <RGB>"):
         assert text in page.text
 
 
-def test_settings_parts_curve_and_heads(reports):
-    html = build(reports, SETTINGS, PARTS)
-    page = Reader(html)
+def test_settings_parts_curve_and_heads(html):
+    page = Page(html)
     assert "trial <01> on faces" in page.text
     assert "<01>" not in html
     for name, value in (("lr", "1e-05"), ("flip", "true"), ("root", "null"), ("size", "192"), ("train", "2\u202f430")):
@@ -129,7 +103,7 @@ def test_other_measures_go_by_their_key(reports):
             if part:
                 part["lpips_distance"] = 0.98765
         path.write_text(json.dumps(content))
-    page = Reader(build(reports, SETTINGS, PARTS))
+    page = Page(build(reports, SETTINGS, PARTS))
     assert page.rows[0][-1] == "lpips distance"
     assert page.row("model")[-1] == "0.9877"
 
@@ -176,23 +150,6 @@ def test_metrics_without_baseline(reports):
         build(reports, SETTINGS, PARTS)
 
 
-def test_numbers_as_text():
-    assert number(None, "psnr") == "–"
-    assert number(-0.123456, "mse") == "−0.12346"
-    assert [number(-0.0004, "deletion"), number(-0.0005001, "deletion"), number(-1e-9, "accuracy")] == [
-        "0.000",
-        "−0.001",
-        "0.0",
-    ]
-    assert number(1234567, "tokens") == "1\u202f234\u202f567"
-    assert signed(0.5, "psnr") == "+0.50"
-    assert signed(-0.5, "psnr") == "−0.50"
-
-
-def explorer_facts(html: str) -> dict[str, Any]:
-    return json.loads(html.partition('id="explorer-facts">')[2].partition("</script>")[0])
-
-
 @pytest.mark.parametrize("missing", ["values", "picture_model", "reading_bicubic"])
 def test_explorer_without_an_array(reports, supersampled, missing):
     others = {name: array for name, array in supersampled.items() if name != missing}
@@ -201,15 +158,13 @@ def test_explorer_without_an_array(reports, supersampled, missing):
         build(reports, SETTINGS, PARTS)
 
 
-def test_explorer_comes_first(reports):
-    html = build(reports, SETTINGS, PARTS)
+def test_explorer_comes_first(html):
     assert html.index("</h1>") < html.index('id="explorer"') < html.index("<h2>Numbers</h2>")
     assert "Weights are stored in 256 steps, within 2.5 % of their value where that is 4.2e-6 or more." in html
 
 
-def test_explorer_holds_the_arrays_of_the_file(reports, supersampled):
-    html = build(reports, SETTINGS, PARTS)
-    facts = explorer_facts(html)
+def test_explorer_holds_the_arrays_of_the_file(html, supersampled):
+    facts = json.loads(html.partition('id="explorer-facts">')[2].partition("</script>")[0])
     names = ("grid", "layers", "heads", "prefix", "classes", "readings")
     assert [facts[name] for name in names] == [[4, 4], 2, 6, 0, [], ["bicubic", "model"]]
     np.testing.assert_array_equal(np.array(facts["values"]), supersampled["values"].astype(np.float64))
@@ -230,13 +185,8 @@ def extended(reports: Path) -> None:
     path = reports / "attention.json"
     attention = json.loads(path.read_text())
     attention |= {"diversity": 0.03125, "outliers": 0.0125, "images": 128}
-    attention["untrained"] = {
-        "self_weight": 0.0625,
-        "entropy": 0.875,
-        "distance": 40.5,
-        "diversity": 0.5,
-        "outliers": 0,
-    }
+    untrained = {"self_weight": 0.0625, "entropy": 0.875, "distance": 40.5, "diversity": 0.5, "outliers": 0}
+    attention["untrained"] = untrained
     for layer in attention["layers"]:
         layer |= {"diversity": 0.25, "outliers": 0.0125}
     eyes = {"layer": 2, "head": 1, "mass": 0.084, "lift": 2.0, "lift_low": 1.9, "lift_high": 2.12, "pointing": 0.21}
@@ -249,7 +199,7 @@ def extended(reports: Path) -> None:
 
 def test_trained_stands_beside_untrained(reports):
     extended(reports)
-    page = Reader(build(reports, SETTINGS, PARTS))
+    page = Page(build(reports, SETTINGS, PARTS))
     assert ["", "trained", "untrained"] in page.rows
     assert page.row("self-weight") == ["0.3210", "0.0625"]
     assert page.row("mean distance, input px") == ["33.2", "40.5"]
@@ -261,45 +211,27 @@ def test_trained_stands_beside_untrained(reports):
 
 def test_each_region_has_a_row(reports):
     extended(reports)
-    page = Reader(build(reports, SETTINGS, PARTS))
+    page = Page(build(reports, SETTINGS, PARTS))
     assert page.row("eyes") == [
-        "layer 2, head 1", "8.4", "2.001.90 to 2.12", "1.10", "1.501.40 to 1.60", "21",
+        "layer 2, head 1", "8.4", "2.00 1.90 to 2.12", "1.10", "1.50 1.40 to 1.60", "21",
         "looks at it and follows it when it moves",
     ]  # fmt: skip
     assert page.row("nose")[4] == "–"
     assert page.row("nose")[-1] == "looks at it; whether it follows was not measured"
 
 
-def test_no_regions_without_landmarks(reports):
-    assert "Which parts of a face" not in build(reports, SETTINGS, PARTS)
+def test_no_regions_without_landmarks(html):
+    assert "Which parts of a face" not in html
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({}, "looks at it and follows it when it moves"),
-        ({"lift_low": 0.7, "lift_high": 0.9}, "looks away from it"),
-        ({"lift_low": 0.9}, "not more than its share of the area"),
-        ({"lift_low": 0.998, "lift_high": 0.9996}, "not more than its share of the area"),
-        ({"lift_low": 1.004, "lift_high": 1.02}, "not more than its share of the area"),
-        ({"content_lift_low": 0.98}, "looks at the place, does not follow the content"),
-        ({"content_lift_low": 1.004}, "looks at the place, does not follow the content"),
-        ({"survives": 0}, "follows the content, no more than untrained"),
-    ],
-)
-def test_regions_in_words(changes, words):
-    found = {"lift_low": 1.9, "lift_high": 2.1, "content_lift_low": 1.3, "survives": 1, "lift_untrained": 1.2}
-    assert region_verdict(found | changes) == words
-
-
-def test_methods_stand_beside_controls(reports):
-    page = Reader(build(reports, SETTINGS, PARTS))
+def test_methods_stand_beside_controls(html):
+    page = Page(html)
     header = next(row for row in page.rows if row and row[0] == "method")
     assert len(header) == 7
     assert header[5] == "correlation with random weights' map"
-    area, back = "0.4120.392 to 0.433", "0.6250.605 to 0.645"
+    area, back = "0.412 0.392 to 0.433", "0.625 0.605 to 0.645"
     assert page.row("rollout") == [
-        area, "0.0620.042 to 0.083", back, "−0.062−0.083 to −0.042", "0.120.07 to 0.17", "better by deletion"
+        area, "0.062 0.042 to 0.083", back, "−0.062 −0.083 to −0.042", "0.12 0.07 to 0.17", "better by deletion"
     ]  # fmt: skip
     assert page.row("raw attention")[-1] == "not better than the controls"
     assert page.row("SmoothGrad")[-1] == "better by insertion"
@@ -308,9 +240,63 @@ def test_methods_stand_beside_controls(reports):
     assert "0.987" not in page.text
 
 
-def test_trust_in_words():
-    assert trust_verdict({"deletion_gain_low": 0.1, "insertion_gain_low": 0.1}) == "better by deletion and insertion"
-    assert trust_verdict({"deletion_gain_low": 0.0}) == "not better than the controls"
-    same = trust_verdict({"insertion_gain_low": 0.1, "randomised": 0.87})
-    assert same == "better by insertion; much the same with random weights"
-    assert trust_verdict({"randomised": 0.2}) == "not better than the controls"
+def shares(accuracy: float, log_loss: float) -> dict[str, float]:
+    found = {"accuracy": accuracy, "accuracy_low": accuracy - 0.0312, "accuracy_high": accuracy + 0.0125}
+    return found | {"macro_f1": accuracy - 0.2, "log_loss": log_loss, "calibration_error": 0.0375, "images": 167}
+
+
+@pytest.fixture
+def classifier(tmp_path, reports_of, classified) -> Callable[..., str]:
+    """The page of a classifier of so many classes: `classifier(10)`."""
+
+    def page(classes: int = 10) -> str:
+        reports = reports_of(tmp_path, classified)
+        rivals = {"majority": shares(0.25, 2.30942), "logistic": shares(0.9375, 0.0555899)}
+        of_class = {"images": 1000, "predicted": 5, "precision": 0.5, "recall": 0.9091, "f1": 0.645}
+        metrics = shares(0.98203, 0.0418211) | rivals
+        metrics |= {"per_class": [{"class": f"<class {i}>", **of_class} for i in range(classes)], "confusion": [[7]]}
+        metrics |= {"gain": {"accuracy": 0.04453, "macro_f1": -0.003465}, "parameters": 111306, "epoch": 31}
+        metrics |= {"protocol": [{"accuracy": "share", "majority": "in training"}]}
+        for name, content in (("metrics", metrics), ("baseline", rivals | {"images": 167, "protocol": []})):
+            (reports / f"{name}.json").write_text(json.dumps(content))
+        (reports / "curve.csv").write_text("epoch,step,train_loss,val_accuracy\n3,135,1.01989,0.779661\n")
+        return build(reports, SETTINGS | {"recipe": "faces"}, PARTS)
+
+    return page
+
+
+def test_shares_are_in_percent_with_their_interval(classifier):
+    html = classifier()
+    page = Page(html)
+    assert page.rows[:5] == [
+        ["", "accuracy, %", "95 % interval", "macro F1, %", "log loss, nats", "calibration error, %"],
+        ["majority class", "25.0", "21.9 to 26.2", "5.0", "2.3094", "3.8"],
+        ["logistic regression", "93.8", "90.6 to 95.0", "73.8", "0.0556", "3.8"],
+        ["model", "98.2", "95.1 to 99.5", "78.2", "0.0418", "3.8"],
+        ["model − logistic regression", "+4.5", "", "+4.5", "−0.0138", "±0.0"],
+    ]
+    assert ["3", "135", "1.01989", "78.0 %"] in page.rows
+    for text in (
+        "accuracy 98.2 % on 167 test images; majority class reaches 25.0 %, logistic regression 93.8 %. 98.2 %",
+        "98.2 % accuracy, 95 % interval 95.1 to 99.5 %",
+        "+4.5 points accuracy over logistic regression",
+        "−0.3 points macro F1 over logistic regression",
+        "majority class in training",
+    ):
+        assert text in page.text
+    assert '<b class="good">+4.5 points</b>' in html
+    assert [html.count(f"<span>{label}</span>") for label in ("test images", "parameters", "epoch kept")] == [1, 1, 1]
+    assert "<h1>faces</h1>" in html  # not "faces on faces"
+    assert not re.search(r"PSNR|bicubic|SSIM|MSE", page.text, re.IGNORECASE)
+
+
+@pytest.mark.parametrize(("classes", "opened"), [(20, 1), (21, 0)])
+def test_every_class_has_a_row_and_many_are_folded_away(classifier, classes, opened):
+    html = classifier(classes)
+    table = Page(html).rows[5 : 6 + classes]
+    assert table[0] == ["class", "test images", "predicted", "precision, %", "recall, %", "F1, %"]
+    assert table[1] == ["<class 0>", "1\u202f000", "5", "50.0", "90.9", "64.5"]
+    assert [row[0] for row in table[1:]] == [f"<class {i}>" for i in range(classes)]
+    assert "<class 0>" not in html
+    assert html.count("<details open><summary>Per class</summary>") == opened
+    assert html.count("<summary>Per class</summary>") == 1

@@ -81,8 +81,7 @@ def words(arrays: Arrays) -> list[str]:
         f"Better than a random order in both: {listed(names[by_chance])}.",
     ]
     if stuck.any():
-        told = "they show image and architecture more than what was learned"
-        notes.append(f"Much the same with random weights: {listed(names[stuck])}; {told}.")
+        notes.append(f"Much the same with random weights, so not learned: {listed(names[stuck])}.")
     if (better & ~stuck).any():
         title = f"Trust {listed(names[better & ~stuck])}: better than the best control in deletion and insertion"
     else:
