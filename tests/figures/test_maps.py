@@ -8,10 +8,6 @@ from vitpipe.figures.maps import draw, overview, queries, received
 from vitpipe.figures.style import save
 
 
-def bar_label(texts: str) -> str:
-    return next(text for text in texts.split("\n") if text.startswith("attention / uniform"))
-
-
 @pytest.fixture
 def random() -> np.random.Generator:
     return np.random.default_rng(0)
@@ -65,7 +61,7 @@ def test_overview_scale_is_shared_symmetric_and_printed(random, axes_of, texts):
     [(low, high)] = {axes.images[0].get_clim() for name, axes in axes_of(figure).items() if name.startswith("layer")}
     assert low == -high
     assert 2.5 < high < 3
-    assert f"outside {2**low:.2g} to {2**high:.3g}" in bar_label(texts(figure))
+    assert f"outside {2**low:.2g} to {2**high:.3g}" in texts(figure)
     assert "over all queries of 5 test images" in texts(figure)
     ticks = [tick.get_text() for tick in axes_of(figure)["colour bar"].get_xticklabels()]
     assert ticks == ["0.25", "0.5", "uniform", "2", "4"]
@@ -94,10 +90,10 @@ def test_received_scale_is_shared_and_printed(random, axes_of, texts):
     figure = received(images, maps, list("abcd"), "t", "note")
     [(low, high)] = {axes_of(figure)[sample].images[1].get_clim() for sample in "abcd"}
     assert (low, high) == (1, pytest.approx(np.percentile(maps, 99.5)))
-    assert f"0.5 % lie above {high:.3g}, up to {maps.max():.3g}" in bar_label(texts(figure))
+    assert f"0.5 % lie above {high:.3g}, up to {maps.max():.3g}" in texts(figure)
     uniform = received(images, np.ones((4, 4, 4)), list("abcd"), "t", "note")
     assert axes_of(uniform)["a"].images[1].get_clim() == (1, 1.5)
-    assert "100 % of the patches get no more than uniform" in bar_label(texts(uniform))
+    assert "100 % of the patches get no more than uniform" in texts(uniform)
 
 
 def test_paint_grows_from_uniform(axes_of):
