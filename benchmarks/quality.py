@@ -199,7 +199,8 @@ def run(
                         bar.update(round(sum(each.used for each in trainings)) - bar.n)
             rows += [training.result() for training in trainings]
     dtype = str(compute.dtype).removeprefix("torch.")
-    return measurement({"data": settings.data.name, **images, "minutes": minutes, "dtype": dtype}, rows)
+    setup = {"data": settings.data.name, **images, "minutes": minutes, "dtype": dtype}
+    return measurement(setup | {"networks": len(networks), "seeds": len(seeds)}, rows)
 
 
 def markdown(one: Measurement) -> str:
