@@ -1,10 +1,15 @@
 """Fixtures for the tests of training."""
 
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.packing import pack
@@ -12,6 +17,8 @@ from vitpipe.tasks import training_task
 from vitpipe.training.checkpoint import Resume
 from vitpipe.training.compute import Compute
 from vitpipe.training.loop import Training
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -48,6 +55,36 @@ def finished(tmp_path) -> Callable[[Training, str], Path]:
         return folder
 
     return finish
+
+
+@pytest.fixture
+def begin(params) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Starts Python with the train stage, or another command, in a folder with settings."""
+    started = []
+
+    def start(folder: Path, *command: str, task="supersample", environment=None, **changes) -> subprocess.Popen:
+        (folder / "params.yaml").write_text(yaml.safe_dump(params(task, **changes)), encoding="utf-8")
+        inherited = {name: value for name, value in os.environ.items() if name != "DVC_ROOT"}
+        inherited |= {"PYTHONPATH": str(ROOT)} | (environment or {})
+        command = (sys.executable, *(command or ("-m", "stages.train")))
+        started.append(subprocess.Popen(command, cwd=folder, env=inherited, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+@pytest.fixture
+def wait_for_state() -> Callable[[subprocess.Popen, Path], None]:
+    """Waits until a training in a folder has saved a state."""
+
+    def wait(process: subprocess.Popen, folder: Path) -> None:
+        while not list(folder.glob(".resume/*/state.pt")):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.005)
+
+    return wait
 
 
 @pytest.fixture

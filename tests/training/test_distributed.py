@@ -5,14 +5,12 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from vitpipe.data.dataset import PackedDataset
@@ -22,7 +20,6 @@ from vitpipe.training.checkpoint import Resume
 from vitpipe.training.compute import Compute
 from vitpipe.training.loop import Training
 
-ROOT = Path(__file__).parents[2]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 MIXED = {"data.scale": 1, "train.crop": 3, "train.randaugment": 1, "train.mix": "both", "train.label_smoothing": 0.1}
 UNEQUAL = {"train.batch": 64, "train.optimizer": "sgd", "train.lr": 0.5, "model.position": "sincos"}
@@ -45,33 +42,20 @@ def folder(tmp_path, settings, shapes, table):
 
 
 @pytest.fixture
-def begin(params):
+def two(begin):
     """Starts the train stage in a folder, by default as DVC does, with two processes."""
-    started = []
 
-    def start(folder: Path, *command: str, task: str = "supersample", environment=None, **changes) -> subprocess.Popen:
-        content = params(task, **{"train.processes": 2} | changes)
-        (folder / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-        inherited = {name: value for name, value in os.environ.items() if name != "DVC_ROOT"}
-        started.append(
-            subprocess.Popen(
-                [sys.executable, *command, "-m", "stages.train"],
-                cwd=folder,
-                env=inherited | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | (environment or {}),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+    def start(folder: Path, *command: str, environment=None, **changes) -> subprocess.Popen:
+        environment = {"OMP_NUM_THREADS": "1"} | (environment or {})
+        return begin(
+            folder, *command, "-m", "stages.train", environment=environment, **{"train.processes": 2} | changes
         )
-        return started[-1]
 
-    yield start
-    for process in started:
-        process.kill()
+    return start
 
 
 @pytest.fixture
-def begin_two(begin):
+def machines(two):
     """Starts both processes of a group, each in a folder of its own, as torchrun does on two machines."""
 
     def start(folders: list[Path], changes: list[dict[str, object]]) -> list[subprocess.Popen]:
@@ -80,10 +64,7 @@ def begin_two(begin):
             port = free.getsockname()[1]
         common = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         common |= {"TORCHELASTIC_RUN_ID": "none"}
-        return [
-            begin(folder, environment=common | {"RANK": str(rank)}, **changes[rank])
-            for rank, folder in enumerate(folders)
-        ]
+        return [two(folders[rank], environment=common | {"RANK": str(rank)}, **changes[rank]) for rank in (0, 1)]
 
     return start
 
@@ -100,12 +81,6 @@ def workers(process: subprocess.Popen) -> list[int]:
     """The processes that one has started, by rank."""
     found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [int(pid) for pid in found if b"stages.train" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
-def wait_for_state(process: subprocess.Popen, folder: Path) -> None:
-    while not list(folder.glob(".resume/*/state.pt")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.005)
 
 
 def gone(pids: list[int]) -> bool:
@@ -125,9 +100,9 @@ def gone(pids: list[int]) -> bool:
         ([], "classify", MIXED),
     ],
 )
-def test_two_processes_learn_what_one_does(folder, begin, settings, tmp_path, command, task, changes):
+def test_two_processes_learn_what_one_does(folder, two, settings, tmp_path, command, task, changes):
     run, made = folder(task=task, **changes), settings(task, **changes)
-    finish(begin(run, *command, task=task, **changes))
+    finish(two(run, *command, task=task, **changes))
     train, val = (PackedDataset(run / "data" / "packed" / part, made.target) for part in ("train", "val"))
     assert len(train) % 2 == len(val) % 2 == 1
     alone = Training(training_task(made, train.classes), train, val, Compute(torch.device("cpu"), torch.float32))
@@ -142,11 +117,11 @@ def test_two_processes_learn_what_one_does(folder, begin, settings, tmp_path, co
     pd.testing.assert_frame_equal(*curves, rtol=1e-5, atol=1e-6)
 
 
-def test_a_killed_process_stops_all_with_one_line_and_the_next_run_goes_on(folder, begin, begin_two):
+def test_a_killed_process_stops_all_with_one_line_and_the_next_run_goes_on(folder, two, machines, wait_for_state):
     """SIGKILL of the process that writes, then of the one that started both; the last run is in two folders."""
     whole, run = folder("whole"), folder("killed")
-    finish(begin(whole, **LONG))
-    process = begin(run, **LONG)
+    finish(two(whole, **LONG))
+    process = two(run, **LONG)
     wait_for_state(process, run)
     pids = workers(process)
     os.kill(pids[0], signal.SIGKILL)
@@ -156,7 +131,7 @@ def test_a_killed_process_stops_all_with_one_line_and_the_next_run_goes_on(folde
     ]
     assert gone(pids)
 
-    process = begin(run, **LONG)
+    process = two(run, **LONG)
     assert "going on from epoch" in process.stderr.readline()
     pids = workers(process)
     process.kill()
@@ -165,7 +140,7 @@ def test_a_killed_process_stops_all_with_one_line_and_the_next_run_goes_on(folde
     assert not (run / "models").exists()
 
     other = folder("other")
-    told = [finish(process) for process in begin_two([run, other], [LONG, LONG])]
+    told = [finish(process) for process in machines([run, other], [LONG, LONG])]
     assert told[0][0].startswith("going on from epoch")
     assert told[1] == []
     for name in ("models/model.safetensors", "reports/curve.csv"):
@@ -174,9 +149,9 @@ def test_a_killed_process_stops_all_with_one_line_and_the_next_run_goes_on(folde
     assert not list(run.glob(".resume/*"))
 
 
-def test_interrupted_is_one_line(folder, begin):
+def test_interrupted_is_one_line(folder, two, wait_for_state):
     run = folder()
-    process = begin(run, **LONG)
+    process = two(run, **LONG)
     wait_for_state(process, run)
     pids = workers(process)
     process.send_signal(signal.SIGINT)
@@ -196,15 +171,15 @@ def test_interrupted_is_one_line(folder, begin):
         (TORCHRUN, {"train.processes": 1}, "train.processes is 1, but torchrun started 2: make them equal"),
     ],
 )
-def test_what_both_find_wrong_is_told_once(folder, begin, command, changes, reason):
-    told = [line for line in finish(begin(folder(), *command, **changes), 1) if line.startswith("train:")]
+def test_what_both_find_wrong_is_told_once(folder, two, command, changes, reason):
+    told = [line for line in finish(two(folder(), *command, **changes), 1) if line.startswith("train:")]
     assert len(told) == 1
     assert re.match(f"train: {reason}", told[0])
 
 
-def test_other_settings_on_another_machine_are_one_line(folder, begin_two):
+def test_other_settings_on_another_machine_are_one_line(folder, machines):
     """And one on the machine that loses it."""
-    processes = begin_two([folder("0"), folder("1")], [{}, {"train.lr": 0.1}])
+    processes = machines([folder("0"), folder("1")], [{}, {"train.lr": 0.1}])
     told = [finish(process, 1) for process in processes]
     assert told[0][0].startswith("train: process 1 lost another one: ")
     assert told[1] == ["train: process 2 has other settings, data, code, torch or threads than process 1"]

@@ -200,12 +200,6 @@ def test_killed_when_all_was_learned_ends_the_same(training, finished, planned, 
     assert (finished(training(**changes), "a") / "model.safetensors").read_bytes() == before
 
 
-@pytest.mark.parametrize(("loss", "patch"), [("mse", 1), ("l1", 6), ("charbonnier", 1), ("spectral", 6)])
-def test_every_loss_and_patch_trains(training, finished, loss, patch):
-    run = training(**{"train.loss": loss, "model.patch": patch, "train.epochs": 1, "train.crop": 1})
-    assert math.isfinite(pd.read_csv(finished(run, "a") / "curve.csv")["train_loss"][0])
-
-
 def test_bfloat16_is_for_products_alone(training, monkeypatch):
     """Neither augmentation nor scores are rounded to it."""
     run = training(dtype=torch.bfloat16, **{"train.optimizer": "muon"})
