@@ -48,20 +48,19 @@ def imports(path: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] in ("vitpipe", "stages") and path_of(name)}
 
 
+BY_NAME = {  # what a file that matches the pattern may import by its name
+    r"sources import .*\bsource\b": "vitpipe/sources/*.py",
+    r"figures import draw": "vitpipe/figures/*.py",
+    r"training_task\(": "vitpipe/tasks/*/training.py",
+    r"scoring_task\(": "vitpipe/tasks/*/*.py",
+}
+
+
 def by_name(path: Path) -> set[Path]:
     """Files that a module imports by their name: data sets, figures, parts of tasks."""
     text = (ROOT / path).read_text(encoding="utf-8")
-    patterns = {
-        "import source\n|import source,|, source\n": "vitpipe/sources/*.py",
-        r"training_task\(": "vitpipe/tasks/*/training.py",
-    }
-    patterns |= {r"scoring_task\(": "vitpipe/tasks/*/*.py"}
-    return {
-        found.relative_to(ROOT)
-        for pattern, files in patterns.items()
-        if re.search(pattern, text)
-        for found in ROOT.glob(files)
-    }
+    globs = [files for pattern, files in BY_NAME.items() if re.search(pattern, text)]
+    return {found.relative_to(ROOT) for files in globs for found in ROOT.glob(files)}
 
 
 def closure(path: Path) -> set[Path]:

@@ -114,14 +114,6 @@ class Settings(Section):
     train: Train
     dvc: dict[str, Any] = Field(default={}, exclude=True)  # read by dvc.yaml alone
 
-    @field_validator("recipe")
-    @classmethod
-    def exists(cls, recipe: str) -> str:
-        recipes = tuple(sorted(path.stem for path in Path("conf/recipe").glob("*.yaml")))
-        if recipes and recipe not in recipes:
-            raise ValueError(f"must be one of {', '.join(recipes)}{nearest(recipe, recipes)}")
-        return recipe
-
     @model_validator(mode="after")
     def fields_agree(self) -> "Settings":
         data, model = self.data, self.model
@@ -264,7 +256,12 @@ def load_settings(path: Path = Path("params.yaml")) -> Settings:
         raise InputError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold sections such as data: and model:, but holds {type(content).__name__}")
-    return check_settings(content, str(path))
+    settings = check_settings(content, str(path))
+    recipes = tuple(sorted(recipe.stem for recipe in Path("conf/recipe").glob("*.yaml")))
+    if recipes and settings.recipe not in recipes:
+        known = f"{', '.join(recipes)}{nearest(settings.recipe, recipes)}"
+        raise InputError(f"{path}: recipe is {settings.recipe!r}, but must be one of {known}")
+    return settings
 
 
 def check_settings(content: dict[str, Any], where: str) -> Settings:

@@ -103,6 +103,7 @@ def evaluated(task, model, test, baseline):
 
 def relabelled(packed: PackedDataset, values: list) -> PackedDataset:
     """The same images with other labels."""
+    assert len(packed.labels) == len(values)  # read before the file changes
     packed.samples.assign(label=values).to_csv(packed.folder / "samples.csv")
     return PackedDataset(packed.folder, packed.target)
 
