@@ -55,6 +55,7 @@ def test_arrays_are_those_that_there_is_something_to_show_of(given, unchanged, n
     with unchanged(models[1]):
         attention, faithfulness, arrays = explain(*models)
     assert set(arrays) == GENERAL | more
+    assert attention["images"] == 12
     json.dumps([attention, faithfulness], allow_nan=False)
     for found in arrays.values():
         assert all(isinstance(values, np.ndarray) and values.dtype.kind != "O" for values in found.values())

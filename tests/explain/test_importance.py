@@ -1,14 +1,12 @@
 """Heads switched off and outputs recorded, on models whose heads are known."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
 
-from vitpipe.errors import InputError
-from vitpipe.explain.capture import capture
-from vitpipe.explain.importance import head_importance, heads_zeroed, record_norms, record_outputs, stacked
-
-RECORDERS = pytest.mark.parametrize("recorder", [record_outputs, record_norms])
+from vitpipe.explain.importance import head_importance, heads_zeroed, recording, stacked
 
 
 @pytest.fixture(params=[True, False], ids=["projection", "identity"])
@@ -20,63 +18,35 @@ def hooks(model) -> int:
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
-def test_outputs_are_attention_times_values(model, images):
-    first, tokens = model.encoder.blocks[0], {}
-    handle = first.norm1.register_forward_hook(lambda module, args, out: tokens.update(x=out))
-    with record_outputs(model) as outputs, capture(model) as seen:
-        model(images())
-    handle.remove()
-    assert stacked(outputs).shape == (3, 2, 2, 16, 8)
-    values = first.attn.qkv(tokens["x"])[..., 32:].unflatten(-1, (2, 8)).transpose(1, 2)
-    torch.testing.assert_close(stacked(outputs)[:, 0], seen["encoder.blocks.0.attn"] @ values)
-
-
-def test_norms_are_those_after_each_block(model, images):
-    seen = []
-    handles = [
-        block.register_forward_hook(lambda module, args, out: seen.append(out)) for block in model.encoder.blocks
-    ]
-    with record_norms(model) as norms:
-        model(images())
-    for handle in handles:
-        handle.remove()
-    torch.testing.assert_close(stacked(norms), torch.stack([out.square().sum(-1).sqrt() for out in seen], 1))
-
-
-@RECORDERS
-def test_recording_changes_nothing_and_several_calls_are_one_batch(model, images, recorder):
+def test_inputs_and_outputs_are_recorded_without_changing_them(model, images):
+    blocks = model.encoder.blocks
     before = model(images(5))
-    with recorder(model) as whole:
+    with recording(blocks, lambda x, output: torch.stack([x, output])[None]) as recorded:
         assert torch.equal(model(images(5)), before)
-    with recorder(model) as parts:
+    whole = stacked(recorded)  # call, layer, input and output, images, tokens, d
+    assert whole.shape == (1, 2, 2, 5, 16, 16)
+    torch.testing.assert_close(whole[0, 0, 1], whole[0, 1, 0])
+    torch.testing.assert_close(blocks[0](whole[0, 0, 0]), whole[0, 0, 1])
+    assert not whole.requires_grad
+    with recording(blocks, lambda x, output: output) as recorded:
         model(images(5)[:2])
         model(images(5)[2:])
-    torch.testing.assert_close(stacked(parts), stacked(whole), rtol=1e-4, atol=1e-5)
-    with pytest.raises(RuntimeError), recorder(model):
-        model.encoder.blocks[0](torch.randn(1, 16, 17))
+    torch.testing.assert_close(stacked(recorded), whole[0, :, 1].transpose(0, 1), rtol=1e-4, atol=1e-4)
+    with pytest.raises(RuntimeError), recording(blocks, lambda x, output: output):
+        blocks[0](torch.randn(1, 16, 17))
     assert hooks(model) == 0
 
 
-def test_model_without_attention():
-    plain = torch.nn.Linear(2, 2)
-    for block in (record_outputs(plain), heads_zeroed(plain, 0, 0)):
-        with pytest.raises(InputError, match=r"^Linear has no attention layers$"), block:
-            pass
-    with pytest.raises(InputError, match=r"^Linear has no block layers$"), record_norms(plain):
-        pass
-
-
 def test_zeroed_head_outputs_zeros_and_the_others_what_they_did(model, images):
-    with record_outputs(model) as before:
-        model(images())
-    joined = []
-    with heads_zeroed(model, 0, 1):
-        handle = model.encoder.blocks[0].attn.proj.register_forward_hook(lambda m, args, out: joined.append(args))
-        model(images())
-        handle.remove()
-    heads = joined[0][0].unflatten(-1, (2, 8)).transpose(1, 2)
-    assert not heads[:, 1].any()
-    torch.testing.assert_close(heads[:, 0], stacked(before)[:, 0, 0])
+    projections = [block.attn.proj for block in model.encoder.blocks]
+    heads = []
+    for around in (nullcontext(), heads_zeroed(model, 0, 1)):
+        with around, recording(projections, lambda x, output: x) as recorded:
+            model(images())
+        heads.append(stacked(recorded)[:, 0].unflatten(-1, (2, 8)))  # images, tokens, heads, e
+    assert not heads[1][:, :, 1].any()
+    torch.testing.assert_close(heads[1][:, :, 0], heads[0][:, :, 0])
+    assert heads[0][:, :, 1].all()
 
 
 def test_zeroing_is_the_same_as_values_of_zero(model, images):

@@ -43,24 +43,16 @@ def some_faces(count: int = 8) -> Faces:
 
 def test_faces_are_the_images_with_landmarks(test, monkeypatch):
     monkeypatch.setattr(localization, "LEAST", 2)
-    found = faces(test, np.array([2, 5, 9]))
-    assert found.rows.tolist() == [0, 1, 2]
-    assert (found.size, found.note) == (24, "annotated")
-    np.testing.assert_array_equal(found.images, test.images("lr", np.array([2, 5, 9])))
-    row = test.samples.iloc[5]
-    assert found.landmarks[1, 0].tolist() == [row["lefteye_x"], row["lefteye_y"]]
-    assert found.landmarks[1, 4].tolist() == [row["rightmouth_x"], row["rightmouth_y"]]
-
-
-def test_images_without_landmarks_are_left_out(test, monkeypatch):
-    monkeypatch.setattr(localization, "LEAST", 2)
     samples = test.samples
     samples.iloc[3, samples.columns.get_loc("nose_x")] = np.nan
     samples.iloc[7, samples.columns.get_loc("landmarks")] = "mean"
-    found = faces(test, np.array([3, 4, 5]))
+    found = faces(test, np.array([3, 4, 9]))
     assert found.rows.tolist() == [1, 2]
-    assert found.note == "annotated"
-    np.testing.assert_array_equal(found.images, test.images("lr", np.array([4, 5])))
+    assert (found.size, found.note) == (24, "annotated")
+    np.testing.assert_array_equal(found.images, test.images("lr", np.array([4, 9])))
+    row = samples.iloc[9]
+    assert found.landmarks[1, 0].tolist() == [row["lefteye_x"], row["lefteye_y"]]
+    assert found.landmarks[1, 4].tolist() == [row["rightmouth_x"], row["rightmouth_y"]]
     assert faces(test, np.array([6, 7])).note == "mean"
     assert faces(test, np.array([3, 4])) is None
     del samples[LANDMARKS[0]]
@@ -96,10 +88,8 @@ def test_images_move_by_whole_pixels_and_their_edge_is_replicated():
     up = move(images, 0, -2)
     np.testing.assert_array_equal(up, np.repeat(images[:, 2:], 3, axis=1))
     np.testing.assert_array_equal(move(images, 0, 0), images)
-
-
-def test_faces_move_by_half_the_distance_of_the_eyes_at_least():
-    assert [move_length(FACE[None], side) for side in (3, 4, 5, 6, 12, 24)] == [2, 2, 2, 1, 1, 1]
+    sides = (3, 4, 5, 6, 12, 24)  # of patches; faces move by half the distance of the eyes at least
+    assert [move_length(FACE[None], side) for side in sides] == [2, 2, 2, 1, 1, 1]
 
 
 def test_best_head_of_each_region():
@@ -135,18 +125,6 @@ def test_ratio_of_means_not_mean_of_ratios():
     assert mean_ratio(above, np.zeros((2, 2))).tolist() == [100, 100]
 
 
-def control(model, found: Faces, heads: dict[str, tuple[int, int]]) -> dict:
-    return shift_control(model, found, heads, seed=0)
-
-
-def test_shift_of_a_model_that_sees_nothing_is_one(model):
-    torch.nn.init.zeros_(model.encoder.patch_embed.weight)  # position is all it has
-    found = control(model, some_faces(), {"eyes": (0, 1), "mouth": (1, 0)})
-    assert set(found) == {"eyes", "mouth"}
-    for numbers in found.values():
-        assert list(numbers.values()) == pytest.approx([1, 1, 1], abs=1e-6)
-
-
 @pytest.mark.parametrize(
     ("by", "valid"), [(0, [(1, 0), (-1, 0), (0, 1), (0, -1)]), (9, [(-1, 0), (0, -1)])], ids=["middle", "corner"]
 )
@@ -162,7 +140,7 @@ def test_moved_map_and_region_by_hand(model, monkeypatch, by, valid):
 
     monkeypatch.setattr(localization, "maps_of", seen)
     found = replace(some_faces(), landmarks=some_faces().landmarks + by)
-    follows = control(model, found, {"eyes": (0, 0)})["eyes"]
+    follows = shift_control(model, found, {"eyes": (0, 0)}, seed=0)["eyes"]
     moved = [move(found.images, 3 * dx, 3 * dy) for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1))]
     assert [images.tolist() for images in asked] == [found.images.tolist(), *(images.tolist() for images in moved)]
     shares = [regions(found.landmarks + 12 * np.array(way), 48, 4)[0, 0] for way in valid]
@@ -174,7 +152,7 @@ def test_ends_leave_out_a_fortieth_of_resampled_faces_each(model, monkeypatch):
     still, after = torch.rand(2, 40, 16, generator=torch.Generator().manual_seed(0))
     looks = iter([still, *[after] * 4])
     monkeypatch.setattr(localization, "maps_of", lambda *_: next(looks)[:, None, None].expand(-1, 2, 2, -1))
-    follows = control(model, some_faces(40), {"eyes": (0, 0)})["eyes"]
+    follows = shift_control(model, some_faces(40), {"eyes": (0, 0)}, seed=0)["eyes"]
     shares = [regions(some_faces(40).landmarks + 12 * np.array(way), 48, 4)[:, 0] for way in localization.DIRECTIONS]
     above, below = (
         sum((maps * area).sum(-1) / area.mean(-1) for area in shares).numpy()  # of each face
@@ -186,23 +164,20 @@ def test_ends_leave_out_a_fortieth_of_resampled_faces_each(model, monkeypatch):
     assert (follows["content_lift_low"], follows["content_lift_high"]) == pytest.approx((low, high), rel=0.01)
 
 
-def test_no_move_leaves_the_face_inside(model):
+def test_faces_that_fill_the_image_have_no_control(model):
     large = replace(some_faces(), landmarks=(some_faces().landmarks - 24) * 2.2 + 24)
-    assert control(model, large, {"eyes": (0, 0)}) == {}
+    assert shift_control(model, large, {"eyes": (0, 0)}, seed=0) == {}
 
 
-@pytest.mark.parametrize(
-    ("changed", "expected"),
-    [
-        ({}, True),
-        ({"lift_low": 0.9}, False),
-        ({"content_lift_low": 1.0}, False),
-        ({"lift_untrained": 1.6}, False),
-        ({"content_lift_untrained": 1.3}, False),
-        ({"content_lift_untrained": 0.4}, True),
-        ({"content_lift_low": None}, False),
-    ],
-)
-def test_a_head_survives_above_one_and_above_the_untrained_model(changed, expected):
-    numbers = {"lift_low": 1.5, "lift_untrained": 1.1, "content_lift_low": 1.2, "content_lift_untrained": 1.0} | changed
-    assert survives({name: value for name, value in numbers.items() if value is not None}) is expected
+def test_a_head_survives_above_one_and_above_the_untrained_model():
+    numbers = {"lift_low": 1.5, "lift_untrained": 1.1, "content_lift_low": 1.2, "content_lift_untrained": 1.0}
+    for same in ({}, {"content_lift_untrained": 0.4}):
+        assert survives(numbers | same)
+    for worse in (
+        {"lift_low": 0.9},
+        {"content_lift_low": 1.0},
+        {"lift_untrained": 1.6},
+        {"content_lift_untrained": 1.3},
+    ):
+        assert not survives(numbers | worse)
+    assert not survives({name: value for name, value in numbers.items() if name != "content_lift_low"})

@@ -11,7 +11,7 @@ import torch
 from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.pixels import to_input
 from vitpipe.errors import InputError
-from vitpipe.explain.importance import head_importance, record_norms, record_outputs, stacked
+from vitpipe.explain.importance import head_importance
 from vitpipe.explain.measure import PROTOCOL, REGIONS_PROTOCOL, measure
 from vitpipe.metrics import attention as measures
 
@@ -51,13 +51,17 @@ def models(made):
 def expected(task, model, part: PackedDataset, attention: torch.Tensor) -> dict[str, np.ndarray]:
     """Every measure by another way: of all images in one pass."""
     images = to_input(part.images("lr", np.arange(len(part))), torch.device("cpu"))
-    with torch.inference_mode(), ExitStack() as stack:
-        recorders = [stack.enter_context(record(model)) for record in (record_outputs, record_norms)]
+    outputs, norms, prefix = [], [], attention.shape[-1] - 16
+    with torch.inference_mode(), ExitStack() as hooks:
+        for block in model.encoder.blocks:
+            hooks.enter_context(
+                block.register_forward_hook(lambda m, x, out: norms.append(out.square().sum(-1).sqrt()))
+            )
+            hooks.enter_context(block.attn.proj.register_forward_hook(lambda m, x, out: outputs.append(x[0])))
         model(images)
-    outputs, norms = (stacked(recorder) for recorder in recorders)
-    prefix = attention.shape[-1] - 16
-    weights, outputs, norms = measures.among_patches(attention, prefix), outputs[..., prefix:, :], norms[..., prefix:]
-    together = outputs.permute(1, 2, 0, 3, 4).flatten(2, 3)[None]
+    weights, norms = measures.among_patches(attention, prefix), torch.stack(norms, 1)[..., prefix:]
+    heads = torch.stack(outputs)[:, :, prefix:].unflatten(-1, (2, 8))  # l f n h e
+    together = heads.permute(0, 3, 1, 2, 4).flatten(2, 3)[None]
     return {
         "self_weight": measures.self_weight(weights).mean((0, 3)).numpy(),
         "entropy": measures.entropy(weights).mean((0, 3)).numpy(),
@@ -124,21 +128,18 @@ def test_the_head_is_chosen_on_validation_and_scored_on_test(models, report, val
         assert found[name]["lift_low"] <= found[name]["lift"] <= found[name]["lift_high"]
 
 
-def test_untrained_stands_beside_and_the_model_stays_as_it_was(models, report, unchanged):
+def test_untrained_stands_beside_and_the_model_stays_as_it_was(models, report, test, unchanged):
     task, model, _ = models
+    test.samples["landmarks"] = "mean"
     with unchanged(model):
         same = report(task, model, model)
     assert report(task, model, model) == same
+    assert same["protocol"][0]["landmarks"].startswith("mean: ")
     for numbers in same["regions"].values():
         assert numbers["lift_untrained"] == numbers["lift"]
         assert numbers.get("content_lift_untrained") == numbers.get("content_lift")
         assert not numbers["survives"]
     assert same["untrained"] == {name: same[name] for name in same["untrained"]}
-
-
-def test_mean_landmarks_are_said_so(models, report, test):
-    test.samples["landmarks"] = "mean"
-    assert report(*models)["protocol"][0]["landmarks"].startswith("mean: ")
 
 
 @pytest.mark.parametrize("part", ["val", "test"])

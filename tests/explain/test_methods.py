@@ -37,15 +37,12 @@ def test_maps_lie_on_one_grid_and_belong_to_their_image(made, images, unchanged,
         torch.testing.assert_close(together.patches[name], sums, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("every_layer", [True, False])
-def test_attention_maps_are_the_row_of_the_token_that_asks(made, images, case, every_layer):
-    task, model = made(case[0], **case[1])
-    questions = replace(
-        task.questions(model, images()), every_layer=every_layer, methods=("raw", "rollout", "relevance")
-    )
-    if questions.tokens is not None:
-        questions = replace(questions, tokens=torch.tensor([5, 0, 15]))
+@pytest.mark.parametrize("tokens", [None, torch.tensor([5, 0, 15])], ids=["head", "patch"])
+@pytest.mark.parametrize(("task", "changes", "names"), CASES)
+def test_attention_maps_are_the_row_of_the_token_that_asks(made, images, task, changes, names, tokens):
+    (task, model), every_layer = made(task, **changes), task == "supersample"
+    changes = {"methods": names[:3], "tokens": tokens, "every_layer": every_layer}
+    questions = replace(task.questions(model, images()), **changes)
     found = attribution_maps(model, questions, images()).patches
     weights, slopes = weights_and_gradients(model, images(), questions.output_score)
     for name, matrix in {
@@ -53,17 +50,9 @@ def test_attention_maps_are_the_row_of_the_token_that_asks(made, images, case, e
         "rollout": rollout(weights),
         "relevance": relevance(weights, slopes) - torch.eye(weights.shape[-1]),
     }.items():
-        tokens = questions.tokens
-        expected = query_row(matrix, model.encoder) if tokens is None else matrix[range(3), tokens]
-        torch.testing.assert_close(found[name].flatten(1), expected)
-
-
-def test_a_patch_may_ask_where_there_is_a_class_token(made, images):
-    task, model = made("classify")
-    questions = replace(task.questions(model, images()), tokens=torch.tensor([5, 0, 15]), methods=("raw",))
-    found = attribution_maps(model, questions, images()).patches["raw"]
-    weights, _ = weights_and_gradients(model, images(), questions.output_score)
-    torch.testing.assert_close(found.flatten(1), weights[:, -1].mean(1)[range(3), [6, 1, 16], 1:])
+        prefix = model.encoder.num_prefix_tokens
+        row = query_row(matrix, model.encoder) if tokens is None else matrix[range(3), tokens + prefix, prefix:]
+        torch.testing.assert_close(found[name].flatten(1), row)
 
 
 class Reader(nn.Module):

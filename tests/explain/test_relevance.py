@@ -43,18 +43,6 @@ def test_rollout_rows_sum_to_one_through_many_layers_even_if_their_sums_were_rou
     torch.testing.assert_close(rollout(weights), alone)
 
 
-def test_relevance_of_two_layers_by_hand():
-    """Head 2's gradient lowers the score and counts nothing, so its mean with head 1 halves that."""
-    weights = torch.zeros(1, 2, 2, 2, 2)
-    weights[0, :, :] = torch.tensor([[0.5, 0.5], [0.25, 0.75]])
-    gradients = torch.zeros_like(weights)
-    gradients[0, 0, 0], gradients[0, 0, 1] = 2.0, -7.0
-    gradients[0, 1, 0, 0, 1] = 4.0  # layer 2: token 0 reads token 1 and nothing else counts
-    # layer 1: Abar = [[.5, .5], [.25, .75]]; layer 2: Abar = [[0, 1], [0, 0]]; R = (I + A2) (I + A1)
-    expected = torch.tensor([[[1.75, 2.25], [0.25, 1.75]]])
-    torch.testing.assert_close(relevance(weights, gradients), expected)
-
-
 def test_relevance_is_the_product_of_layers():
     """R is the product of I + Abar_l, the last layer leftmost: in numpy, image by image and head by head."""
     random = np.random.default_rng(0)

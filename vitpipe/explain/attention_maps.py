@@ -4,7 +4,6 @@ Shapes: f or b images, l layers, h heads, n patches, g rows and columns of patch
 q queries.
 """
 
-
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -14,7 +14,7 @@ from vitpipe.metrics.faithfulness import centre_first, nearest_first
 from vitpipe.progress import progress
 from vitpipe.tasks.base import Questions
 
-BLUR = 8  # an image's side over the sigma of its heavy blur
+BLUR = 8  # an image's width over the sigma of the Gaussian blur that patches are put back into
 PIXELS_AT_ONCE = 2**16  # of all images that go through the model together
 
 
@@ -30,7 +30,8 @@ class Deletion:
     def __init__(self, model: nn.Module, images: Tensor, questions: Questions) -> None:
         self.model, self.images, self.questions = model, images, questions
         self.rows, self.columns = encoder_of(model).grid
-        self.blurred = heavily_blurred(images)
+        self.batch = max(1, PIXELS_AT_ONCE // images[0, 0].numel())
+        self.blurred = blurred(images, torch.full((1,), images.shape[-1] / BLUR, device=images.device))[0]
         """What patches are put back into, (b, 3, s, s)."""
         mean = images.mean((2, 3), keepdim=True).expand_as(images)
         self.deleted = mean if questions.fill == "mean" else self.blurred
@@ -40,24 +41,12 @@ class Deletion:
         if questions.tokens is not None:
             self.fixed[np.arange(len(images)), questions.tokens.cpu().numpy()] = True
         blank = torch.where(self.on_pixels(self.fixed), images, self.deleted)
-        batch = self.batch()
-        self.whole, self.blank = (
-            torch.cat([self.output(some) for some in torch.split(inputs, batch)]) for inputs in (images, blank)
-        )
+        self.whole, self.blank = self.output(images), self.output(blank)
 
     def output(self, images: Tensor) -> Tensor:
         """The model's output in float32, without gradients."""
         with torch.no_grad(), evaluating(self.model), torch.autocast(images.device.type, enabled=False):
-            output: Tensor = self.model(images)
-            return output
-
-    def score(self, made: Tensor, of: Tensor) -> Tensor:
-        """Scores (j,) in [0, 1] of inputs (j, 3, s, s), given which of the b images each comes from (j,)."""
-        return self.questions.kept(self.output(made), of, self.whole, self.blank)
-
-    def batch(self) -> int:
-        """The number of images that go through the model together."""
-        return max(1, PIXELS_AT_ONCE // self.images[0, 0].numel())
+            return torch.cat([self.model(some) for some in torch.split(images, self.batch)])
 
     def on_pixels(self, patches: np.ndarray) -> Tensor:
         """The pixels that the chosen patches (j, n) cover: (j, 1, s, s), bool."""
@@ -87,7 +76,7 @@ class Deletion:
         jobs = np.arange(np.prod(shape))
         with progress(2 * len(jobs), "deletion", "image") as bar:
             for name, scores in found.items():
-                for some in np.split(jobs, range(self.batch(), len(jobs), self.batch())):
+                for some in np.split(jobs, range(self.batch, len(jobs), self.batch)):
                     order, image, point = np.unravel_index(some, shape)
                     of = torch.from_numpy(image).to(self.images.device)
                     whole = self.images[of]
@@ -96,11 +85,7 @@ class Deletion:
                         made = torch.where(self.on_pixels(chosen), self.deleted[of], whole)
                     else:
                         made = torch.where(self.on_pixels(chosen | self.fixed[image]), whole, self.blurred[of])
-                    scores.flat[some] = self.score(made, of).double().cpu().numpy()
+                    values = self.questions.kept(self.output(made), of, self.whole, self.blank)
+                    scores.flat[some] = values.double().cpu().numpy()
                     bar.update(len(some))
         return found
-
-
-def heavily_blurred(images: Tensor) -> Tensor:
-    """Images under a Gaussian blur with a sigma of an eighth of their width."""
-    return blurred(images, torch.full((1,), images.shape[-1] / BLUR, device=images.device))[0]

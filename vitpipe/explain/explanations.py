@@ -19,12 +19,7 @@ IMAGES = 6  # in the figures of single images
 
 
 def explain(
-    task: Task,
-    model: nn.Module,
-    untrained: nn.Module,
-    other: nn.Module,
-    val: PackedDataset,
-    test: PackedDataset,
+    task: Task, model: nn.Module, untrained: nn.Module, other: nn.Module, val: PackedDataset, test: PackedDataset
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, dict[str, np.ndarray]]]:
     """Measures what a model looks at, on test images that are evenly spaced through the part.
 

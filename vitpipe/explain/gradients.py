@@ -99,20 +99,15 @@ def along(model: nn.Module, path: Tensor, score: Score, at_once: int) -> Tensor:
         path: ends and middles of its parts in turn (2t + 1, b, 3, s, s).
     """
     changes, middles = path[2::2] - path[:-1:2], path[1::2]  # t b 3 s s
-    together = max(1, at_once // path.shape[1])
-    total = torch.zeros_like(path[0])
-    for change, middle in zip(*(torch.split(part, together) for part in (changes, middles)), strict=True):
-        total += (change * path_gradient(model, middle, score)).sum(0)
-    return total
-
-
-def path_gradient(model: nn.Module, images: Tensor, score: Score) -> Tensor:
-    """d score / d pixel at several points of the path at once, (t, b, 3, s, s) to the same shape."""
+    images, together = path.shape[1], max(1, at_once // path.shape[1])
 
     def every(output: Tensor) -> Tensor:
-        return torch.cat([score(of_images) for of_images in torch.split(output, images.shape[1])])
+        return torch.cat([score(of_images) for of_images in torch.split(output, images)])
 
-    return input_gradient(model, images.flatten(0, 1), every).view_as(images)
+    total = torch.zeros_like(path[0])
+    for change, middle in zip(*(torch.split(part, together) for part in (changes, middles)), strict=True):
+        total += (change * input_gradient(model, middle.flatten(0, 1), every).view_as(change)).sum(0)
+    return total
 
 
 def blurred(images: Tensor, sigmas: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""What heads and layers output, and what a model loses without a head.
+"""What layers compute, and what a model loses without a head.
 
-Shapes: b images, l layers, h heads, t tokens (prefix tokens and patches), e dimension of a head.
+Shapes: b images, l layers, h heads.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,6 @@ from vitpipe.data.batches import scoring_batches
 from vitpipe.data.dataset import PackedDataset
 from vitpipe.explain.encoders import evaluating, modules_of
 from vitpipe.models.attention import Attention
-from vitpipe.models.vit import Block
 from vitpipe.progress import progress
 from vitpipe.tasks.base import Task
 
@@ -24,50 +23,22 @@ Recorded = list[list[Tensor]]
 
 
 @contextmanager
-def record_outputs(model: nn.Module) -> Iterator[Recorded]:
-    """Records the output of each head before the projection; `stacked` makes (b, l, h, t, e) of it.
-
-    Raises:
-        InputError: the model has no attention.
-    """
-    layers = modules_of(model, Attention)
-
-    def take(layer: int, joined: Tensor, output: Tensor) -> Tensor:
-        return split(joined, layers[layer].heads).transpose(1, 2)
-
-    with recording([layer.proj for layer in layers], take) as recorded:
-        yield recorded
-
-
-@contextmanager
-def record_norms(model: nn.Module) -> Iterator[Recorded]:
-    """Records the Euclidean norm of each token after each block; `stacked` makes (b, l, t) of it."""
-    with recording(modules_of(model, Block), lambda layer, x, output: output.norm(dim=-1)) as recorded:
-        yield recorded
-
-
-@contextmanager
-def recording(modules: Sequence[nn.Module], take: Callable[[int, Tensor, Tensor], Tensor]) -> Iterator[Recorded]:
-    """Records `take(index, input, output)` of every call of each of `modules`."""
+def recording(modules: Sequence[nn.Module], take: Callable[[Tensor, Tensor], Tensor]) -> Iterator[Recorded]:
+    """Records `take(input, output)` of every call of each of `modules` inside the block."""
     recorded: Recorded = [[] for _ in modules]
 
-    def hook(index: int, module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
-        recorded[index].append(take(index, args[0], output).detach())
+    def hook(calls: list[Tensor], module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
+        calls.append(take(args[0], output).detach())
 
     with ExitStack() as hooks:
-        for index, module in enumerate(modules):
-            hooks.enter_context(module.register_forward_hook(partial(hook, index)))
+        for module, calls in zip(modules, recorded, strict=True):
+            hooks.enter_context(module.register_forward_hook(partial(hook, calls)))
         yield recorded
 
 
 def stacked(recorded: Recorded) -> Tensor:
     """The calls joined as images, then the layers: (b, l, ...)."""
     return torch.stack([torch.cat(calls) for calls in recorded], dim=1)
-
-
-def split(joined: Tensor, heads: int) -> Tensor:
-    """The outputs of all heads (b, t, h * e) as (b, t, h, e)."""
-    return joined.reshape(*joined.shape[:-1], heads, -1)
 
 
 @contextmanager
@@ -82,9 +53,9 @@ def heads_zeroed(model: nn.Module, layer: int, head: int) -> Iterator[None]:
     attention = modules_of(model, Attention)[layer]
 
     def without(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
-        heads = split(args[0], attention.heads).clone()
-        heads[..., head, :] = 0
-        return (heads.flatten(-2),)
+        heads = list(args[0].chunk(attention.heads, dim=-1))
+        heads[head] = torch.zeros_like(heads[head])
+        return (torch.cat(heads, -1),)
 
     with attention.proj.register_forward_pre_hook(without):
         yield

@@ -97,12 +97,7 @@ def maps_of(model: nn.Module, images: np.ndarray) -> Tensor:
 
 
 def compare_regions(
-    model: nn.Module,
-    untrained: nn.Module,
-    val: Faces,
-    test: Faces,
-    test_maps: tuple[Tensor, Tensor],
-    seed: int,
+    model: nn.Module, untrained: nn.Module, val: Faces, test: Faces, test_maps: tuple[Tensor, Tensor], seed: int
 ) -> dict[str, dict[str, float]]:
     """The head that looks most at each region that enough images show, and its numbers beside the untrained model's.
 
@@ -197,29 +192,27 @@ def shift_control(
         over the faces (percentile method, Efron & Tibshirani 1993, "An introduction to the bootstrap", chapter 13);
         nothing for a region that fewer than `LEAST` faces keep.
     """
-    columns, input_size = encoder_of(model).grid[1], found.images.shape[1]
+    columns = encoder_of(model).grid[1]
     shares, still = found.shares(columns), maps_of(model, found.images)
     patches = move_length(found.landmarks, found.size / columns)
-    sums = {name: np.zeros((3, len(found.images))) for name in heads}  # of moved lifts, of unmoved ones, of moves
+    moves = torch.zeros(len(found.rows), len(REGIONS))  # f r
+    follows, stays = torch.zeros(2, *still.shape[:3], len(REGIONS), dtype=torch.float64)  # f l h r
     for dx, dy in DIRECTIONS:
-        pixels = np.array([dx, dy]) * patches * (found.size // columns)
-        after = regions(found.landmarks + pixels, found.size, columns)
+        after = regions(found.landmarks + np.array([dx, dy]) * patches * (found.size // columns), found.size, columns)
         inside = (after.sum(-1) - shares.sum(-1)).abs()[:, :3].amax(1) < 1e-3  # eyes, nose, mouth
-        step = patches * (input_size // columns)
+        step = patches * (found.images.shape[1] // columns)
         moved = maps_of(model, move(found.images, dx * step, dy * step))
-        for name, (layer, head) in heads.items():
-            index = REGIONS.index(name)
-            area, kept = after[:, index : index + 1], inside & (after[:, index].sum(-1) > 0)
-            for row, maps in enumerate((moved, still)):
-                values = lift(maps[:, layer, head][:, None, None], area).flatten()
-                sums[name][row] += values.where(kept, 0).double().numpy()
-            sums[name][2] += kept.numpy()
+        kept = inside[:, None] & (after.sum(-1) > 0)  # f r
+        moves += kept
+        for total, maps in ((follows, moved), (stays, still)):
+            total += lift(maps, after).where(kept[:, None, None], 0)
     report = {}
-    for name, (follows, stays, moves) in sums.items():
-        there = moves > 0
+    for name, (layer, head) in heads.items():
+        region = REGIONS.index(name)
+        there = moves[:, region] > 0
         if there.sum() < LEAST:
             continue
-        above, below = follows[there] / moves[there], stays[there] / moves[there]
+        above, below = ((x[:, layer, head, region] / moves[:, region])[there].numpy() for x in (follows, stays))
         drawn = bootstrap((above, below), mean_ratio, n_resamples=RESAMPLES, paired=True, method="percentile", rng=seed)
         low, high = map(float, drawn.confidence_interval)
         content = float(mean_ratio(above, below))

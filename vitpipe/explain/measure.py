@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from vitpipe.data.batches import evenly_spaced
 from vitpipe.data.dataset import PackedDataset
-from vitpipe.explain.encoders import attention_batches, encoder_of
-from vitpipe.explain.importance import head_importance, record_norms, record_outputs, stacked
+from vitpipe.explain.encoders import attention_batches, encoder_of, modules_of
+from vitpipe.explain.importance import head_importance, recording, stacked
 from vitpipe.explain.localization import (
     CONTENT_CAP,
     LEAST,
@@ -27,6 +28,8 @@ from vitpipe.explain.localization import (
 from vitpipe.metrics import attention as measures
 from vitpipe.metrics.faithfulness import RESAMPLES
 from vitpipe.metrics.regions import REGIONS
+from vitpipe.models.attention import Attention
+from vitpipe.models.vit import Block
 from vitpipe.tasks.base import Task
 
 MEASURED = 128  # test images in the measures
@@ -155,7 +158,7 @@ def measure_model(task: Task, model: nn.Module, test: PackedDataset, rows: np.nd
     encoder = encoder_of(model)
     sums: dict[str, np.ndarray] = {}
     maps: list[Tensor] = []
-    with record_norms(model) as norms:
+    with recording(modules_of(model, Block), lambda x, output: output.norm(dim=-1)) as norms:
         for weights in attention_batches(model, test.images("lr", rows)):
             maps.append(head_maps(weights, encoder).cpu())
             among = measures.among_patches(weights, encoder.num_prefix_tokens)
@@ -177,15 +180,15 @@ def measure_model(task: Task, model: nn.Module, test: PackedDataset, rows: np.nd
 
 def diversities(model: nn.Module, test: PackedDataset) -> dict[str, np.ndarray]:
     """diversity and output_diversity of each layer (l,); nothing where layers have one head."""
-    prefix, parts = encoder_of(model).num_prefix_tokens, []
-    with record_outputs(model) as outputs:
-        for weights in attention_batches(model, test.images("lr", evenly_spaced(test, COMPARED))):
-            if weights.shape[2] == 1:
-                return {}
-            parts.append(measures.diversity(measures.among_patches(weights, prefix)))
-    patches = stacked(outputs)[..., prefix:, :]  # f l h n e
-    together = patches.permute(1, 2, 0, 3, 4).flatten(2, 3)[None].float()  # 1 l h f*n e
+    prefix, layers = encoder_of(model).num_prefix_tokens, modules_of(model, Attention)
+    if layers[0].heads == 1:
+        return {}
+    images = test.images("lr", evenly_spaced(test, COMPARED))
+    with recording([layer.proj for layer in layers], lambda heads, output: heads) as joined:
+        among = (measures.among_patches(weights, prefix) for weights in attention_batches(model, images))
+        diversity = torch.cat([measures.diversity(weights) for weights in among])
+    outputs = rearrange(stacked(joined)[:, :, prefix:], "f l n (h e) -> 1 l h (f n) e", h=layers[0].heads)
     return {
-        "diversity": torch.cat(parts).double().mean(0).cpu().numpy(),
-        "output_diversity": measures.output_diversity(together)[0].cpu().numpy(),
+        "diversity": diversity.double().mean(0).cpu().numpy(),
+        "output_diversity": measures.output_diversity(outputs.float())[0].cpu().numpy(),
     }
