@@ -8,11 +8,11 @@ from vitpipe.stage import run
 
 def main(settings: Settings) -> None:
     from vitpipe.errors import InputError
-    from vitpipe.figures import KINDS, draw
+    from vitpipe.figures import draw
     from vitpipe.files import atomic_folder, load_arrays
 
     explanations = Path("reports/explanations")
-    files = [path for path in explanations.glob("*.npz") if path.stem in KINDS]
+    files = list(explanations.glob("*.npz"))
     if not files:
         raise InputError(f"{explanations} is missing or empty: the stage explain makes it (dvc repro explain)")
     with atomic_folder(Path("reports/heatmaps")) as folder:

@@ -25,5 +25,6 @@ def test_explanations_are_drawn_without_torch(tmp_path, monkeypatch, params, mak
         np.savez(f"reports/explanations/{kind}.npz", **make("distances"))
     assert heatmap().stderr == ""
     assert sorted(path.name for path in Path("reports/heatmaps").iterdir()) == ["captions.json", "distances.png"]
-    Path("reports/explanations/distances.npz").write_bytes(b"")
+    path = Path("reports/explanations/distances.npz")
+    path.write_bytes(path.read_bytes()[:-30])
     assert "distances.npz is empty or damaged" in heatmap().stderr

@@ -62,9 +62,9 @@ def classified() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def mixed(classified) -> dict[str, np.ndarray]:
-    """Two images of 4x8 pixels in 2x4 patches with a class token and a register, classes and a second picture."""
+    """Two images of 4x6 pixels in 2x3 patches with a class token and a register, classes and a second picture."""
     outcome = {name: classified[name] for name in ("classes", "actual", "probabilities")}
-    return attention(2, 2, (2, 4), 2, seed=2) | outcome | pictures(2, 2, input=(4, 8), model=(4, 8))
+    return attention(2, 2, (2, 3), 2, seed=2) | outcome | pictures(2, 2, input=(4, 6), model=(4, 6))
 
 
 def scores(psnr: float) -> dict[str, float]:

@@ -136,6 +136,13 @@ def pixels(page: Any, selector: str) -> np.ndarray:
     return np.array(values, np.uint8).reshape(size)
 
 
+def lightness(page: Any, selector: str) -> np.ndarray:
+    """(rows, columns), from 0 to 255, of a map on the ground of a grid."""
+    painted = pixels(page, selector).astype(float)
+    alpha = painted[..., 3:] / 255
+    return ((1 - alpha) * np.array([89, 97, 105]) + alpha * painted[..., :3]) @ [0.2126, 0.7152, 0.0722]
+
+
 def test_numbers_of_clicked_patches_are_those_of_the_arrays(visit, supersampled):
     page = visit(supersampled)
     check(page, supersampled, 0, 0, MEAN, 10)
@@ -184,19 +191,16 @@ def test_all_patches_are_the_mean_of_all_queries(visit, supersampled):
 
 def test_colours_grow_lighter_with_attention_on_one_scale(visit, supersampled):
     page = visit(supersampled)
-    ground = np.array([89, 97, 105])
     maps = [(0, 0), (0, 3), (1, 1)]
-    ratios, lightness = [], []
+    ratios, shades = [], []
     for layer, head in maps:
         page.locator(".tile").nth(7 * layer + head + 1).click()
-        painted = pixels(page, "#map").reshape(16, 4).astype(float)
         np.testing.assert_array_equal(
             pixels(page, f".layer:nth-child({layer + 1}) .tile:nth-of-type({head + 2}) canvas"), pixels(page, "#map")
         )
-        alpha = painted[:, 3:] / 255
-        lightness.append(((1 - alpha) * ground + alpha * painted[:, :3]) @ [0.2126, 0.7152, 0.0722])
+        shades.append(lightness(page, "#map").ravel())
         ratios.append(16 * row(supersampled, 0, layer, head, 10))
-    ratio, light = np.concatenate(ratios), np.concatenate(lightness)
+    ratio, light = np.concatenate(ratios), np.concatenate(shades)
     order = np.argsort(ratio)
     assert (np.diff(light[order]) > -1.5).all()  # alike but for rounding to whole levels
     assert light[order][-1] - light[order][0] > 100
@@ -323,6 +327,14 @@ def test_comparison_by_pointer_buttons_and_keys(visit, supersampled):
     assert borders(page) == [25, 25]
     drag(0.25, 0.75)  # both lie there: the way it goes decides
     assert borders(page) == [25, 75]
+    for start, end, expected in (
+        (0.75, 0.2, [20, 20]),
+        (0.6, 0.6, [20, 60]),
+        (0.2, 0.9, [90, 90]),
+        (0.5, 0.5, [50, 90]),
+    ):
+        drag(start, end)
+        assert borders(page) == expected
     for name, expected in (("bicubic", [100, 100]), ("original", [0, 0]), ("model", [0, 100])):
         button = page.locator(".outcome button", has_text=name)
         button.click()
@@ -372,20 +384,25 @@ def test_classification_starts_with_the_class_token(visit, classified):
 def test_registers_and_grids_that_are_not_square(visit, mixed):
     page = visit(mixed)
     box = page.locator("#surface").bounding_box()
-    assert box["width"] == pytest.approx(2 * box["height"], abs=1)
+    assert box["width"] == pytest.approx(1.5 * box["height"], abs=1)
     assert page.locator(".chip").all_inner_texts() == ["class token", "register 1"]
-    assert pixels(page, "#map").shape == (2, 4, 4)
-    for token in (2, 5, 6, 9):
+    for token in (2, 4, 5, 7):
         click(page, mixed, token)
+        order = np.argsort(row(mixed, 0, 1, MEAN, token)[2:])
+        assert lightness(page, "#map").shape == (2, 3)
+        assert (np.diff(lightness(page, "#map").ravel()[order]) > -1.5).all()
         check(page, mixed, 0, 1, MEAN, token)
-        assert shown(page, "to-token-1") == told(row(mixed, 0, 1, MEAN, token)[1], 10)
-    page.keyboard.press("ArrowRight")  # stays within the four columns
-    page.keyboard.press("ArrowUp")
-    check(page, mixed, 0, 1, MEAN, 5)
+        assert shown(page, "to-token-1") == told(row(mixed, 0, 1, MEAN, token)[1], 8)
+    for key, token in (("ArrowRight", 7), ("ArrowUp", 4), ("ArrowUp", 4), ("ArrowLeft", 3)):
+        page.keyboard.press(key)
+        check(page, mixed, 0, 1, MEAN, token)
     page.get_by_role("button", name="register 1").click()
     check(page, mixed, 0, 1, MEAN, 1)
     hover(page, mixed, 7)
-    assert shown(page, "to-pointed") == told(row(mixed, 0, 1, MEAN, 1)[7], 10)
+    assert shown(page, "to-pointed") == told(row(mixed, 0, 1, MEAN, 1)[7], 8)
+    page.locator("#surface").focus()
+    page.keyboard.press("ArrowUp")
+    check(page, mixed, 0, 1, MEAN, 6)  # from a token without a place to the middle
     assert shown(page, "says") == "The model says dog"
     np.testing.assert_array_equal(pixels(page, "#compare img")[..., :3], mixed["picture_model"][0])
     assert page.locator(".handle").count() == 0
