@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from vitpipe.errors import InputError
 from vitpipe.explain.per_class import median, per_class
 
 LABELS = np.arange(90) % 3
@@ -88,11 +87,3 @@ def test_what_never_varies_does_not_differ_and_small_classes_keep_their_size():
     assert not found["difference"].any()
     assert (found["p"] == 1).all()
     assert np.isfinite(per_class(attention(8), np.repeat([0, 1], [88, 2]), [1], permutations=100)["p"]).all()
-
-
-@pytest.mark.parametrize(("index", "count"), [(3, 1), (5, 0)])
-def test_a_class_of_too_few_images(index, count):
-    labels = LABELS.copy()
-    labels[0] = 3
-    with pytest.raises(InputError, match=rf"^attention per class: class {index} has {count} of the 90 images, .*2"):
-        per_class(attention(7), labels, [1, index])

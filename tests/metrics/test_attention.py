@@ -80,10 +80,6 @@ def test_non_self_stays_exact_where_the_self_weight_is_nearly_one():
     torch.testing.assert_close(found, torch.tensor([0, 0.5, 0.25, 0.25]))
 
 
-def test_row_that_keeps_nothing_for_the_others_is_zero():
-    assert non_self(IDENTITY).abs().sum() == 0
-
-
 @given(st.integers(2, 12), st.integers(0, 2**31))
 def test_received_is_one_on_average(tokens, seed):
     weights = torch.randn(2, 3, 2, tokens, tokens, generator=torch.Generator().manual_seed(seed)).softmax(-1)
@@ -114,7 +110,8 @@ def test_among_patches_is_the_softmax_without_prefix_tokens(tokens, prefix, shar
     torch.testing.assert_close(found, logits[..., prefix:, prefix:].softmax(-1))
 
 
-def test_patch_that_sees_nothing_but_the_class_token_is_zero():
+def test_rows_with_nothing_left_are_zero():
+    assert non_self(IDENTITY).abs().sum() == 0
     weights = torch.zeros(1, 1, 1, 3, 3)
     weights[..., 0] = 1
     assert among_patches(weights, 1).abs().sum() == 0

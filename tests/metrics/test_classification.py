@@ -15,18 +15,8 @@ from sklearn import metrics
 
 from vitpipe.metrics.classification import EPSILON, PROTOCOL, calibration_error, classification, sample_scores
 
-KEYS = [
-    "accuracy",
-    "accuracy_low",
-    "accuracy_high",
-    "balanced_accuracy",
-    "macro_f1",
-    "log_loss",
-    "calibration_error",
-    "images",
-    "per_class",
-    "confusion",
-]
+KEYS = ["accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1", "log_loss", "calibration_error"]
+KEYS += ["images", "per_class", "confusion"]
 
 
 def names(count: int) -> list[str]:
@@ -107,23 +97,11 @@ def test_scores_of_each_image():
 
 @settings(deadline=None, max_examples=40)
 @given(cases())
-def test_loss_of_the_images_averages_to_log_loss(case):
-    labels, probabilities = case
-    scores = sample_scores(labels, probabilities)
-    result = classification(labels, probabilities, names(probabilities.shape[1]))
-    assert scores["loss"].mean() == pytest.approx(result["log_loss"], rel=1e-5)
-    assert (scores["loss"] >= 0).all()
-    assert (scores["probability"] >= scores["probability_actual"]).all()
-    assert np.array_equal(scores["probability"], probabilities.max(1))
-
-
-@settings(deadline=None, max_examples=40)
-@given(cases())
 def test_holds_for_any_probabilities(case):
     labels, probabilities = case
     count = probabilities.shape[1]
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # absent classes are no news
+        warnings.simplefilter("error")  # absent classes must not warn
         result = classification(labels, probabilities, names(count))
     json.dumps(result, allow_nan=False)
     confusion = np.array(result["confusion"])
@@ -134,6 +112,10 @@ def test_holds_for_any_probabilities(case):
     assert result["accuracy"] == pytest.approx(np.trace(confusion) / len(labels), rel=1e-5)
     assert 0 <= result["accuracy_low"] <= result["accuracy"] <= result["accuracy_high"] <= 1
     assert 0 <= result["calibration_error"] <= 1
+    scores = sample_scores(labels, probabilities)
+    assert result["log_loss"] == pytest.approx(scores["loss"].mean(), rel=1e-5)
+    assert (scores["loss"] >= 0).all()
+    assert np.array_equal(scores["probability"], probabilities.max(1))
 
 
 @settings(deadline=None, max_examples=40)
@@ -147,7 +129,7 @@ def test_order_does_not_matter(case, random):
     assert turned["confusion"] == result["confusion"]
     assert turned["per_class"] == result["per_class"]
     assert [turned[key] for key in KEYS[:8]] == pytest.approx([result[key] for key in KEYS[:8]], rel=1e-5, abs=1e-9)
-    # classes in another order: class i stands in column columns.index(i)
+    # classes in another order: class i is in column columns.index(i)
     renamed = classification(np.argsort(columns)[labels], probabilities[:, columns], [names(count)[i] for i in columns])
     assert sorted(renamed["per_class"], key=lambda row: row["class"]) == result["per_class"]
     assert [renamed[key] for key in KEYS[:8]] == pytest.approx([result[key] for key in KEYS[:8]], rel=1e-5, abs=1e-9)
@@ -161,7 +143,7 @@ def test_perfect_predictions(labels):
         assert result[key] == 1
     assert result["log_loss"] == result["calibration_error"] == 0
     loss = sample_scores(np.array(labels), one_hot(labels, 4))["loss"]
-    assert not np.signbit(loss).any()  # a loss of "-0.000" would look odd in a figure
+    assert not np.signbit(loss).any()  # a loss of "-0.000" would look wrong in a figure
     for row in result["per_class"]:
         assert row["precision"] == row["recall"] == row["f1"] == (row["images"] > 0)
 
@@ -179,23 +161,10 @@ def reference_calibration_error(correct, confidence, bins: int = 15) -> float:
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0.01, 1)), min_size=1, max_size=60))
 def test_calibration_error_is_its_definition(pairs):
-    # away from the edges, where the two ways of computing a bin may round to different sides
+    # not at the edges, where the two ways of computing a bin may round to different sides
     pairs = [(right, p) for right, p in pairs if abs(p * 15 - round(p * 15)) > 1e-9] or [(True, 0.9)]
     correct, confidence = (np.array(column) for column in zip(*pairs, strict=True))
     assert calibration_error(correct, confidence) == pytest.approx(reference_calibration_error(correct, confidence))
-
-
-def test_calibration_error_of_planted_cases():
-    random = np.random.default_rng(0)
-    confidence = random.uniform(0.5, 1, 40_000)
-    sure = np.stack([confidence, 1 - confidence], 1)
-    calibrated = (random.uniform(size=40_000) > confidence).astype(int)  # class 0 as often as it is said
-    assert classification(calibrated, sure, names(2))["calibration_error"] < 0.015
-    over = np.tile([0.95, 0.05], (100, 1))
-    labels = np.array([0] * 70 + [1] * 30)
-    assert classification(labels, over, names(2))["calibration_error"] == pytest.approx(0.25)
-    under = np.tile([0.6, 0.4], (100, 1))
-    assert classification(labels, under, names(2))["calibration_error"] == pytest.approx(0.1)
 
 
 def test_calibration_bins_are_fifteenths():
@@ -227,22 +196,10 @@ def test_a_single_image():
     assert result["calibration_error"] == 0.75
 
 
-def test_certain_and_wrong_is_finite():
-    result = classification(np.array([0, 1]), one_hot([1, 1], 2).astype(np.float32), names(2))
-    assert result["log_loss"] == pytest.approx(-math.log(EPSILON) / 2, rel=1e-5)
-
-
 def test_rounding_of_float32_is_no_probability_above_one():
     scores = sample_scores(np.array([0]), np.array([[1.0000001, 0.0]], np.float32))
     assert scores["probability"] == scores["probability_actual"] == 1
     assert scores["loss"] == 0
-
-
-def test_six_significant_digits():
-    labels, probabilities = np.arange(7) % 3, np.full((7, 3), 1 / 3)
-    result = classification(labels, probabilities, names(3))
-    assert result["accuracy"] == 0.428571
-    assert result["log_loss"] == 1.09861
 
 
 def test_protocol_names_every_measure(many):

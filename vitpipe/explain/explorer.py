@@ -36,10 +36,10 @@ def explorer(task: Task, model: nn.Module, dataset: PackedDataset) -> dict[str, 
         ids (f,); codes (f, l, h, t, t) uint8, query before key, which stand for the weights `values`[codes], see
         `encode`; values (256,) float32; error (), the largest relative error of a weight of 4.2e-6 or more; heads (),
         how many there are, while h is 1 if `averaged` (), a bool; grid (2,), rows and columns of patches;
-        prefix_tokens (), how many tokens are before the patches. What `Task.outcome` gives: pictures, their names in
-        order, the first of which is the input, and picture_NAME (f, h, w, 3) uint8 of each; readings, names, and
-        reading_NAME (f,), text; classes (k,), empty where there are none, else with probabilities (f, k) float32 and
-        actual (f,), names.
+        prefix_tokens (), the number of tokens before the patches. From `Task.outcome`: pictures, names in order, the
+        first of which is the input, and picture_NAME (f, h, w, 3) uint8 of each; readings, names, and reading_NAME
+        (f,), text; classes (k,), names, empty where there are none, else with probabilities (f, k) float32 and actual
+        (f,), names.
     """
     encoder = encoder_of(model)
     chosen, codes = fitting(model, dataset, evenly_spaced(dataset, IMAGES))

@@ -70,9 +70,7 @@ def local_attribution(model: nn.Module, images: Tensor, score: Score, steps: int
     score(image) - score(blurred image).
 
     Args:
-        model: evaluated in float32, and left as it was: its modes, its weights' gradients.
-        images: (b, 3, s, s) float on [-1, 1].
-        score: the model's output for all b images to one number per image (b,).
+        model, images, score: as for `saliency`.
         steps: t, parts of the path.
         at_once: the number of images that go through the model at a time, at least b.
     """
@@ -111,11 +109,10 @@ def along(model: nn.Module, path: Tensor, score: Score, at_once: int) -> Tensor:
 
 
 def blurred(images: Tensor, sigmas: Tensor) -> Tensor:
-    """Images (b, c, h, w) under Gaussian blurs, (t, b, c, h, w), mirrored at the border; sigma 0 changes nothing.
+    """Images (b, c, h, w), float, under Gaussian blurs: (t, b, c, h, w), mirrored at the border.
 
     Args:
-        images: float.
-        sigmas: standard deviations (t,) in pixels.
+        sigmas: standard deviations (t,) in pixels; 0 changes nothing.
     """
     rows, columns = (blur_matrices(side, sigmas) for side in images.shape[-2:])
     return torch.einsum("tij,bcjk,tlk->tbcil", rows, images, columns)

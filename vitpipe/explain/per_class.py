@@ -29,7 +29,7 @@ def attention_per_class(
         seed: of the shuffles.
 
     Returns:
-        What `per_class` gives of attention as a multiple of uniform attention, (..., g, g); classes (k,), names;
+        What `per_class` returns, of attention as a multiple of uniform attention, (..., g, g); classes (k,), names;
         images (k, s, s, 3) float32, the mean image of each class; query, whose attention it is.
 
     Raises:
@@ -84,24 +84,16 @@ def per_class(
     Args:
         rows: attention to the patches (m, l, n), mean over heads, see `vitpipe.explain.encoders.query_row`.
         labels: class index of each image (m,).
-        chosen: the k class indices to compare.
+        chosen: the k class indices to compare, each of two images or more.
         permutations: r, the number of shuffles.
         seed: of the shuffles.
 
     Returns:
         median (k, l, n) over the images of a class, all_median (l, n) over all images, difference (k, l, n)
         of the two, in units of `rows`; p (k, l, n); counts (k,), images of each class.
-
-    Raises:
-        InputError: a chosen class has fewer than two images.
     """
     assert len(rows) == len(labels), f"{len(rows)} rows for {len(labels)} labels"
     counts = np.array([np.count_nonzero(labels == index) for index in chosen])
-    for index, count in zip(chosen, counts, strict=True):
-        if count < 2:
-            raise InputError(
-                f"attention per class: class {index} has {count} of the {len(labels)} images, at least 2 are needed"
-            )
     values = np.ascontiguousarray(rows.reshape(len(rows), -1), dtype=np.float32)  # m l*n
     random = np.random.default_rng(seed)
     every = median(values)

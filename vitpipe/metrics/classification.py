@@ -1,9 +1,9 @@
-"""How well predicted class probabilities fit the labels, with the protocol in words.
+"""How well predicted class probabilities fit the labels.
 
-`PROTOCOL` says how each number was taken and is written beside the numbers. It stands inside a list, as do
-the tables per class: DVC leaves lists out of its tables of metrics.
+`PROTOCOL` says how each number is measured and is written beside the numbers. It is inside a list, as are the tables
+per class, because DVC leaves lists out of its tables of metrics.
 
-Legend of the shapes: n images, c classes.
+Shapes: n images, c classes.
 """
 
 from collections.abc import Sequence
@@ -86,7 +86,7 @@ def classification(labels: Labels, probabilities: Values, classes: Sequence[str]
 
 
 def sample_scores(labels: Labels, probabilities: Values) -> dict[str, NDArray]:
-    """What was said of each image.
+    """The prediction for each image, and how well it fits.
 
     Args:
         labels: (n,) index of the actual class in 0..c-1.
@@ -111,7 +111,7 @@ def sample_scores(labels: Labels, probabilities: Values) -> dict[str, NDArray]:
 
 
 def check(labels: Labels, probabilities: Values) -> None:
-    """Hold the contract on labels and probabilities; a breach is a fault of the caller, so a ValueError."""
+    """Raises ValueError, as the caller is at fault, where labels and probabilities are not what is documented."""
     if labels.ndim != 1 or len(labels) == 0 or probabilities.ndim != 2 or len(probabilities) != len(labels):
         raise ValueError(
             f"labels {labels.shape} and probabilities {probabilities.shape} must be (n,) and (n, c), n > 0"

@@ -143,25 +143,25 @@ def report(found: Mapping[str, NDArray]) -> dict[str, Any]:
     """What `summary` returned, ready for JSON: under each method's and control's name the numbers for DVC's tables,
     and in the lists methods and controls the same with intervals."""
     content: dict[str, Any] = {"methods": [], "controls": []}
+    count = len(found["methods"])
     for row, name in enumerate([*found["methods"], *found["controls"]]):
-        method = row < len(found["methods"])
-        keys = ["area", *(("gain", "over_random") if method else ())]
-        entry: dict[str, Any] = {"method" if method else "control": str(name)}
-        brief: dict[str, float] = {}
-        for curve in ("deletion", "insertion"):
-            for key in keys:
-                title = curve if key == "area" else f"{curve}_{key}"
-                values = found[f"{curve}_{key}"][row].tolist()
-                entry |= dict(zip((title, f"{title}_low", f"{title}_high"), values, strict=True))
-                if key != "over_random":
-                    brief[title] = values[0]
-        if method:
+        kind, keys = ("method", ("area", "gain", "over_random")) if row < count else ("control", ("area",))
+        numbers = {
+            curve if key == "area" else f"{curve}_{key}": found[f"{curve}_{key}"][row].tolist()
+            for curve in ("deletion", "insertion")
+            for key in keys
+        }
+        entry: dict[str, Any] = {kind: str(name)}
+        for key, values in numbers.items():
+            entry |= dict(zip((key, f"{key}_low", f"{key}_high"), values, strict=True))
+        brief = {key: values[0] for key, values in numbers.items() if not key.endswith("over_random")}
+        if row < count:
             entry["randomised"] = [
                 dict(zip(("step", "correlation", "low", "high"), (str(step), *values.tolist()), strict=True))
                 for step, values in zip(found["steps"], found["correlations"][row], strict=True)
             ]
             brief["randomised"] = entry["randomised"][-1]["correlation"]
-        content["methods" if method else "controls"].append(entry)
+        content[f"{kind}s"].append(entry)
         content[str(name)] = brief
     return content | {f"best_control_{curve}": str(found[f"{curve}_best"]) for curve in ("deletion", "insertion")}
 

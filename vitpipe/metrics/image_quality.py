@@ -1,8 +1,8 @@
-"""How close a predicted image is to its target: MSE, PSNR and SSIM, with the protocol in words.
+"""How close a predicted image is to its target: MSE, PSNR and SSIM.
 
-Figures of papers differ by up to 1 dB through rounding, colour space, border and window alone, so
-`PROTOCOL` says what was done here and is written beside the numbers: inside a list, which DVC leaves out
-of its tables of metrics.
+Numbers in papers differ by up to 1 dB because of rounding, colour space, border and window alone. So `PROTOCOL` says
+how each number is measured and is written beside the numbers, inside a list, which DVC leaves out of its tables of
+metrics.
 """
 
 from functools import cache
@@ -17,7 +17,7 @@ Values = NDArray[np.floating]
 
 PSNR_CAP = 100.0
 WINDOW, SIGMA = 11, 1.5
-PART = 32  # positions of the window, in `blur`
+PART = 32  # positions of the window that `blur` computes at a time
 
 PROTOCOL = {
     "average": "each measure is taken per image, then averaged over the images",
@@ -38,7 +38,7 @@ def image_quality(prediction: Images, target: Images, scale: int) -> dict[str, V
     Args:
         prediction: (N, H, W, 3) uint8 RGB.
         target: the same shape.
-        scale: the super-resolution factor; so many pixels are cropped on every side for `psnr_y`, `ssim_y`.
+        scale: the super-resolution factor, which is also the border in pixels that `psnr_y` and `ssim_y` leave out.
 
     Returns:
         mse, mse01, psnr, ssim, psnr_y, ssim_y, each (N,).
@@ -57,7 +57,7 @@ def image_quality(prediction: Images, target: Images, scale: int) -> dict[str, V
             f"images of {width}x{height} pixels are too small for SSIM: its {WINDOW}x{WINDOW} window and "
             f"a border of {scale} pixels need data.size {least} or more"
         )
-    batch = max(1, 2**17 // (height * width))  # so few that they stay in the processor's cache
+    batch = max(1, 2**17 // (height * width))  # few, so that they stay in the processor's cache
     parts = [measure(prediction[i : i + batch], target[i : i + batch], scale) for i in range(0, len(target), batch)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -109,16 +109,16 @@ def ssim(x: Values, y: Values) -> Values:
 def blur(image: Values) -> Values:
     """Gaussian means over every whole window, (..., H, W) to (..., H-10, W-10).
 
-    Products with band matrices, of some rows or columns at a time so that the band fills a good part of its matrix:
-    on a CPU many times as fast as a convolution.
+    Products with band matrices, on a CPU many times as fast as a convolution. They are computed for some rows or
+    columns at a time, so that the band fills a good part of its matrix.
     """
-    rows = [window_means(part.shape[-2]) @ part for part in pieces(image, -2)]
-    columns = [part @ window_means(part.shape[-1]).T for part in pieces(np.concatenate(rows, -2), -1)]
+    rows = [window_means(part.shape[-2]) @ part for part in overlapping_parts(image, -2)]
+    columns = [part @ window_means(part.shape[-1]).T for part in overlapping_parts(np.concatenate(rows, -2), -1)]
     return np.concatenate(columns, -1)
 
 
-def pieces(image: Values, axis: int) -> list[Values]:
-    """The image in `PART` positions of the window at a time, along one axis; neighbours overlap by a window's rest."""
+def overlapping_parts(image: Values, axis: int) -> list[Values]:
+    """The image in parts along one axis, each with `PART` positions of the window."""
     positions = image.shape[axis] - WINDOW + 1
     starts = range(0, positions, PART)
     return [np.moveaxis(np.moveaxis(image, axis, 0)[i : i + PART + WINDOW - 1], 0, axis) for i in starts]
