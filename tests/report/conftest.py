@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-STEPS = 1.05 ** np.arange(-254.0, 1.0)
 SHADES = {"z.png": 10, "a.png": 11, "attention.png": 20}  # of the figures
 
 
@@ -21,7 +20,7 @@ def attention(images: int, heads: int, grid: tuple[int, int], prefix: int, seed:
     return {
         "ids": np.array([f"<{i}>.png" for i in range(images)]),
         "codes": np.clip(np.round(np.log(weights) / np.log(1.05)) + 255, 0, 255).astype(np.uint8),
-        "values": np.concatenate([[0.0], STEPS]).astype(np.float32),
+        "values": np.concatenate([[0.0], 1.05 ** np.arange(-254.0, 1.0)]).astype(np.float32),
         "error": np.array(1.05**0.5 - 1),
         "heads": np.array(heads),
         "averaged": np.array(False),
