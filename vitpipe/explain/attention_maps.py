@@ -105,7 +105,7 @@ def predictions(task: Task, model: nn.Module, dataset: PackedDataset, rows: np.n
 
 
 def six_steps(row: Tensor, images: np.ndarray, encoder: ViT) -> dict[str, np.ndarray]:
-    """From attention to an image that is bright where the classifier looked.
+    """From attention to an image that is bright where the model looked.
 
     The six steps: (1) mean over the heads, (2) as a grid, (3) resized to the image, bilinear with half-pixel
     centres (`align_corners=False`, as Pillow enlarges), (4) minimum to 0 and maximum to 1 in each image,
