@@ -63,9 +63,9 @@ def explorer(path: Path) -> tuple[dict[str, Any], list[str]]:
     arrays = load_arrays(path, "explain")
     try:
         codes = arrays["codes"]
-        facts: dict[str, Any] = {name: arrays[name].tolist() for name in ("grid", "heads", "averaged", "error", "values")}
+        names = ("grid", "heads", "averaged", "error", "values", "pictures", "readings", "classes")
+        facts: dict[str, Any] = {name: arrays[name].tolist() for name in names}
         facts |= {"prefix": int(arrays["prefix_tokens"]), "layers": codes.shape[1]}
-        facts |= {name: arrays[name].tolist() for name in ("pictures", "readings", "classes")}
         with ThreadPoolExecutor() as pool:
             facts["samples"] = list(pool.map(lambda row: sample(arrays, facts, row), range(len(codes))))
             return facts, list(pool.map(compressed, codes))

@@ -1,9 +1,9 @@
 """One self-contained page of a run: an explorer of its attention, numbers beside the baselines, settings, figures.
 
-The page knows no task and shows what is there. Measures are whatever `metrics.json` shares with the baselines; a part of it that has them all,
-such as `self_ensemble`, is a row of its own; NAME_low and NAME_high are the interval of the measure NAME; a list of
-objects, such as `per_class`, is a table of its own. Figures are whatever a stage lists in the `captions.json` of its
-folder: {file: {"title": ..., "caption": ...}}.
+The page knows no task and shows what is there. Measures are whatever `metrics.json` shares with the baselines; a part
+of it that has them all, such as `self_ensemble`, is a row of its own; NAME_low and NAME_high are the interval of the
+measure NAME; a list of objects, such as `per_class`, is a table of its own. Figures are whatever a stage lists in the
+`captions.json` of its folder: {file: {"title": ..., "caption": ...}}.
 """
 
 import csv
