@@ -41,7 +41,7 @@ def filters(arrays: Arrays) -> Figure:
     figure 7; the untrained model, from the same initialisation, is the control.
 
     Args:
-        arrays: what `vitpipe.explain.filters.filters` gives: trained, untrained (k, q, q, 3), trained_explained,
+        arrays: trained, untrained (k, q, q, 3), trained_explained,
             untrained_explained (k,) in 0..1, patch p and reach r in pixels. Around the patch as many rings of
             pixels are drawn as have a value of 5 % of the scale or more; the note says so.
     """
