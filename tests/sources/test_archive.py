@@ -1,10 +1,9 @@
-import io
 import os
 import zipfile
 
 import pytest
 
-from tests.sources.files import picture, tarred, write, write_zip
+from tests.sources.files import picture, tarred, write, write_zip, zipped
 from vitpipe.errors import InputError
 from vitpipe.sources import archive
 from vitpipe.sources.archive import list_files, open_files, open_zip, pack, read_file, resolve_root
@@ -24,16 +23,6 @@ def test_visible_files_of_a_folder_or_archive(tmp_path, kind):
         assert {name: read_file(opener) for name, opener in found.items()} == {"a.txt": b"2", "b/c/1.jpg": b"1"}
 
 
-def test_a_damaged_tar_is_told(tmp_path):
-    path = tmp_path / "a.tar.gz"
-    path.write_bytes(tarred({"a": os.urandom(9999)})[:900])
-    with (
-        pytest.raises(InputError, match=r"a\.tar\.gz cannot be read \(.*: download or copy it"),
-        open_files(path),
-    ):
-        pass
-
-
 @pytest.mark.parametrize(
     "name",
     ["/etc/passwd", "../up.jpg", "a/../../up.jpg", "C:/x.jpg", "C:x.jpg", "a\\..\\..\\up.jpg", "\\\\host\\x.jpg"],
@@ -48,6 +37,10 @@ def test_dots_within_names_are_no_danger(tmp_path):
     open_zip(write_zip(tmp_path / "a.zip", {"a..b/c...jpg": b""})).close()
 
 
+PICTURES = zipped({f"{i}.png": picture(i) for i in range(100)})
+DAMAGED = r"a\.zip is a damaged zip, cut off after"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -55,20 +48,16 @@ def test_dots_within_names_are_no_danger(tmp_path):
         (b"\xef\xbb\xbf<HTML>", "HTML page"),
         (b"", "is no zip"),
         (b"hello", "is no zip"),
+        (PICTURES[: len(PICTURES) // 10], DAMAGED),
+        (PICTURES[:-9], DAMAGED),
+        (PICTURES.replace(b"PK\1\2", b"PK\1\1"), DAMAGED),
     ],
+    ids=range(7),
 )
-def test_other_files_than_zips_are_told(tmp_path, content, message):
+def test_other_files_than_sound_zips_are_told(tmp_path, content, message):
     path = tmp_path / "a.zip"
     path.write_bytes(content)
     with pytest.raises(InputError, match=message):
-        open_zip(path)
-
-
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_truncated_zip_is_told(tmp_path, share):
-    path = write_zip(tmp_path / "b.zip", {f"{i}.png": picture(i) for i in range(100)})
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(InputError, match=r"b\.zip is a damaged zip, cut off after"):
         open_zip(path)
 
 
@@ -83,16 +72,6 @@ def test_packing_is_deterministic_sorted_and_uncompressed(tmp_path):
         assert packed.namelist() == ["a.png", "b.png"]
         assert packed.read("a.png") == picture(2)
         assert {info.compress_type for info in packed.infolist()} == {zipfile.ZIP_STORED}
-
-
-def test_failed_packing_leaves_nothing(tmp_path, monkeypatch):
-    def fail(*_) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
-    with pytest.raises(OSError, match="disk full"):
-        pack({"a.png": lambda: io.BytesIO(b"")}, tmp_path / "out" / "a.zip")
-    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_packing_leaves_out_what_is_unreadable_refused_or_too_large(tmp_path, monkeypatch):

@@ -113,7 +113,7 @@ def test_only_the_official_pickles_are_read(tmp_path):
         ({"cat.jpg": b""}, "lacks data_batch_1: data.root must hold cifar-10-batches-py or .*data.name folder"),
         ({name: FILES[name] for name in BATCHES}, "lacks batches.meta"),
         (FILES | {"test_batch": FILES["test_batch"][:-1]}, "test_batch is damaged"),
-        ({"cifar-10-python.tar.gz": ARCHIVE[: len(ARCHIVE) // 2]}, r"tar\.gz cannot be read \("),
+        ({"cifar-10-python.tar.gz": ARCHIVE[: len(ARCHIVE) // 2]}, r"tar\.gz cannot be read \(.*: download or copy it"),
         ({"cifar-10-python.tar.gz": b"<html>"}, r"tar\.gz cannot be read"),
         ({"cifar-10-python.tar.gz": tarred({"a": b""})}, r"tar\.gz lacks data_batch_1"),
     ],

@@ -3,8 +3,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from vitpipe.config import Data
-from vitpipe.errors import InputError
-from vitpipe.sources import digits, source
+from vitpipe.sources import digits
 
 
 @pytest.fixture
@@ -38,16 +37,3 @@ def test_the_file_is_the_same_every_time(raw, tmp_path_factory, monkeypatch):
     digits.fetch(Data(name="digits", size=8, scale=1, count=3), 1, again)
     assert [path.name for path in raw.iterdir()] == ["digits.npz"]
     assert (again / "digits.npz").read_bytes() == (raw / "digits.npz").read_bytes()
-
-
-def test_root_must_be_null(tmp_path):
-    with pytest.raises(InputError, match=r"data\.root is 'here', but must be null with data\.name digits"):
-        digits.fetch(Data(name="digits", size=8, scale=1, root="here"), 0, tmp_path)
-
-
-@pytest.mark.parametrize(("name", "side"), [("digits", 8), ("mnist", 28), ("cifar10", 32)])
-def test_pictures_are_not_enlarged(tmp_path, name, side):
-    data = Data(name=name, size=2 * side, scale=1)
-    with pytest.raises(InputError, match=f"but the pictures of data.name {name} have {side}x{side} pixels: use {side}"):
-        source(name).fetch(data, 0, tmp_path)
-    assert not list(tmp_path.iterdir())

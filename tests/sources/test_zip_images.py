@@ -3,9 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.sources.files import encrypted, picture, write_zip
-from vitpipe.errors import InputError
-from vitpipe.sources import zip_images
+from tests.sources.files import picture, write_zip
 from vitpipe.sources.images import UnreadableImage
 from vitpipe.sources.zip_images import ZipImages
 
@@ -45,26 +43,6 @@ def test_damaged_member_is_unreadable(tmp_path):
     path = write_zip(tmp_path / "a.zip", members, zipfile.ZIP_STORED)
     path.write_bytes(path.read_bytes().replace(b"MARKMARK", b"MARKmark"))
     images = ZipImages(path)
-    with pytest.raises(UnreadableImage, match="damaged in the zip"):
+    with pytest.raises(UnreadableImage, match=r"cannot be read \(Bad CRC"):
         images.read("a.png")
     assert shade(images, "b.png") == 2
-
-
-def test_encrypted_member_is_unreadable(tmp_path):
-    path = write_zip(tmp_path / "a.zip", {"a.png": picture(1)})
-    path.write_bytes(encrypted(path.read_bytes(), "a.png"))
-    with pytest.raises(UnreadableImage, match="encrypted"):
-        ZipImages(path).read("a.png")
-
-
-def test_a_member_that_claims_to_be_too_large_is_unreadable(tmp_path, monkeypatch):
-    monkeypatch.setattr(zip_images, "LARGEST_FILE", 9)
-    with pytest.raises(UnreadableImage, match=r"claims to be \d+ bytes long"):
-        ZipImages(write_zip(tmp_path / "a.zip", {"a.png": picture(1)})).read("a.png")
-
-
-def test_damaged_directory_is_told(tmp_path):
-    path = write_zip(tmp_path / "a.zip", {f"{i}.png": picture(i) for i in range(100)})
-    path.write_bytes(path.read_bytes().replace(b"PK\1\2", b"PK\1\1"))
-    with pytest.raises(InputError, match=r"a\.zip is a damaged zip"):
-        ZipImages(path)

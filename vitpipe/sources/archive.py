@@ -14,7 +14,6 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from vitpipe.errors import InputError
-from vitpipe.files import atomic_file
 from vitpipe.progress import progress
 from vitpipe.sources.images import UnreadableImage
 
@@ -42,8 +41,12 @@ def open_files(root: Path) -> Iterator[dict[str, Opener]]:
     if root.is_dir():
         yield {name: partial(path.open, "rb") for name, path in list_files(root).items()}
     elif root.name.endswith((".tar", ".tar.gz", ".tgz")):
-        with open_tar(root) as tar:
+        try:
+            tar = tarfile.open(root)  # noqa: SIM115
             members = {PurePosixPath(member.name).as_posix(): member for member in tar.getmembers() if member.isfile()}
+        except UNREADABLE as error:
+            raise InputError(f"{root} {why_unreadable(error)}: download or copy it again") from None
+        with tar:
             yield {name: partial(tar.extractfile, member) for name, member in members.items() if is_visible(name)}
     else:
         with open_zip(root) as archive:
@@ -52,16 +55,6 @@ def open_files(root: Path) -> Iterator[dict[str, Opener]]:
             if count > 1:
                 raise InputError(f"{root} holds {repeated!a} twice: keep one")
             yield {name: partial(archive.open, name) for name in names}
-
-
-def open_tar(path: Path) -> tarfile.TarFile:
-    """Opens a tar for reading. Raises InputError if it is none, or damaged."""
-    try:
-        tar = tarfile.open(path)  # noqa: SIM115
-        tar.getmembers()
-    except UNREADABLE as error:
-        raise InputError(f"{path} {why_unreadable(error)}: download or copy it again") from None
-    return tar
 
 
 def open_zip(path: Path) -> ZipFile:
@@ -74,25 +67,22 @@ def open_zip(path: Path) -> ZipFile:
     try:
         archive = ZipFile(path)
     except (BadZipFile, ValueError, NotImplementedError):
-        raise InputError(not_a_zip(path)) from None
+        with path.open("rb") as file:
+            start = file.read(512)
+        if is_web_page(start):
+            problem = (
+                "is an HTML page, not a zip: Google Drive shows such a page when its download quota is used up; "
+                "download the file with a browser and let data.root point at it"
+            )
+        elif start.startswith(b"PK"):
+            problem = f"is a damaged zip, cut off after {path.stat().st_size} bytes: download or copy it again"
+        else:
+            problem = "is no zip"
+        raise InputError(f"{path} {problem}") from None
     if name := next(filter(UNSAFE.search, archive.namelist()), None):
         archive.close()
         raise InputError(f"{path} is refused: its member {name!r} would be written outside of the target folder")
     return archive
-
-
-def not_a_zip(path: Path) -> str:
-    """What is wrong with a file that can't be opened as zip, and what to do."""
-    with path.open("rb") as file:
-        start = file.read(512)
-    if is_web_page(start):
-        return (
-            f"{path} is an HTML page, not a zip: Google Drive shows such a page when its download quota is used up; "
-            "download the file with a browser and let data.root point at it"
-        )
-    if start.startswith(b"PK"):
-        return f"{path} is a damaged zip, cut off after {path.stat().st_size} bytes: download or copy it again"
-    return f"{path} is no zip"
 
 
 def is_web_page(start: bytes) -> bool:
@@ -107,15 +97,13 @@ def pack(
     """Zips files uncompressed, sorted and without dates, so that equal files give equal zips.
 
     Args:
-        files: what opens each file, by member name.
-        target: the zip to write.
         check: is called with the content of each file; raises UnreadableImage to leave it out.
 
     Returns:
         The reason by member name of files that were left out or can't be read.
     """
     rejects: dict[str, str] = {}
-    with atomic_file(target) as path, ZipFile(path, "w") as archive, progress(len(files), "packing", "images") as bar:
+    with ZipFile(target, "w") as archive, progress(len(files), "packing", "images") as bar:
         for name in sorted(files):
             bar.update()
             try:
@@ -153,10 +141,7 @@ def is_visible(name: str) -> bool:
 def list_files(folder: Path) -> dict[str, Path]:
     """The visible files at any depth below `folder`, path by relative posix path, sorted.
 
-    Links to files are followed; links to folders are not, as they may form circles.
-
-    Raises:
-        InputError: a folder can't be listed.
+    Links to files are followed, links to folders are not. Raises InputError where a folder can't be listed.
     """
 
     def refuse(error: OSError) -> None:  # without it os.walk skips the folder silently
@@ -171,10 +156,9 @@ def list_files(folder: Path) -> dict[str, Path]:
 
 
 def repository_root() -> Path:
-    """The folder that relative paths in the settings count from.
+    """The folder that relative paths in the settings count from: the working directory of a stage.
 
-    A stage runs in the repository's root. DVC runs queued and `--temp` experiments in a copy below the repository's
-    `.dvc/tmp/exps`, where the files around the repository are not visible.
+    Of a queued or `--temp` experiment, which DVC runs in a copy below `.dvc/tmp/exps`, it is the original repository.
     """
     here = Path.cwd()
     copies = [folder for folder in here.parents if folder.parts[-3:] == (".dvc", "tmp", "exps")]
@@ -182,11 +166,7 @@ def repository_root() -> Path:
 
 
 def resolve_root(root: str) -> Path:
-    """`data.root` as an absolute path; a relative one counts from the repository's root.
-
-    Raises:
-        InputError: there is nothing at that path.
-    """
+    """`data.root` as an absolute path, see `repository_root`. Raises InputError where there is nothing."""
     path = (repository_root() / Path(root).expanduser()).resolve()
     if not path.exists():
         raise InputError(f"data.root is {root!r}, but there is no {path}: give an existing folder or zip")

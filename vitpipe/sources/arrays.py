@@ -17,8 +17,7 @@ from vitpipe.sources.archive import UNREADABLE, open_files, read_file, why_unrea
 def take_official(root: Path, raw: Path, sums: Mapping[str, str], wanted: str) -> None:
     """Copies files that are known by their MD5 sums from a folder, zip or tar into `raw`.
 
-    They may lie anywhere in it, and be compressed (.gz). Of several files of one name the one with the right sum is
-    taken.
+    They may lie at any depth, and be compressed (.gz). Of several files of one name that with the right sum is taken.
 
     Args:
         sums: MD5 sum of the uncompressed content by file name.
@@ -76,7 +75,7 @@ class ArrayImages:
 
     Args:
         arrays: by the part of an id before the dash ("" where there is none), the pictures that the rest of the id
-            numbers: uint8 (n, h, w) or (n, h, w, 3), 0 black and 255 white. Memory maps are read lazily.
+            numbers: uint8 (n, h, w) or (n, h, w, 3), 0 black and 255 white.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:

@@ -37,7 +37,10 @@ from vitpipe.sources.zip_images import ZipImages
 ARCHIVE = "img_align_celeba.zip"
 PARTITION, IDENTITY = "list_eval_partition.txt", "identity_CelebA.txt"
 LANDMARK_FILE, ATTRIBUTES = "list_landmarks_align_celeba.txt", "list_attr_celeba.txt"
-ANNOTATIONS = (PARTITION, IDENTITY, LANDMARK_FILE, ATTRIBUTES)
+KINDS = {PARTITION: "int8", IDENTITY: "Int64", LANDMARK_FILE: "float32", ATTRIBUTES: "int8"}
+"""Type of the numbers in each annotation file."""
+COLUMN = {PARTITION: "official", IDENTITY: "identity"}
+"""What the files without a header hold."""
 PARTS = {0: "train", 1: "val", 2: "test"}
 DRIVE = "https://drive.usercontent.google.com/download?id={id}&export=download&confirm=t"
 MEAN_LANDMARKS = (69.0, 111.5, 108.1, 111.2, 88.7, 135.3, 70.8, 151.7, 105.8, 151.8)
@@ -64,9 +67,8 @@ def samples(raw: Path) -> pd.DataFrame:
     """One row per image in the archive, indexed by file name, sorted.
 
     Columns, each present if its file is: `official` (train, val, test), `identity` (Int64), the 40 attributes (int8,
-    1 or -1). Where an image has no row in a file, they are missing values, and 0 for attributes. The landmarks
-    (float, pixels in the 178x218 image) are always present, since the images are aligned: `landmarks` says whether
-    they are `annotated` or the `mean` of others.
+    1 or -1). Where an image has no row in a file, they are missing values, and 0 for attributes. The landmarks (pixels
+    in the 178x218 image) are always present; `landmarks` says whether they are `annotated` or the `mean` of others.
     """
     with open_zip(raw / ARCHIVE) as archive:
         table = pd.DataFrame(index=pd.Index(sorted(members(archive.namelist(), raw / ARCHIVE)), name="id"))
@@ -103,50 +105,42 @@ def members(paths: Iterable[str], where: Path) -> dict[str, str]:
 
 def annotations(raw: Path) -> dict[str, pd.DataFrame]:
     """The annotation files in `raw` by name, each as table indexed by image file name."""
-    return {name: read_annotation(raw / name) for name in ANNOTATIONS if (raw / name).exists()}
+    return {name: read_annotation(raw / name) for name in KINDS if (raw / name).exists()}
 
 
 def read_annotation(path: Path) -> pd.DataFrame:
-    """Reads a file in the official format.
+    """Reads a file in the official format: rows of an image file name and numbers, separated by spaces.
 
     Attributes and landmarks start with a line that counts the rows and one that names the columns.
 
     Raises:
         InputError: the file is truncated, holds anything else than numbers, or has an image twice.
     """
+    headed = path.name not in COLUMN
     try:
-        if path.name == IDENTITY:
-            rows = read_rows(path, ["identity"], np.int64).astype("Int64")
-        elif path.name == PARTITION:
-            rows = read_rows(path, ["official"], np.int8)
+        with path.open(encoding="utf-8") as file:
+            count, names = (int(file.readline()), file.readline().split()) if headed else (None, [COLUMN[path.name]])
+        kinds = {"id": str} | dict.fromkeys(names, KINDS[path.name])
+        skip = 2 if headed else 0
+        rows = pd.read_csv(path, sep=r"\s+", skiprows=skip, header=None, names=list(kinds), dtype=kinds, index_col="id")
+        if rows.isna().any(axis=None):
+            raise ValueError("a row is too short")
+        if headed and len(rows) != count:
+            raise ValueError(f"its first line announces {count} rows, but {len(rows)} follow")
+        if path.name == LANDMARK_FILE and tuple(names) != LANDMARKS:
+            raise ValueError(f"its columns must be {' '.join(LANDMARKS)}")
+        if path.name == ATTRIBUTES and not rows.isin([-1, 1]).all(axis=None):
+            raise ValueError("attributes must be 1 or -1")
+        if path.name == PARTITION:
             if not rows["official"].isin(PARTS).all():
                 raise ValueError("parts must be 0, 1 or 2")
             rows["official"] = rows["official"].map(PARTS)
-        else:
-            with path.open(encoding="utf-8") as file:
-                count, names = int(file.readline()), file.readline().split()
-            rows = read_rows(path, names, np.int8 if path.name == ATTRIBUTES else np.float32, skip=2)
-            if len(rows) != count:
-                raise ValueError(f"its first line announces {count} rows, but {len(rows)} follow")
-            if path.name == ATTRIBUTES and not rows.isin([-1, 1]).all(axis=None):
-                raise ValueError("attributes must be 1 or -1")
-            if path.name == LANDMARK_FILE and tuple(names) != LANDMARKS:
-                raise ValueError(f"its columns must be {' '.join(LANDMARKS)}")
         if rows.index.has_duplicates:
             raise ValueError(f"it holds {rows.index[rows.index.duplicated()][0]} twice")
         return rows
     except (ValueError, KeyError) as error:  # ValueError: also pandas' parser errors; KeyError: rows too long
         problem = "its rows are too long" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise InputError(f"{path.name} is no annotation file as CelebA has it: {problem}") from None
-
-
-def read_rows(path: Path, names: list[str], kind: type[np.generic], skip: int = 0) -> pd.DataFrame:
-    """Rows of an image file name and one number for each of `names`, separated by spaces."""
-    columns = {"id": str} | dict.fromkeys(names, kind)
-    rows = pd.read_csv(path, sep=r"\s+", skiprows=skip, header=None, names=list(columns), dtype=columns, index_col="id")
-    if rows.isna().any(axis=None):
-        raise ValueError("a row is too short")
-    return rows
 
 
 def report(images: Iterable[str], tables: dict[str, pd.DataFrame]) -> None:
@@ -180,35 +174,30 @@ def take(root: Path, raw: Path) -> None:
 
 def take_annotations(texts: Mapping[str, Opener], root: Path, raw: Path) -> None:
     """Copies the annotation files among `texts`; converts Kaggle's csv into the official format."""
-    for name in ANNOTATIONS:
+    for name in KINDS:
         for found in (name, Path(name).with_suffix(".csv").name):
             if found in texts:
                 try:
                     content = read_file(texts[found])
                 except UNREADABLE as error:
                     raise InputError(f"{found} in {root} {why_unreadable(error)}") from None
-                (raw / name).write_bytes(content if found == name else official_format(content, found))
+                (raw / name).write_bytes(content if found == name else official_format(content, name))
                 break
 
 
 def official_format(content: bytes, name: str) -> bytes:
-    """A csv with header (image_id, ...), as Kaggle has them, in the official text format."""
+    """A csv with header (image_id, ...), as Kaggle has them, in the text format of the official file `name`."""
     try:
         rows = pd.read_csv(io.BytesIO(content), dtype=str)
     except ValueError as error:
-        raise InputError(f"{name} is no csv: {' '.join(str(error).split())}") from None
+        raise InputError(f"{Path(name).stem}.csv is no csv: {' '.join(str(error).split())}") from None
     body = rows.to_csv(sep=" ", header=False, index=False, lineterminator="\n")
-    headed = name.startswith(("list_attr", "list_landmarks"))
-    return ((f"{len(rows)}\n{' '.join(rows.columns[1:])}\n" if headed else "") + body).encode()
+    head = "" if name in COLUMN else f"{len(rows)}\n{' '.join(rows.columns[1:])}\n"
+    return (head + body).encode()
 
 
-def download_official(raw: Path, url: str = DRIVE) -> None:
-    """Downloads the official files by the Google Drive ids and MD5 sums that torchvision lists.
-
-    Args:
-        raw: the folder to fill.
-        url: the address of a file, with `{id}` for its id.
-    """
+def download_official(raw: Path) -> None:
+    """Downloads the official files by the Google Drive ids and MD5 sums that torchvision lists."""
     for file_id, md5, name in import_torchvision().datasets.CelebA.file_list:
-        if name in (ARCHIVE, *ANNOTATIONS):
-            download(url.format(id=file_id), raw / name, md5)
+        if name in (ARCHIVE, *KINDS):
+            download(DRIVE.format(id=file_id), raw / name, md5)

@@ -11,7 +11,6 @@ import pandas as pd
 
 from vitpipe.config import Data
 from vitpipe.errors import InputError
-from vitpipe.files import atomic_file
 from vitpipe.sources.arrays import ArrayImages, require_side
 
 ARCHIVE = "digits.npz"
@@ -30,8 +29,7 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
         raise InputError(f"data.root is {data.root!r}, but must be null with data.name digits: scikit-learn has them")
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    with atomic_file(raw / ARCHIVE) as path, path.open("wb") as file:
-        np.savez(file, images=images, labels=digits.target.astype(np.uint8))
+    np.savez(raw / ARCHIVE, images=images, labels=digits.target.astype(np.uint8))
 
 
 def samples(raw: Path) -> pd.DataFrame:

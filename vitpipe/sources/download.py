@@ -24,15 +24,12 @@ TIMEOUT = (15, 60)
 def download(url: str, target: Path, md5: str, tries: int = 6, pause: float = 1.0) -> None:
     """Downloads `url` to `target` with a progress bar and checks it.
 
-    What has arrived is kept in `.resume/downloads` of the repository, because DVC clears the outputs of a stage
-    before it runs the stage again; the next try, or the next run, continues there. A complete file stays there too,
-    as a hard link to `target` where the file system allows it, so that no later run downloads it again; `make clean`
-    removes it.
+    What has arrived is kept in `.resume/downloads` of the repository, as DVC clears the outputs of a stage before it
+    runs again; the next run continues there. A complete file stays there too, as a hard link where the file system
+    allows it, so that no later run downloads it again; `make clean` removes it.
 
     Args:
-        url: an http(s) address.
         target: the file to write; it appears when it is complete and verified.
-        md5: the expected MD5 sum of the file, in hexadecimal.
         tries: connections in a row without any progress before giving up.
         pause: seconds between two connections; doubled for every one in a row without progress.
 

@@ -22,7 +22,6 @@ from zipfile import ZipFile, ZipInfo
 
 from vitpipe.config import Data
 from vitpipe.errors import InputError
-from vitpipe.files import atomic_file
 from vitpipe.progress import progress
 from vitpipe.sources import LANDMARKS
 from vitpipe.sources.celeba import ARCHIVE, ATTRIBUTES, IDENTITY, LANDMARK_FILE, PARTITION, open_images, samples
@@ -61,15 +60,16 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
     count = data.count or COUNT
     tables: dict[str, list[str]] = {name: [] for name in (ATTRIBUTES, LANDMARK_FILE, IDENTITY, PARTITION)}
     with (
-        atomic_file(raw / ARCHIVE) as path,
-        ZipFile(path, "w") as archive,
+        ZipFile(raw / ARCHIVE, "w") as archive,
         closing(rendered(seed, count)) as pictures,
         progress(count, "rendering", "faces") as bar,
     ):
         for number, picture in enumerate(pictures, start=1):
             bar.update()
             name = f"{number:06d}.jpg"
-            archive.writestr(member(f"img_align_celeba/{name}"), picture.jpeg)
+            info = ZipInfo(f"img_align_celeba/{name}")
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, picture.jpeg)
             signs = [1 if picture.attributes.get(attribute) else -1 for attribute in NAMES]
             tables[ATTRIBUTES].append(" ".join([name, *(f"{sign:2d}" for sign in signs)]))
             tables[LANDMARK_FILE].append(" ".join([name, *(f"{position:3d}" for position in picture.landmarks)]))
@@ -77,8 +77,7 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
             tables[PARTITION].append(f"{name} {official_part(picture.identity)}")
     heads = {ATTRIBUTES: [str(count), " ".join(NAMES) + " "], LANDMARK_FILE: [str(count), " ".join(LANDMARKS)]}
     for file, rows in tables.items():
-        with atomic_file(raw / file) as path:
-            path.write_text("\n".join([*heads.get(file, []), *rows]) + "\n", encoding="utf-8", newline="\n")
+        (raw / file).write_text("\n".join([*heads.get(file, []), *rows, ""]), encoding="utf-8")
 
 
 def rendered(seed: int, count: int) -> Generator[Picture, None, None]:
@@ -96,10 +95,3 @@ def rendered(seed: int, count: int) -> Generator[Picture, None, None]:
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def member(name: str) -> ZipInfo:
-    """An uncompressed zip member without the current date or details of the machine."""
-    info = ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-    info.create_system, info.external_attr = 3, 0o644 << 16
-    return info

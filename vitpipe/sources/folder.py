@@ -1,13 +1,13 @@
 """Your own pictures: a folder or zip of them, in class sub-folders where there are labels.
 
-Class folders may lie in folders `train`, `val` and `test`, which then are the official parts.
-
-`raw` holds `images.zip`, and `rejects.csv` where pictures cannot be used.
+Class folders may lie in folders `train`, `val` and `test`, which then are the official parts. `raw` holds
+`images.zip`, and `rejects.csv` where pictures cannot be used.
 """
 
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
+from itertools import dropwhile, zip_longest
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -66,11 +66,8 @@ def folder_labels(names: list[str]) -> pd.DataFrame:
     the folders below. A column exists if it has two values or more; a picture outside of such folders has none.
     """
     table = pd.DataFrame(index=pd.Index(names, name="id"))
-    folders = [PurePosixPath(name).parent.parts for name in names]
-    depth = max((len(parts) for parts in folders), default=0)
-    levels = [[parts[level] if level < len(parts) else None for parts in folders] for level in range(depth)]
-    while levels and not differ(levels[0]):
-        levels.pop(0)
+    every_level = zip_longest(*(PurePosixPath(name).parent.parts for name in names))
+    levels = list(dropwhile(lambda level: not differ(level), every_level))
     found = {name.lower() for name in levels[0] if name} if levels else set()
     if "train" in found and found <= PARTS.keys():
         table["official"] = [PARTS[name.lower()] if name else None for name in levels.pop(0)]
@@ -79,7 +76,7 @@ def folder_labels(names: list[str]) -> pd.DataFrame:
     return table
 
 
-def differ(names: list[str | None]) -> bool:
+def differ(names: Iterable[str | None]) -> bool:
     """Whether there are several names."""
     return len(set(names) - {None}) > 1
 

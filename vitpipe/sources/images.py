@@ -36,8 +36,6 @@ def decode(content: bytes | Image.Image) -> Image.Image:
         image = Image.open(io.BytesIO(content)) if isinstance(content, bytes) else content.copy()
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
-        if image.mode == "RGB" and "transparency" not in image.info:
-            return image
         if image.mode in WIDE_MODES:
             return to_8_bit(image)
         if image.has_transparency_data:
@@ -88,7 +86,6 @@ def report_rejects(rejects: dict[str, str], total: int, where: str, folder: Path
         rejects: reason by sample id.
         total: number of all pictures.
         where: the place they come from, for the message.
-        folder: the folder of the file.
 
     Raises:
         InputError: more than 1 % of all pictures are rejected.

@@ -1,8 +1,7 @@
 """MNIST: 60,000 + 10,000 handwritten digits of 28x28 pixels, white on black.
 
 LeCun, Bottou, Bengio, Haffner: Gradient-Based Learning Applied to Document Recognition, Proc. IEEE 1998.
-`raw` holds the four idx files uncompressed. An idx file is a header and then the pixels, so pictures are read from
-the disk when they are used.
+`raw` holds the four idx files uncompressed.
 """
 
 from pathlib import Path
@@ -19,10 +18,10 @@ from vitpipe.sources.torchvision import import_torchvision
 IMAGES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
 SUMS = {
-    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    IMAGES["train"]: "6bbc9ace898e44ae57da46a324031adb",
+    LABELS["train"]: "a25bea736e30d166cdddb491f175f624",
+    IMAGES["test"]: "2646ac647ad5339dbf082846283269ea",
+    LABELS["test"]: "27ae3e4e09519cfbb04c329615203637",
 }
 """MD5 sums of the uncompressed files."""
 WANTED = "MNIST's four idx files, as they are or as .gz"
