@@ -15,6 +15,7 @@ from vitpipe.config import TASKS, Settings, check_settings, load_settings
 from vitpipe.errors import InputError
 
 ROOT = Path(__file__).parents[1]
+RECIPE_OF = {"supersample": "supersample", "classify": "digits"}
 RECIPES = sorted(path.stem for path in (ROOT / "conf" / "recipe").glob("*.yaml"))
 
 
@@ -90,10 +91,7 @@ def test_models_have_the_size_that_is_told_to_the_last_parameter(recipe, classes
 
 @pytest.mark.parametrize("task", TASKS)
 def test_composed_settings_are_those_that_the_task_reads_no_more_and_no_less(task):
-    defaults, kind = (
-        composed(f"task={task}", f"recipe={'supersample' if task == 'supersample' else 'digits'}"),
-        TASKS[task],
-    )
+    defaults, kind = composed(f"task={task}", f"recipe={RECIPE_OF[task]}"), TASKS[task]
     assert set(defaults) == set(kind.model_fields)
     for name, field in kind.model_fields.items():
         if hasattr(field.annotation, "model_fields"):
@@ -106,11 +104,11 @@ def test_every_task_has_its_folder_its_settings_and_its_file_in_conf():
         assert names == set(TASKS)
 
 
-def test_what_dvc_yaml_reads_is_no_part_of_the_settings_that_a_run_keeps(settings):
+def test_what_dvc_yaml_reads_is_no_part_of_the_settings_that_a_run_keeps():
     kept = check_settings(composed(), "composed").model_dump()
     assert set(kept) == {"recipe", "seed", "data", "task", "model", "train"}
     for task in TASKS:
-        pipeline = composed(f"recipe={'supersample' if task == 'supersample' else 'digits'}")["dvc"]
+        pipeline = composed(f"recipe={RECIPE_OF[task]}")["dvc"]
         assert pipeline["target"] == ("task.name" if task == "supersample" else "task.target")
         assert set(pipeline) == {"target", "baseline", "curve", "score", "images", "figure"}
 
@@ -127,26 +125,16 @@ def test_unknown_recipe_is_told_with_the_known_ones():
             {"model.patch": 5},
             "model.patch is 5, but must divide the input size 12 (data.size 24 / data.scale 2) into 2x2",
         ),
-        (
-            {"model.patch": 12},
-            "model.patch is 12, but must divide the input size 12 (data.size 24 / data.scale 2) into",
-        ),
-        ({"model.patch": 24}, "into 2x2 or more: 1, 2, 3, 4, 6"),
+        ({"model.patch": 12}, "into 2x2 or more: 1, 2, 3, 4, 6"),
         ({"model.heads": 3}, "model.heads is 3, but must divide model.dim 16: 1, 2, 4, 8, 16"),
         ({"data.scale": 5}, "data.scale is 5, but must divide data.size 24: 1, 2, 3, 4, 6, 8, 12"),
         ({"data.size": 12}, "data.size is 12, but must be at least 15"),
         ({"recipe": "trial"}, "recipe is 'trial', but must be one of celeba, "),
         ({"data.scale": 0}, "data.scale is 0, but input should be greater than or equal to 1"),
-        (
-            {"data.scale": 1},
-            "data.scale is 1, but must be at least 2 for task.name supersample: 2, 3, 4, 6, 8, 12",
-        ),
+        ({"data.scale": 1}, "data.scale is 1, but must be at least 2 for task.name supersample: 2, 3, 4, 6, 8, 12"),
         ({"data.name": "celeb"}, "data.name is 'celeb', but must be one of celeba, "),
         ({"data.name": "celeb"}, "(did you mean celeba?)"),
-        (
-            {"data.split": "ramdom"},
-            "data.split is 'ramdom', but must be one of random, official, identity (did you mean random?)",
-        ),
+        ({"data.split": "ramdom"}, "'ramdom', but must be one of random, official, identity (did you mean random?)"),
         ({"data.count": 2}, "data.count is 2, but input should be greater than or equal to 3"),
         ({"data.test": 0.6}, "data.test is 0.6, but input should be less than 0.5"),
         ({"model.pach": 3}, "unknown key model.pach (did you mean patch?); known there: patch, dim,"),
@@ -163,10 +151,7 @@ def test_unknown_recipe_is_told_with_the_known_ones():
         ({"train.device": "gpu"}, "train.device is 'gpu', but must be one of auto, cpu, cuda"),
         ({"train": {"lr": 0.1}}, "train.epochs is missing"),
         ({"train": None}, "train is None, but input should be a valid"),
-        (
-            {"task.name": "classfy"},
-            "task.name is 'classfy', but must be one of supersample, classify (did you mean classify?)",
-        ),
+        ({"task.name": "classfy"}, "'classfy', but must be one of supersample, classify (did you mean classify?)"),
         ({"model.conv_channels": 3}, "model.conv_channels is 3, but must be at least 4 for task.name supersample"),
         ({"train.patience": 0}, "train.patience is 0, but input should be greater than or equal to 1"),
         ({"train.momentum": 1.0}, "train.momentum is 1.0, but input should be less than 1"),

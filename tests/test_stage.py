@@ -63,14 +63,8 @@ def test_success(probe):
             "raise RuntimeError('CUDA out of memory. Tried to allocate 9 GiB')",
             "probe: not enough memory: lower train.batch or data.size (CUDA out of memory. Tried to allocate 9 GiB)",
         ),
-        (
-            "raise MemoryError",
-            "probe: not enough memory: lower train.batch or data.size (no more is free)",
-        ),
-        (
-            "import torch; torch.empty(2**60)",
-            "probe: not enough memory: lower train.batch or data.size (",
-        ),
+        ("raise MemoryError", "probe: not enough memory: lower train.batch or data.size (no more is free)"),
+        ("import torch; torch.empty(2**60)", "probe: not enough memory: lower train.batch or data.size ("),
     ],
 )
 def test_foreseeable_failure_is_one_line(probe, body, line):

@@ -121,11 +121,8 @@ class Settings(Section):
             fail("data.scale", data.scale, f"must divide data.size {data.size}", divisors(data.size, 16))
         self.task_fields_agree()
         if model.conv_blocks and not model.conv_channels:
-            fail(
-                "model.conv_blocks",
-                model.conv_blocks,
-                "must be 0 with model.conv_channels 0, which has no convolutions",
-            )
+            rule = "must be 0 with model.conv_channels 0, which has no convolutions"
+            fail("model.conv_blocks", model.conv_blocks, rule)
         if self.train.crop >= data.input_size:
             fail("train.crop", self.train.crop, f"must be less than the input size {data.input_size}")
         side = data.input_size

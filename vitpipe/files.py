@@ -60,12 +60,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes `content` as indented json in the order given; refuses nan and infinities."""
     with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     """Writes rows with equal keys as csv with a header; floats keep six significant digits."""
-    with atomic_file(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         for row in rows:

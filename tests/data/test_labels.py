@@ -57,34 +57,31 @@ def test_a_class_may_be_absent_from_val_and_test():
 
 FEW = {name: {"x": 1} for name in ("Male", "Smiling", "Young")}
 MANY = {f"A{number}": {"x": 1} for number in range(10)}
+UNKNOWN = "task.target is '{}', but must be one of {}".format
+NONE = "task.target is 'label', but the images have no labels at all: put those of each class into a folder of its own"
 
 
 @pytest.mark.parametrize(
-    ("columns", "target", "expected"),
+    ("of", "target", "expected"),
     [
-        (FEW, "Mael", "task.target is 'Mael', but must be one of Male, Smiling, Young (did you mean Male?)"),
-        (FEW, "beard", "task.target is 'beard', but must be one of Male, Smiling, Young"),
-        (MANY, "label", "task.target is 'label', but must be one of A0, A1, A2, A3, A4, A5, A6, A7 and 2 more"),
+        ({"train": FEW}, "Mael", UNKNOWN("Mael", "Male, Smiling, Young (did you mean Male?)")),
+        ({"train": FEW}, "beard", UNKNOWN("beard", "Male, Smiling, Young")),
+        ({"train": MANY}, "label", UNKNOWN("label", "A0, A1, A2, A3, A4, A5, A6, A7 and 2 more")),
+        ({"train": {}}, "label", NONE),
         (
-            {},
+            counts({"a": 5, "b": 5, "": 2}, val={"a": 1, "b": 1}, test={"a": 2, "b": 2, "": 1}),
             "label",
-            "task.target is 'label', but the images have no labels at all: put those of each class into a folder of "
-            "its own",
+            "3 of 19 images have no label (task.target): label or remove them",
+        ),
+        (
+            counts({"not Male": 9}, column="Male"),
+            "Male",
+            "all images are of one class, not Male (task.target Male): two or more are needed",
         ),
     ],
 )
-def test_unknown_target_is_told_with_those_that_there_are(columns, target, expected):
-    assert message(dict.fromkeys(("train", "val", "test"), columns), target) == expected
-
-
-def test_images_without_a_label_are_counted_over_all_parts():
-    of = counts({"a": 5, "b": 5, "": 2}, val={"a": 1, "b": 1}, test={"a": 2, "b": 2, "": 1})
-    assert message(of, "label") == "3 of 19 images have no label (task.target): label or remove them"
-
-
-def test_a_single_class_is_not_enough():
-    expected = "all images are of one class, not Male (task.target Male): two or more are needed"
-    assert message(counts({"not Male": 9}, column="Male"), "Male") == expected
+def test_labels_that_cannot_be_learned_are_told(of, target, expected):
+    assert message(of, target) == expected
 
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])

@@ -150,13 +150,9 @@ def test_unreadable_picture_is_left_out_by_name(tmp_path, settings, shapes, tabl
     bad = many.index[5]
     counts = pack(many, Damaged(shapes, {bad}), settings().data, tmp_path / "packed")
     assert counts == {"train": 159, "val": 8, "test": 12, "rejected": 1}
-    assert (tmp_path / "packed" / "rejects.csv").read_text(
-        encoding="utf-8"
-    ) == f"id,reason\n{bad},is damaged: cut off\n"
-    assert (
-        f"1 of 180 pictures in data/raw cannot be used and are left out (see rejects.csv): {bad}"
-        in capsys.readouterr().out
-    )
+    rejects = (tmp_path / "packed" / "rejects.csv").read_text(encoding="utf-8")
+    assert rejects == f"id,reason\n{bad},is damaged: cut off\n"
+    assert "1 of 180 pictures in data/raw cannot be used and are left out" in capsys.readouterr().out
     samples, hr, _ = everything(tmp_path / "packed", "train")
     assert bad not in samples.index
     for row in (4, 5, 158):  # before and after the gap
@@ -211,14 +207,6 @@ def workspace(tmp_path, shapes, table) -> Path:
     return tmp_path
 
 
-def assert_one_line_and_nothing_written(done, folder: Path, line: str) -> None:
-    assert done.returncode == 1
-    told = [text for text in done.stderr.replace("\r", "\n").splitlines() if text and "image/s" not in text]
-    assert len(told) == 1, done.stderr
-    assert told[0].startswith(f"downsample: {line}")
-    assert sorted(path.name for path in (folder / "data").iterdir()) == ["raw", "split.csv"]
-
-
 def test_stage_packs_and_names_a_missing_split(workspace, stage, shapes):
     done = stage("downsample")
     assert done.returncode == 0, done.stderr
@@ -236,18 +224,13 @@ def full_disk() -> None:
 
 
 def test_full_disk_leaves_nothing_and_keeps_an_earlier_result(workspace, stage):
-    assert_one_line_and_nothing_written(stage("downsample", full_disk), workspace, "File too large")
+    done = stage("downsample", full_disk)
+    assert done.returncode == 1
+    told = [text for text in done.stderr.replace("\r", "\n").splitlines() if text and "image/s" not in text]
+    assert told == ["downsample: File too large"]
+    assert sorted(path.name for path in (workspace / "data").iterdir()) == ["raw", "split.csv"]
     assert stage("downsample").returncode == 0
     before = (workspace / "data" / "packed" / "manifest.json").read_bytes()
     assert stage("downsample", full_disk).returncode == 1
     assert (workspace / "data" / "packed" / "manifest.json").read_bytes() == before
     assert not (workspace / "data" / "packed.tmp").exists()
-
-
-def test_unreadable_pictures_stop_the_stage(workspace, stage):
-    with zipfile.ZipFile(workspace / "data" / "raw" / "images.zip", "a") as archive:
-        archive.writestr("z.png", b"no picture")
-    with (workspace / "data" / "split.csv").open("a", encoding="utf-8") as file:
-        file.write("z.png,train,0\n")
-    expected = "1 of 61 pictures in data/raw cannot be used, more than 1%: z.png is no picture in a known format"
-    assert_one_line_and_nothing_written(stage("downsample"), workspace, expected)

@@ -74,45 +74,10 @@ def written(workspace: Path) -> set[str]:
     return {name for name in files if not name.startswith(("photos/", "data/")) and name != "params.yaml"}
 
 
-OFFICIAL = {f"{part}/{name}": 4 for part in ("train", "val", "test") for name in ("cat", "dog")}
-
-
-@pytest.mark.parametrize(
-    ("counts", "changes", "line"),
-    [
-        (
-            TWENTY,
-            {"task.target": "lable"},
-            "task.target is 'lable', but must be one of label (did you mean label?)",
-        ),
-        (
-            TWENTY | {"emu": 1},
-            {},
-            "class 'emu' of label has a single picture: give it more, or remove it",
-        ),
-        (
-            {"": 40},
-            {},
-            "task.target is 'label', but the images have no labels at all: put those of each class into a folder of "
-            "its own",
-        ),
-        (
-            TWENTY | {"": 3},
-            {},
-            "3 of 43 images have no label (task.target): label or remove them",
-        ),
-        (
-            OFFICIAL | {"test/emu": 2},
-            {"data.split": "official"},
-            "class 'emu' of label occurs in part test, but not in train: give more images of it, or split otherwise "
-            "(data.split, seed)",
-        ),
-    ],
-)
-def test_labels_that_cannot_be_learned(photos, tmp_path, counts, changes, line):
-    photos(counts, **changes)
+def test_labels_that_cannot_be_learned(photos, tmp_path):
+    photos(TWENTY | {"": 3})
     for name in ("train", "baseline"):
-        assert told(name) == f"{name}: {line}"
+        assert told(name) == f"{name}: 3 of 43 images have no label (task.target): label or remove them"
     assert not written(tmp_path)
 
 

@@ -25,11 +25,7 @@ def class_names(table: pd.DataFrame, column: str) -> pd.Series:
 
 
 def label_counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Images of each class, by label column: what the manifest of a packed part keeps.
-
-    Args:
-        table: label columns of the images.
-    """
+    """Images of each class, by label column of the table: what the manifest of a packed part keeps."""
     return {name: class_names(table, name).value_counts().sort_index().to_dict() for name in map(str, table)}
 
 
@@ -38,7 +34,6 @@ def classes(counts: Mapping[str, Counts], target: str) -> tuple[str, ...]:
 
     Args:
         counts: by part of the split, the result of `label_counts`.
-        target: the setting `task.target`.
 
     Raises:
         InputError: there is no such column, some images have no class, there is only one class, a class has a

@@ -40,8 +40,6 @@ def pack(table: pd.DataFrame, images: Images, data: Data, folder: Path) -> dict[
 
     Args:
         table: the result of `vitpipe.data.split.split`.
-        images: the images.
-        data: their sizes.
         folder: an empty folder to fill.
 
     Returns:
@@ -100,13 +98,13 @@ def move_landmarks(annotation: pd.DataFrame, sizes: np.ndarray, data: Data) -> N
     Args:
         sizes: of the original images, (n, 2), width first.
     """
-    side = sizes if data.fit == "stretch" else sizes.min(axis=1, keepdims=True)
+    if LANDMARKS[0] not in annotation:
+        return
+    side = sizes if data.fit == "stretch" else np.repeat(sizes.min(axis=1, keepdims=True), 2, axis=1)
     offset = (sizes - side) // 2  # whole pixels, as in `resize`
-    factor = np.broadcast_to(data.size / side, sizes.shape)
-    for name in [name for name in LANDMARKS if name in annotation]:
-        axis = "xy".index(name[-1])
-        pixels = annotation[name].to_numpy(dtype=np.float64)
-        annotation[name] = ((pixels - offset[:, axis]) * factor[:, axis]).round(2)
+    points = annotation[[*LANDMARKS]].to_numpy(dtype=np.float64).reshape(len(sizes), -1, 2)
+    moved = (points - offset[:, None]) * (data.size / side)[:, None]
+    annotation[[*LANDMARKS]] = moved.reshape(len(sizes), -1).round(2)
 
 
 def threaded(work: Callable[[str], Any], samples: Iterable[str]) -> Iterator[tuple[str, Any]]:
@@ -154,11 +152,7 @@ class PartWriter:
             file.close()
 
     def close(self, annotation: pd.DataFrame) -> dict[str, Any]:
-        """Finishes the files; returns number of images, digest of images and annotation, images of each class.
-
-        Args:
-            annotation: of the images added, in their order.
-        """
+        """Finishes the files; returns number of images, digest of images and annotation, images of each class."""
         self.close_shards()
         path = self.folder / "samples.csv"
         annotation.to_csv(path, index_label="id")
