@@ -71,12 +71,6 @@ def test_curves_of_a_map_that_knows_and_of_one_that_errs(planted, monkeypatch):
             np.testing.assert_allclose(found[name][1, row], (1 - curve)[::-1])
 
 
-def test_a_map_of_another_image_does_worse(planted):
-    used = [[5], [0], [9]]
-    found = curves(planted(used), [truth(used), truth(used)[[1, 2, 0]]], np.array([0, 1, N]))
-    assert found["deletion"][:, :, 1].tolist() == [[0, 0, 0], [1, 1, 1]]
-
-
 def test_patches_that_are_asked_about_are_never_deleted_and_always_there(planted):
     made = planted([[5], [5], [5]], tokens=torch.full((3,), 5))
     assert made.fixed.nonzero()[1].tolist() == [5, 5, 5]

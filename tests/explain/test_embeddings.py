@@ -120,7 +120,9 @@ def test_cosines_by_hand():
 def test_learned_positions_stand_beside_their_control(made, task, changes, prefix):
     models = {name: made(task, seed, **changes)[1] for seed, name in enumerate(("trained", "untrained"))}
     found = positions(models["trained"], models["untrained"])
-    assert set(found) == {"trained", "untrained"} | ({"token_trained", "token_untrained"} if prefix else set())
+    token = {"token_trained", "token_untrained"} if prefix else set()
+    assert set(found) == {"trained", "untrained", "grid"} | token
+    assert found["grid"].tolist() == [4, 4]
     for name, model in models.items():
         expected = similarity(model.encoder.pos_embed)
         np.testing.assert_array_equal(found[name], expected[prefix:, prefix:])
@@ -133,6 +135,6 @@ def test_learned_positions_stand_beside_their_control(made, task, changes, prefi
 def test_sine_and_cosine_need_no_control_and_no_positions_give_nothing(made, task):
     fixed, none = (made(task, **{"model.position": position})[1] for position in ("sincos", "none"))
     found = positions(fixed, fixed)
-    assert list(found) == ["fixed"]
+    assert (list(found), found["grid"].tolist()) == (["fixed", "grid"], [4, 4])
     np.testing.assert_array_equal(found["fixed"], similarity(sincos_position(4, 4, 16)[None]))
     assert positions(none, none) == {}

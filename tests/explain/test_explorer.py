@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vitpipe.explain import explorer as module
-from vitpipe.explain.explorer import ERROR, LEAST, deflated, encode, evenly, explorer, values
+from vitpipe.explain.explorer import ERROR, LEAST, deflated, encode, explorer, values
 
 BOTH = pytest.mark.parametrize("name", ["supersample", "classify"])
 
@@ -103,7 +103,3 @@ def test_means_over_heads_where_one_image_does_not_fit(made, test, attention_of,
     monkeypatch.setattr(module, "BUDGET", 1)  # one image whatever its size
     arrays = explorer(task, model, test)
     assert [len(arrays["ids"]), len(arrays["codes"]), len(arrays["picture_input"])] == [1, 1, 1]
-
-
-def test_even_places():
-    assert [list(evenly(12, count)) for count in (1, 2, 4, 12)] == [[0], [0, 11], [0, 4, 7, 11], list(range(12))]

@@ -62,17 +62,6 @@ def test_finite_differences_agree(made, images):
 
 
 @BOTH
-def test_a_map_lies_over_its_own_image(method):
-    """Images with one pixel each that tells the class; no two have it in the same place."""
-    places, labels = [7, 130, 64, 21, 99, 140], torch.tensor([0, 1, 0, 1, 1, 0])
-    batch = torch.randn(6, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2)) * 0.01
-    batch.flatten(2)[range(6), :, places] = 0.5
-    for order in (list(range(6)), [3, 0, 5, 1, 4, 2]):
-        found = method(Energy(), batch[order], loss(labels[order]))
-        assert found.flatten(1).argmax(1).tolist() == [places[i] for i in order]
-
-
-@BOTH
 def test_a_batch_is_its_images_one_by_one_and_the_model_stays(made, images, unchanged, method):
     (_, model), batch = made("classify", sharp=2), images()
     with unchanged(model):

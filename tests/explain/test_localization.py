@@ -10,7 +10,6 @@ from vitpipe.explain import localization
 from vitpipe.explain.encoders import attention_batches
 from vitpipe.explain.localization import (
     Faces,
-    best_heads,
     faces,
     head_lifts,
     head_maps,
@@ -90,12 +89,6 @@ def test_images_move_by_whole_pixels_and_their_edge_is_replicated():
     np.testing.assert_array_equal(move(images, 0, 0), images)
     sides = (3, 4, 5, 6, 12, 24)  # of patches; faces move by half the distance of the eyes at least
     assert [move_length(FACE[None], side) for side in sides] == [2, 2, 2, 1, 1, 1]
-
-
-def test_best_head_of_each_region():
-    lifts = np.ones((2, 3, 4))
-    lifts[1, 2, 0] = lifts[0, 1, 3] = 2
-    assert best_heads(lifts, ["eyes", "background"]) == {"eyes": (1, 2), "background": (0, 1)}
 
 
 def test_regions_that_hardly_any_image_shows_are_left_out():

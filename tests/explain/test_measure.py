@@ -10,7 +10,6 @@ import torch
 
 from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.pixels import to_input
-from vitpipe.errors import InputError
 from vitpipe.explain.importance import head_importance
 from vitpipe.explain.measure import PROTOCOL, REGIONS_PROTOCOL, measure
 from vitpipe.metrics import attention as measures
@@ -157,9 +156,3 @@ def test_one_head_has_no_diversity(made, report):
     task, model = made(**{"model.heads": 1})
     found = report(task, model, model)
     assert not {"diversity", "output_diversity"} & {*found, *found["untrained"], *found["layers"][0]}
-
-
-def test_model_without_attention(models, report):
-    task, plain = models[0], torch.nn.Linear(2, 2)
-    with pytest.raises(InputError, match=r"^Linear has no encoder, so no attention to look at$"):
-        report(task, plain, plain)

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vitpipe.errors import InputError
 from vitpipe.explain.encoders import query_row
 from vitpipe.explain.methods import attribution_maps, passes, protocol
 from vitpipe.explain.relevance import relevance, rollout, weights_and_gradients
@@ -112,12 +111,3 @@ def test_passes_fit_pixels_and_weights(made, images, monkeypatch):
     assert passes(model, images()) == 5
     monkeypatch.setattr("vitpipe.explain.methods.WEIGHTS_AT_ONCE", 2 * 4 * 16**2)
     assert passes(model, images()) == 2
-
-
-def test_models_without_attention(made, images):
-    for name in ("classify", "supersample"):
-        task, model = made(name)
-        questions = task.questions(model, images())
-        model.encoder.blocks = nn.ModuleList()
-        with pytest.raises(InputError, match="no attention"):
-            attribution_maps(model, questions, images())

@@ -28,12 +28,6 @@ def test_rollout_multiplies_layers_from_the_output_down():
     torch.testing.assert_close(swapped[2], torch.tensor([0, 0.5, 0.5]))
 
 
-def test_rollout_of_one_layer_is_the_mean_of_the_heads_and_the_residual():
-    weights = attention(1, 1, 2, 4, 4)
-    expected = (weights[0, 0, 0] + weights[0, 0, 1]) / 4 + torch.eye(4) / 2
-    torch.testing.assert_close(rollout(weights)[0], expected)
-
-
 def test_rollout_rows_sum_to_one_through_many_layers_even_if_their_sums_were_rounded():
     weights = attention(3, 24, 2, 9, 9)
     found = rollout(weights * 1.01)

@@ -36,9 +36,9 @@ def maps(model: nn.Module, dataset: PackedDataset) -> dict[str, np.ndarray]:
 
     Returns:
         ids (f,), images (f, size, size, 3) uint8 HR; received (f, l, h, g, g) non-self attention that each patch
-        receives, mean over queries, ratio to uniform; of image 0 the `queries` names (q,), which say so where
-        landmarks are mean ones, `boxes` (q, 4) in HR pixels and `looks` (q, l, h, g, g), the non-self attention of
-        those patches as ratio to uniform (0 at the patch itself).
+        receives, mean over queries, ratio to uniform; of image 0 queries (q,), names, which say so where landmarks
+        are mean ones, boxes (q, 4) in HR pixels, and looks (q, l, h, g, g), the non-self attention of those patches,
+        ratio to uniform (0 at the patch itself).
 
     Raises:
         InputError: the model has no attention.
@@ -48,12 +48,12 @@ def maps(model: nn.Module, dataset: PackedDataset) -> dict[str, np.ndarray]:
     side = images.shape[2] // across  # of a patch, in HR pixels
     points = query_points(dataset.samples.iloc[rows[0]], images.shape[1])
     tokens = [token_at(x, y, side, across, down) for x, y in points.values()]
-    looks, received = np.empty(0), list[np.ndarray]()
+    received: list[np.ndarray] = []
     for every in attention_batches(model, dataset.images("lr", rows)):
         weights = measures.among_patches(every, encoder.num_prefix_tokens)
-        if not received:  # image 0 is in the first batch
-            of_first = measures.non_self(weights[:1])[0][:, :, tokens] * (weights.shape[-1] - 1)  # l h q n
-            looks = on_grid(of_first.permute(2, 0, 1, 3), encoder).cpu().numpy()
+        if not received:
+            first = measures.non_self(weights[:1])[0, :, :, tokens] * (weights.shape[-1] - 1)  # l h q n, of image 0
+            looks = on_grid(first.permute(2, 0, 1, 3), encoder).cpu().numpy()
         received.append(on_grid(measures.received(weights), encoder).cpu().numpy())
     return {
         "ids": dataset.samples.index[rows].to_numpy(dtype=str),
@@ -70,21 +70,19 @@ def class_attention(task: Task, model: nn.Module, dataset: PackedDataset, rows: 
 
     Returns:
         What `predictions` gives; heads (f, h, g, g), the last layer's attention from the query that the head reads
-        (see `query_row`) times the number of tokens, so that 1 is attention that sees all tokens equally; rollout
-        (f, g, g), that of all layers, times it too; what `six_steps` gives of the last layer; query, whose attention
-        it is.
+        (see `query_row`), and rollout (f, g, g), that of all layers, both times the number of tokens, so that 1 is
+        uniform attention; what `six_steps` gives of the last layer; query, whose attention it is.
     """
     encoder, images = encoder_of(model), dataset.images("lr", rows)
     last, through = [], []
     for weights in attention_batches(model, images):
         last.append(query_row(weights[:, -1], encoder))  # b h n
         through.append(query_row(rollout(weights), encoder))  # b n
-    tokens, row = weights.shape[-1], torch.cat(last)
-    arrays = {"heads": row * tokens, "rollout": torch.cat(through) * tokens}
+    arrays = {"heads": torch.cat(last), "rollout": torch.cat(through)}
     return (
         predictions(task, model, dataset, rows)
-        | {name: on_grid(values, encoder).cpu().numpy() for name, values in arrays.items()}
-        | six_steps(row, images, encoder)
+        | {name: on_grid(values * weights.shape[-1], encoder).cpu().numpy() for name, values in arrays.items()}
+        | six_steps(arrays["heads"], images, encoder)
         | {"query": query_name(encoder)}
     )
 
@@ -107,10 +105,9 @@ def predictions(task: Task, model: nn.Module, dataset: PackedDataset, rows: np.n
 def six_steps(row: Tensor, images: np.ndarray, encoder: ViT) -> dict[str, np.ndarray]:
     """From attention to an image that is bright where the model looked.
 
-    The six steps: (1) mean over the heads, (2) as a grid, (3) resized to the image, bilinear with half-pixel
-    centres (`align_corners=False`, as Pillow enlarges), (4) minimum to 0 and maximum to 1 in each image,
-    (5) times the image on 0..1, (6) times two, clipped at 1. In step 4 a map that is the same everywhere, up to
-    rounding, becomes 0, because it tells of no place.
+    (1) Mean over the heads, (2) as a grid, (3) resized to the image, bilinear with half-pixel centres
+    (`align_corners=False`, as Pillow enlarges), (4) minimum to 0 and maximum to 1 in each image, or all 0 where a map
+    is the same everywhere up to rounding, (5) times the image on 0..1, (6) times two, clipped at 1.
 
     Args:
         row: attention of one query to the patches (b, h, n), see `query_row`.
@@ -120,7 +117,6 @@ def six_steps(row: Tensor, images: np.ndarray, encoder: ViT) -> dict[str, np.nda
         raw (b, g, g) after step 2, attention weights; resized (b, s, s) after step 4 and attended (b, s, s, 3) after
         step 6, both on 0..1. All float32.
     """
-    assert len(row) == len(images), f"{len(row)} rows of attention for {len(images)} images"
     raw = on_grid(row.float().mean(1), encoder)
     large = F.interpolate(raw[:, None], size=images.shape[1:3], mode="bilinear", align_corners=False)[:, 0]
     low, high = large.amin((1, 2), keepdim=True), large.amax((1, 2), keepdim=True)
@@ -136,8 +132,8 @@ def pixel_importance(task: Task, model: nn.Module, dataset: PackedDataset, rows:
     """The arrays of the figure pixels; the model is left as it was.
 
     Returns:
-        What `predictions` gives, but no probability; gradient and smooth (f, s, s), `saliency` and `smooth` of the
-        cross-entropy of the actual class.
+        What `predictions` gives; gradient and smooth (f, s, s), `saliency` and `smooth` of the cross-entropy of the
+        actual class.
     """
     device = device_of(model)
     labels, images = torch.from_numpy(dataset.labels[rows]).to(device), to_input(dataset.images("lr", rows), device)
@@ -146,6 +142,5 @@ def pixel_importance(task: Task, model: nn.Module, dataset: PackedDataset, rows:
         return F.cross_entropy(logits, labels, reduction="none")
 
     arrays = {"gradient": saliency(model, images, loss), "smooth": smooth(model, images, loss)}
-    told = predictions(task, model, dataset, rows)
-    del told["probability"]
-    return told | {name: values.cpu().numpy() for name, values in arrays.items()}
+    found = {name: values.cpu().numpy() for name, values in arrays.items()}
+    return predictions(task, model, dataset, rows) | found

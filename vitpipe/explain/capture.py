@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -40,15 +39,12 @@ def capture(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     seen: dict[str, Tensor] = {}
     running: list[str] = []  # names of the modules whose forward is running, the innermost last
 
-    def enter(name: str, *_: Any) -> None:
-        running.append(name)
-
     def leave(*_: Any) -> None:
         running.pop()
 
     with ExitStack() as stack:
         for name, module in model.named_modules():
-            stack.enter_context(module.register_forward_pre_hook(partial(enter, name)))
+            stack.enter_context(module.register_forward_pre_hook(lambda *_, name=name: running.append(name)))
             stack.enter_context(module.register_forward_hook(leave, always_call=True))
         # the fast path of nn.MultiheadAttention and nn.TransformerEncoderLayer calls none of the functions
         stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
@@ -63,12 +59,7 @@ def capture(model: nn.Module) -> Iterator[dict[str, Tensor]]:
 
 
 class Recorder(TorchFunctionMode):
-    """Records attention inside its block; see `capture`.
-
-    Args:
-        seen: what it fills.
-        running: names of the modules whose forward is running; without any, nothing is recorded.
-    """
+    """Records attention of the module that is the last of `running` in `seen`; see `capture`."""
 
     def __init__(self, seen: dict[str, Tensor], running: list[str]) -> None:
         super().__init__()
@@ -82,8 +73,8 @@ class Recorder(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        chosen = self.functions.get(func, func) if self.running else func
-        return chosen(*args, **(kwargs or {}))
+        function = self.functions.get(func, func) if self.running else func
+        return function(*args, **(kwargs or {}))
 
     def attention(
         self,
@@ -101,8 +92,7 @@ class Recorder(TorchFunctionMode):
             groups = query.shape[-3] // key.shape[-3]
             key, value = (x.repeat_interleave(groups, -3) for x in (key, value))
         if is_causal:
-            every = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device)
-            attn_mask = every.tril()
+            attn_mask = query.new_ones(query.shape[-2], key.shape[-2], dtype=torch.bool).tril()
         with torch.autocast(query.device.type, enabled=False):
             weights = attention_weights(query.float(), key.float(), attn_mask, scale)
         if attn_mask is not None:

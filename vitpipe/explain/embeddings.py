@@ -19,7 +19,7 @@ COMPONENTS = 28  # the number in Dosovitskiy et al.
 
 def filters(model: nn.Module, untrained: nn.Module) -> dict[str, np.ndarray]:
     """Principal components of the patch-embedding filters, as RGB patches (Dosovitskiy et al. 2020,
-    arXiv:2010.11929, figure 7 left), beside those of the untrained model: what both show was not learned.
+    arXiv:2010.11929, figure 7 left), with those of the untrained model: what both show was not learned.
 
     Args:
         model: a trained model with an `encoder` and a `stem`; both models are left as they were.
@@ -41,19 +41,17 @@ def filters(model: nn.Module, untrained: nn.Module) -> dict[str, np.ndarray]:
 
 
 def embedding_filters(model: nn.Module) -> Tensor:
-    """The filter of each embedding dimension (d, c, q, q): its gradient by the pixels of a mid-grey image, 0 on
-    [-1, 1].
+    """The filter of each embedding dimension (d, c, q, q): its gradient by the pixels of a mid-grey image (zeros).
 
-    Without a stem the embedding is linear and these are exactly its weights. With one its features depend on pixels
-    up to r outside the patch, and the filters are those of the linear part around mid-grey, for a token that lies at
-    least r pixels inside the image's border.
+    Without a stem these are exactly the weights of the embedding. With one they are the linear part around mid-grey,
+    for a token that lies at least r pixels inside the image's border.
     """
     encoder = encoder_of(model)
     stem: Any = model.stem
     patch, margin = encoder.patch, reach(model)
-    first = next((layer for layer in stem.modules() if isinstance(layer, nn.Conv2d)), None)
-    channels = first.in_channels if first else encoder.patch_embed.in_features // patch**2
     weight, side = encoder.patch_embed.weight, patch + 2 * margin
+    convolutions = [layer for layer in stem.modules() if isinstance(layer, nn.Conv2d)]
+    channels = convolutions[0].in_channels if convolutions else weight.shape[1] // patch**2
     # one grey image for each dimension: its pixels get the gradient of that dimension alone
     grey = torch.zeros(len(weight), channels, side, side, device=weight.device, requires_grad=True)
     with evaluating(model), torch.enable_grad(), torch.autocast(weight.device.type, enabled=False):
@@ -69,19 +67,18 @@ def reach(model: nn.Module) -> int:
 
 
 def principal(filters: Tensor) -> tuple[Tensor, Tensor]:
-    """Principal components (k, c, q, q) of d filters (d, c, q, q) and the share of variance (k,) each explains.
+    """Principal components (k, c, q, q) of d filters (d, c, q, q), centred, and the share of variance (k,) of each.
 
-    The filters are centred: their mean over the d dimensions is no component. The sign of a component, which is
-    arbitrary, makes its largest absolute value positive.
+    A component's largest absolute value is positive: its sign is arbitrary.
     """
     rows = filters.flatten(1).double()  # d c*q*q
     _, sizes, directions = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
     count = min(COMPONENTS, len(rows) - 1, rows.shape[1])  # centring takes one dimension
-    directions = directions[:count]
     largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
+    signed = (directions * largest.sign())[:count].reshape(-1, *filters.shape[1:])
     variance = sizes.square()
     explained = variance[:count] / variance.sum().clamp_min(torch.finfo(torch.float64).tiny)
-    return (directions * largest.sign()).reshape(-1, *filters.shape[1:]).float(), explained.float()
+    return signed.float(), explained.float()
 
 
 def positions(model: nn.Module, untrained: nn.Module) -> dict[str, np.ndarray]:
@@ -92,23 +89,21 @@ def positions(model: nn.Module, untrained: nn.Module) -> dict[str, np.ndarray]:
         untrained: the same with the weights that training began with.
 
     Returns:
-        Of learned embeddings: trained, untrained (n, n) and, where there is a class token, token_trained and
-        token_untrained (g, g), see `similarity`. Of sine and cosine: only fixed (n, n), because they are not learned
-        and have no value for the class token. Without embeddings: nothing.
+        grid (2,), rows and columns of patches. Of learned embeddings: trained, untrained (n, n) and, where there is a
+        class token, token_trained and token_untrained (rows, columns), see `similarity`. Of sine and cosine: only
+        fixed (n, n), because they are not learned and have no value for the class token. Without embeddings: nothing.
     """
-    encoder, control = encoder_of(model), encoder_of(untrained)
-    if encoder.pos_embed is None or control.pos_embed is None:
-        return {}
-    prefix = encoder.num_prefix_tokens
-    if not isinstance(encoder.pos_embed, nn.Parameter):
-        return {"fixed": similarity(encoder.pos_embed)[prefix:, prefix:]}
-    arrays: dict[str, np.ndarray] = {}
-    for name, embeddings in (("trained", encoder.pos_embed), ("untrained", control.pos_embed)):
-        found = similarity(embeddings)
+    encoder, arrays = encoder_of(model), {}
+    for name, one in (("trained", encoder), ("untrained", encoder_of(untrained))):
+        if one.pos_embed is None:
+            return {}
+        found, prefix = similarity(one.pos_embed), one.num_prefix_tokens
+        if not isinstance(one.pos_embed, nn.Parameter):
+            return {"fixed": found[prefix:, prefix:], "grid": np.array(one.grid)}
         arrays[name] = found[prefix:, prefix:]
-        if encoder.cls_token is not None:
-            arrays[f"token_{name}"] = found[0, prefix:].reshape(encoder.grid)
-    return arrays
+        if one.cls_token is not None:
+            arrays[f"token_{name}"] = found[0, prefix:].reshape(one.grid)
+    return arrays | {"grid": np.array(encoder.grid)}
 
 
 def similarity(pos_embed: Tensor) -> np.ndarray:

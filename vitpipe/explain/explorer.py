@@ -29,7 +29,7 @@ def explorer(task: Task, model: nn.Module, dataset: PackedDataset) -> dict[str, 
     heads, the weights are means over the heads, of as many images as fit, and of one image whatever its size.
 
     Args:
-        model: trained, of the task; it is left in the mode it was in.
+        model: trained, of the task; it is left as it was.
         dataset: the test part.
 
     Returns:
@@ -84,19 +84,15 @@ def encode(weights: Tensor) -> Tensor:
 def fitting(model: nn.Module, dataset: PackedDataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The rows whose codes fit `BUDGET`, evenly spaced among `rows`, and the codes (f, l, h or 1, t, t)."""
     averaged = deflated(encoded(model, dataset, rows[:1], False)) > BUDGET
-    # a first count from three quarters of the size of one image, so that too many are tried rather than too few
-    count = min(len(rows), 1 + int(BUDGET / (0.75 * deflated(encoded(model, dataset, rows[:1], averaged)))))
+    one = deflated(encoded(model, dataset, rows[:1], averaged))
+    count = min(len(rows), 1 + int(BUDGET / (0.75 * one)))  # others may be smaller: rather too many than too few
     while True:
-        chosen = rows[evenly(len(rows), count)]
+        # halves are rounded up, so that gaps stay alike
+        chosen = rows[np.floor(np.linspace(0, len(rows) - 1, count) + 0.5).astype(int)]
         codes = encoded(model, dataset, chosen, averaged)
         if count == 1 or sum(deflated(image) for image in codes) <= BUDGET:
             return chosen, codes
         count -= 1
-
-
-def evenly(length: int, count: int) -> np.ndarray:
-    """`count` places of 0 to length - 1, evenly spaced from 0 on; halves are rounded up, so that gaps stay alike."""
-    return np.floor(np.linspace(0, length - 1, count) + 0.5).astype(int)
 
 
 def deflated(codes: np.ndarray) -> int:

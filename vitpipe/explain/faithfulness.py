@@ -1,6 +1,6 @@
 """Which method's maps to trust: by what the model does without the patches that a map calls important, and by
-whether the map depends on what the model learned: one that stays as it was when layers become random shows the image,
-or the architecture, and not the model (Adebayo et al. 2018, arXiv:1810.03292).
+whether the map changes when layers become random. One that stays as it was shows the image or the architecture, not
+what the model learned (Adebayo et al. 2018, arXiv:1810.03292).
 
 Shapes: b images, g rows and columns of patches, m methods, c controls, t points of a curve, k steps of randomisation.
 """
@@ -19,7 +19,7 @@ from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.pixels import to_input
 from vitpipe.explain import methods
 from vitpipe.explain.deletion import BLUR, Deletion
-from vitpipe.explain.encoders import device_of, evaluating
+from vitpipe.explain.encoders import device_of, encoder_of, evaluating
 from vitpipe.explain.gradients import diffusion_index
 from vitpipe.explain.methods import Maps, attribution_maps
 from vitpipe.metrics import faithfulness as measures
@@ -29,7 +29,6 @@ SHOWN = 5  # images in the figure of all methods
 RANDOM = 3  # random orders of each image
 FIRST = ("stem.", "encoder.patch_embed.", "encoder.cls_token", "encoder.reg_token", "encoder.pos_embed")
 """How the names of parameters before the blocks begin."""
-TASK_PROTOCOL = ("score", "gradient_score")  # what the task says of its questions
 FILLS = {"mean": "the image's mean colour", "blur": "the image under the blur of inserted"}
 
 PROTOCOL = {
@@ -90,7 +89,7 @@ def faithfulness(
     content = measures.report(summary) | {"images": len(rows), "images_randomised": fewer}
     if "local" in found.pixels:
         content["diffusion_index"] = round(float(diffusion_index(found.pixels["local"]).mean()), 4)
-    told = {name: task.explanation_protocol[name] for name in TASK_PROTOCOL}
+    told = {name: task.explanation_protocol[name] for name in ("score", "gradient_score")}
     told |= {"deleted": f"patches become {FILLS[questions.fill]}"}
     return content | {"protocol": [methods.protocol(questions) | PROTOCOL | told]}, {
         "methods": shown(dataset, rows, questions, found),
@@ -138,15 +137,13 @@ def randomised(
         maps: of the trained model, (b, g, g) by method.
         fixed: patches that are left out (b, n).
     """
-    steps: list[str] = []
-    correlations: list[list[np.ndarray]] = []
+    correlations: dict[str, list[np.ndarray]] = {}
     for step, net in cascade(model, other, seed):
         changed = maps_of(net, asked).patches
-        steps.append(step)
-        correlations.append(
-            [measures.rank_correlation(maps[name], changed[name].cpu().numpy(), fixed) for name in maps]
-        )
-    return {"steps": steps, "correlations": np.stack(correlations, 1)}
+        correlations[step] = [
+            measures.rank_correlation(maps[name], changed[name].cpu().numpy(), fixed) for name in maps
+        ]
+    return {"steps": list(correlations), "correlations": np.stack([*correlations.values()], 1)}
 
 
 def cascade(model: nn.Module, untrained: nn.Module, seed: int) -> Iterator[tuple[str, nn.Module]]:
@@ -161,34 +158,26 @@ def cascade(model: nn.Module, untrained: nn.Module, seed: int) -> Iterator[tuple
         untrained: the same architecture with fresh weights; not changed.
         seed: of that random order.
     """
-    mixed = copy.deepcopy(model)
-    weights, fresh = dict(mixed.named_parameters()), dict(untrained.named_parameters())
+    mixed, fresh = copy.deepcopy(model), dict(untrained.named_parameters())
     generator = torch.Generator().manual_seed(seed)
-    groups: dict[str, list[str]] = {"head": []}
-    blocks = sorted({int(name.split(".")[2]) for name in weights if name.startswith("encoder.blocks.")}, reverse=True)
-    groups |= {f"block {block + 1}": [] for block in blocks} | {"embedding": []}
-    for name in weights:
-        groups[group(name)].append(name)
-    for step, names in groups.items():
-        with torch.no_grad():
-            for name in names:
-                weights[name].copy_(replacement(weights[name], fresh[name], generator))
+    blocks = range(len(encoder_of(model).blocks), 0, -1)
+    for step in ("head", *(f"block {block}" for block in blocks), "embedding"):
+        for name, weight in mixed.named_parameters():
+            if step_of(name) != step:
+                continue
+            if fresh[name].ndim < 2 or fresh[name].any():
+                weight.data = fresh[name].detach().clone()
+            else:
+                order = torch.randperm(weight.numel(), generator=generator).to(weight.device)
+                weight.data = weight.detach().flatten()[order].view_as(weight)
         yield step, mixed
 
 
-def group(parameter: str) -> str:
-    """Which step of the cascade a parameter belongs to, by its name."""
+def step_of(parameter: str) -> str:
+    """The step of the cascade that makes a parameter random, by its name."""
     if parameter.startswith("encoder.blocks."):
         return f"block {int(parameter.split('.')[2]) + 1}"
     return "embedding" if parameter.startswith(FIRST) else "head"
-
-
-def replacement(trained: Tensor, fresh: Tensor, generator: torch.Generator) -> Tensor:
-    """The fresh weights, or the trained ones shuffled where the fresh ones of a matrix or kernel are all zero."""
-    if fresh.ndim < 2 or bool(fresh.any()):
-        return fresh
-    order = torch.randperm(trained.numel(), generator=generator).to(trained.device)
-    return trained.flatten()[order].reshape(trained.shape)
 
 
 def shown(dataset: PackedDataset, rows: np.ndarray, questions: Questions, found: Maps) -> dict[str, np.ndarray]:

@@ -20,8 +20,8 @@ Score = Callable[[Tensor], Tensor]
 def saliency(model: nn.Module, images: Tensor, score: Score) -> Tensor:
     """How much the score changes with each pixel: |d score / d pixel| summed over the channels, (b, s, s).
 
-    The saliency map of Simonyan et al. 2013 (arXiv:1312.6034), of any score in place of the class score. Where the
-    score is a loss, the map is small everywhere when the model is sure and right: compare pixels within an image.
+    The saliency map of Simonyan et al. 2013 (arXiv:1312.6034), of any score. That of a loss is small everywhere where
+    the model is sure and right: compare pixels within an image.
 
     Args:
         model: evaluated in float32, and left as it was: its modes, its weights' gradients.
@@ -36,9 +36,9 @@ def smooth(
 ) -> Tensor:
     """SmoothGrad (Smilkov et al. 2017, arXiv:1706.03825): `saliency` with the gradient's mean over noisy copies.
 
-    The mean is of the signed gradients (equation 1 there) and the absolute value comes after it, so that what
-    changes its sign with the noise cancels out. Pixels are not clipped to [-1, 1]. All images get the same
-    noise, drawn on the CPU: the map of an image depends on no other image and on no device.
+    The mean is of the signed gradients (equation 1 there), so that what changes its sign with the noise cancels out.
+    Pixels are not clipped to [-1, 1]. All images get the same noise, drawn on the CPU: the map of an image depends on
+    no other image and on no device.
 
     Args:
         model, images, score: as for `saliency`.
@@ -64,9 +64,9 @@ def input_gradient(model: nn.Module, images: Tensor, score: Score) -> Tensor:
 def local_attribution(model: nn.Module, images: Tensor, score: Score, steps: int, at_once: int) -> Tensor:
     """Integrated gradients of a score along a path from blurred to sharp: (b, 3, s, s) float32, signed.
 
-    Local attribution maps (Gu & Dong 2021, arXiv:2011.11036, section 3), which have the detail in a window of the
-    output as the score: the path is the image under a Gaussian blur whose sigma falls evenly from `SIGMA` to 0, so
-    that what is attributed is detail and not colour. As `steps` grow, the attributions of an image sum to
+    Local attribution maps (Gu & Dong 2021, arXiv:2011.11036, section 3), whose score is the detail in a window of the
+    output: the path is the image under a Gaussian blur whose sigma falls evenly from `SIGMA` to 0, so that detail is
+    attributed and not colour. As `steps` grow, the attributions of an image sum to
     score(image) - score(blurred image).
 
     Args:
@@ -74,8 +74,8 @@ def local_attribution(model: nn.Module, images: Tensor, score: Score, steps: int
         steps: t, parts of the path.
         at_once: the number of images that go through the model at a time, at least b.
     """
-    strength = torch.linspace(1, 0, 2 * steps + 1, device=images.device) * SIGMA
-    return along(model, blurred(images.detach().float(), strength), score, at_once)
+    sigmas = torch.linspace(1, 0, 2 * steps + 1, device=images.device) * SIGMA
+    return path_integral(model, blurred(images.detach().float(), sigmas), score, at_once)
 
 
 def integrated_gradients(
@@ -87,45 +87,37 @@ def integrated_gradients(
     """
     start = baseline.detach().float()
     share = torch.linspace(0, 1, 2 * steps + 1, device=images.device)[:, None, None, None, None]
-    return along(model, start + share * (images.detach().float() - start), score, at_once)
+    return path_integral(model, start + share * (images.detach().float() - start), score, at_once)
 
 
-def along(model: nn.Module, path: Tensor, score: Score, at_once: int) -> Tensor:
-    """Sum over the parts of a path of the change of the image times the gradient in its middle.
+def path_integral(model: nn.Module, path: Tensor, score: Score, at_once: int) -> Tensor:
+    """Sum over t parts of a path, whose ends and middles take turns in `path` (2t + 1, b, 3, s, s), of the change of
+    the image times the gradient in the middle."""
+    images, steps = path.shape[1], max(1, at_once // path.shape[1])
 
-    Args:
-        path: ends and middles of its parts in turn (2t + 1, b, 3, s, s).
-    """
-    changes, middles = path[2::2] - path[:-1:2], path[1::2]  # t b 3 s s
-    images, together = path.shape[1], max(1, at_once // path.shape[1])
-
-    def every(output: Tensor) -> Tensor:
-        return torch.cat([score(of_images) for of_images in torch.split(output, images)])
+    def scores(output: Tensor) -> Tensor:
+        return torch.cat([score(of_step) for of_step in torch.split(output, images)])
 
     total = torch.zeros_like(path[0])
-    for change, middle in zip(*(torch.split(part, together) for part in (changes, middles)), strict=True):
-        total += (change * input_gradient(model, middle.flatten(0, 1), every).view_as(change)).sum(0)
+    for change, middle in zip((path[2::2] - path[:-1:2]).split(steps), path[1::2].split(steps), strict=True):
+        total += (change * input_gradient(model, middle.flatten(0, 1), scores).view_as(change)).sum(0)
     return total
 
 
 def blurred(images: Tensor, sigmas: Tensor) -> Tensor:
-    """Images (b, c, h, w), float, under Gaussian blurs: (t, b, c, h, w), mirrored at the border.
-
-    Args:
-        sigmas: standard deviations (t,) in pixels; 0 changes nothing.
-    """
+    """Images (b, c, h, w), float, under Gaussian blurs of t `sigmas` in pixels (0: none), mirrored at the border:
+    (t, b, c, h, w)."""
     rows, columns = (blur_matrices(side, sigmas) for side in images.shape[-2:])
     return torch.einsum("tij,bcjk,tlk->tbcil", rows, images, columns)
 
 
 def blur_matrices(side: int, sigmas: Tensor) -> Tensor:
     """The Gaussian blurs (t, s, s) of a line of s pixels, mirrored at its ends."""
-    place = torch.arange(side, device=sigmas.device)
     reach = min(math.ceil(4 * float(sigmas.max())), side - 1)  # beyond four sigma lies 1 / 16,000 of the weight
     offsets = torch.arange(-reach, reach + 1, device=sigmas.device)
     kernel = (-0.5 * (offsets / sigmas[:, None].clamp_min(1e-6)).square()).softmax(1)  # t k
-    mirrored = (place[:, None] + offsets).abs()
-    mirrored = (side - 1) - ((side - 1) - mirrored).abs()  # s k
+    places = (torch.arange(side, device=sigmas.device)[:, None] + offsets).abs()
+    mirrored = (side - 1) - ((side - 1) - places).abs()  # s k
     matrix = torch.zeros(len(sigmas), side, side, device=sigmas.device)
     return matrix.scatter_add_(2, mirrored.expand(len(sigmas), -1, -1), kernel[:, None].expand(-1, side, -1))
 

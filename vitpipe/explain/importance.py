@@ -27,12 +27,12 @@ def recording(modules: Sequence[nn.Module], take: Callable[[Tensor, Tensor], Ten
     """Records `take(input, output)` of every call of each of `modules` inside the block."""
     recorded: Recorded = [[] for _ in modules]
 
-    def hook(calls: list[Tensor], module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
+    def record(calls: list[Tensor], module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
         calls.append(take(args[0], output).detach())
 
     with ExitStack() as hooks:
         for module, calls in zip(modules, recorded, strict=True):
-            hooks.enter_context(module.register_forward_hook(partial(hook, calls)))
+            hooks.enter_context(module.register_forward_hook(partial(record, calls)))
         yield recorded
 
 
@@ -87,15 +87,13 @@ def head_importance(task: Task, model: nn.Module, dataset: PackedDataset, rows: 
         return task.head_scores({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
     with evaluating(model), progress(len(places), "importance", "head") as bar:
-        whole = scores()
-        lost = []
+        whole, lost = scores(), []
         for layer, head in places:
-            if unread:
-                lost.append(whole)
-            else:
-                with heads_zeroed(model, layer, head):
-                    lost.append(scores())
+            with heads_zeroed(model, layer, head):
+                lost.append(whole if unread else scores())
             bar.update()
     shape = len(layers), layers[0].heads
-    drops = {name: np.array([value - less[name] for less in lost]).reshape(shape) for name, value in whole.items()}
-    return {name: values + 0.0 for name, values in drops.items()}  # turns -0.0 into 0.0
+    return {
+        name: np.array([value - less[name] for less in lost]).reshape(shape) + 0.0  # turns -0.0 into 0.0
+        for name, value in whole.items()
+    }

@@ -25,7 +25,7 @@ LEAST = 8  # faces that an interval needs: of fewer, bootstrap intervals are too
 MOVED = 32  # faces that the shift control moves, at most
 CONTENT_CAP = 100.0  # JSON knows no infinity
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
-BESIDE = ("mass", "lift", "pointing", "content_lift")  # numbers that the untrained model has, too
+OF_BOTH = ("mass", "lift", "pointing", "content_lift")  # numbers of the trained and the untrained model
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Faces:
     """Images with landmarks.
 
     Args:
-        rows: (f,), their places among the images that were asked for.
+        rows: (f,), indices into the rows that `faces` was given.
         images: (f, s, s, 3) uint8 as the model sees them.
         landmarks: (f, 5, 2) as (x, y) in pixels of HR images.
         size: side of HR images in pixels.
-        note: annotated, or mean where some or all landmarks are the mean of other images'.
+        note: annotated, or mean where any landmarks are the mean of other images'.
     """
 
     rows: np.ndarray
@@ -51,21 +51,19 @@ class Faces:
         return regions(self.landmarks, self.size, columns)
 
     def some(self, count: int) -> "Faces":
-        """At most `count` of them, evenly spaced."""
+        """At most `count` faces, evenly spaced."""
         kept = evenly_spaced(self.rows, count)
         return replace(self, rows=self.rows[kept], images=self.images[kept], landmarks=self.landmarks[kept])
 
 
 def faces(dataset: PackedDataset, rows: np.ndarray) -> Faces | None:
-    """The images in `rows` whose landmarks make regions; None where fewer than `LEAST` have such landmarks.
-
-    Eyes and mouth in a line, as in a profile, make no regions.
-    """
+    """The images in `rows` whose landmarks make regions (eyes and mouth in a line, as in a profile, make none); None
+    where these are fewer than `LEAST`."""
     samples = dataset.samples.iloc[rows]
     if not set(LANDMARKS) <= set(samples):
         return None
     size = dataset.images("hr", rows[:1]).shape[1]
-    landmarks = samples[list(LANDMARKS)].to_numpy(dtype=np.float64).reshape(-1, len(LANDMARKS) // 2, 2)
+    landmarks = samples[list(LANDMARKS)].to_numpy(dtype=np.float64).reshape(-1, len(POINTS), 2)
     there = np.flatnonzero(regions(landmarks, size, 1).isfinite().all(-1).all(-1).numpy())
     if len(there) < LEAST:
         return None
@@ -75,14 +73,9 @@ def faces(dataset: PackedDataset, rows: np.ndarray) -> Faces | None:
 
 
 def head_maps(weights: Tensor, encoder: ViT) -> Tensor:
-    """Where each head looks, (b, l, h, n), each map summing to one (or zero, where a head sees only itself).
-
-    The attention of the class token to the patches where there is one, else the non-self attention that each patch
-    receives, mean over queries.
-
-    Args:
-        weights: (b, l, h, t, t).
-    """
+    """Where each head looks, (b, l, h, n) of weights (b, l, h, t, t), each map summing to one, or to zero where every
+    patch sees only itself: the class token's attention to the patches where there is one, else the non-self attention
+    that each patch receives, mean over queries."""
     if encoder.cls_token is not None:
         maps = query_row(weights, encoder)
     else:
@@ -99,11 +92,11 @@ def maps_of(model: nn.Module, images: np.ndarray) -> Tensor:
 def compare_regions(
     model: nn.Module, untrained: nn.Module, val: Faces, test: Faces, test_maps: tuple[Tensor, Tensor], seed: int
 ) -> dict[str, dict[str, float]]:
-    """The head that looks most at each region that enough images show, and its numbers beside the untrained model's.
+    """The head that looks most at each region that enough images show, its numbers and the untrained model's.
 
     Args:
-        val: chooses the heads.
-        test: scores them.
+        val: faces that heads are chosen on.
+        test: faces that heads are scored on.
         test_maps: `maps_of` the trained and the untrained model on `test`.
 
     Returns:
@@ -112,17 +105,16 @@ def compare_regions(
     columns = encoder_of(model).grid[1]
     before, after = val.shares(columns), test.shares(columns)
     names, moved = visible(before, after), test.some(MOVED)
-    numbers, places = [], []
+    chosen, numbers = [], []
     for net, maps in zip((model, untrained), test_maps, strict=True):
         heads = best_heads(head_lifts(maps_of(net, val.images), before), names)
         control = shift_control(net, moved, heads, seed)
-        places.append(heads)
+        chosen.append(heads)
         numbers.append({name: scores(maps, after, name, heads[name], seed) | control.get(name, {}) for name in names})
     found: dict[str, dict[str, float]] = {}
-    for name, (layer, head) in places[0].items():
-        own, other = numbers[0][name], numbers[1][name]
-        told = own | {f"{key}_untrained": other[key] for key in BESIDE if key in other}
-        told = {key: rounded(value) for key, value in told.items()}
+    for name, (layer, head) in chosen[0].items():
+        other = {f"{key}_untrained": value for key, value in numbers[1][name].items() if key in OF_BOTH}
+        told = {key: rounded(value) for key, value in (numbers[0][name] | other).items()}
         found[name] = {"layer": layer + 1, "head": head + 1, **told, "survives": int(survives(told))}
     return found
 
@@ -151,11 +143,7 @@ def visible(*parts: Tensor) -> list[str]:
 
 def best_heads(lifts: np.ndarray, names: list[str]) -> dict[str, tuple[int, int]]:
     """The head (layer, head) with the highest of `head_lifts` on each of the named regions."""
-    found = {}
-    for name in names:
-        layer, head = divmod(int(lifts[..., REGIONS.index(name)].argmax()), lifts.shape[1])
-        found[name] = (layer, head)
-    return found
+    return {name: divmod(int(lifts[..., REGIONS.index(name)].argmax()), lifts.shape[1]) for name in names}
 
 
 def scores(maps: Tensor, shares: Tensor, region: str, head: tuple[int, int], seed: int) -> dict[str, float]:
@@ -163,13 +151,10 @@ def scores(maps: Tensor, shares: Tensor, region: str, head: tuple[int, int], see
     index = REGIONS.index(region)
     there = shares[:, index].sum(-1) > 0
     own, area = maps[there][:, head[0], head[1]][:, None, None].double(), shares[there][:, index : index + 1]
-    values = {
-        name: measure(own, area).flatten().numpy()
-        for name, measure in (("mass", mass), ("pointing", pointing), ("lift", lift))
-    }
-    means = {name: float(found.mean()) for name, found in values.items()}
-    _, low, high = map(float, interval(values["lift"], seed))
-    return means | {"lift_low": low, "lift_high": high}
+    measures = {"mass": mass, "pointing": pointing, "lift": lift}
+    values = {name: measure(own, area).flatten().numpy() for name, measure in measures.items()}
+    _, low, high = interval(values["lift"], seed)
+    return {name: float(found.mean()) for name, found in values.items()} | {"lift_low": low, "lift_high": high}
 
 
 def shift_control(
@@ -177,12 +162,11 @@ def shift_control(
 ) -> dict[str, dict[str, float]]:
     """Whether the maps of heads follow the content when it moves.
 
-    Each image is moved left, right, up and down by whole patches, see `move_length`; its edge is replicated, and its
-    landmarks move with it. Moves count that leave eyes, nose and mouth inside, as large as they were. `content_lift`
-    is the lift of the moved image's map on the moved region over the lift that the unmoved image's map has there. It
-    is exactly 1 for a head that looks at places, whatever they show, and above 1 for one that follows the content; at
-    most 100. It is the mean over a face's moves, then the ratio of the means over faces, which is robust to small
-    denominators of single faces.
+    Each image is moved left, right, up and down by whole patches, see `move_length`, and its landmarks with it. Moves
+    count that leave eyes, nose and mouth inside the image. `content_lift` is the lift of the moved image's map on the
+    moved region over the lift that the unmoved image's map has there: exactly 1 for a head that looks at places,
+    whatever they show, above 1 for one that follows the content; at most 100. It is the mean over a face's moves, then
+    the ratio of the means over faces, which is robust to small denominators of single faces.
 
     Args:
         heads: (layer, head) of each region to look at.
@@ -212,11 +196,10 @@ def shift_control(
         there = moves[:, region] > 0
         if there.sum() < LEAST:
             continue
-        above, below = ((x[:, layer, head, region] / moves[:, region])[there].numpy() for x in (follows, stays))
-        drawn = bootstrap((above, below), mean_ratio, n_resamples=RESAMPLES, paired=True, method="percentile", rng=seed)
-        low, high = map(float, drawn.confidence_interval)
-        content = float(mean_ratio(above, below))
-        report[name] = {"content_lift": content, "content_lift_low": low, "content_lift_high": high}
+        pair = [(x[:, layer, head, region] / moves[:, region])[there].numpy() for x in (follows, stays)]
+        drawn = bootstrap(pair, mean_ratio, n_resamples=RESAMPLES, paired=True, method="percentile", rng=seed)
+        low, high = drawn.confidence_interval
+        report[name] = {"content_lift": mean_ratio(*pair), "content_lift_low": low, "content_lift_high": high}
     return report
 
 

@@ -94,13 +94,13 @@ class Measurements:
 
     def by_layer(self) -> list[dict[str, Any]]:
         """The content of `layers`: numbers of each layer, and of each of its heads."""
-        depth, heads = self.heads["entropy"].shape
 
         def at(values: dict[str, np.ndarray], *place: int) -> dict[str, float]:
             return {name: rounded(array[place]) for name, array in values.items()}
 
+        depth, heads = self.heads["entropy"].shape
         return [
-            {**at(self.layers, layer), "heads": [at(self.heads, layer, head) for head in range(heads)]}
+            at(self.layers, layer) | {"heads": [at(self.heads, layer, head) for head in range(heads)]}
             for layer in range(depth)
         ]
 
@@ -115,40 +115,32 @@ def measure(
         untrained: the same with the weights that training began with.
 
     Returns:
-        Numbers by the names of `PROTOCOL`, of the task's head scores and of `REGIONS_PROTOCOL`, which say what they
-        are, rounded to six digits, never NaN: means over heads, or over layers for what only layers have;
-        `untrained`, the same of the untrained model; `regions`, where images have landmarks, by region; images;
-        protocol and layers, as lists, which DVC leaves out of its tables. Heads of all layers have the same keys. And
-        trained and untrained (l, h), the mean attention distance of each head, and that of uniform attention.
+        Numbers by the names of `PROTOCOL`, of the task's head scores and of `REGIONS_PROTOCOL`, rounded to six digits
+        after the point, never NaN: means over heads, or over layers for what only layers have; `untrained`, the same
+        of the untrained model; `regions`, where images have landmarks, by region; images; protocol and layers, as
+        lists, which DVC leaves out of its tables. Heads of all layers have the same keys. And trained and untrained
+        (l, h), the mean attention distance of each head, and uniform, that of uniform attention, in pixels.
 
     Raises:
         InputError: the model has no attention.
     """
     encoder, rows = encoder_of(model), evenly_spaced(test, MEASURED)
+    down, across = encoder.grid
     trained, fresh = (measure_model(task, net, test, rows) for net in (model, untrained))
-    plain = trained.means()
+    uniform = rounded(measures.uniform_distance(down * across, encoder.patch, across))
+    content: dict[str, Any] = {**trained.means(), "distance_uniform": uniform, "untrained": fresh.means()}
     protocol = PROTOCOL | {name: text for name, text in task.explanation_protocol.items() if name in trained.heads}
-    regions: dict[str, Any] = {}
     chosen_on, shown = faces(val, evenly_spaced(val, CHOSEN_ON)), faces(test, rows)
     if chosen_on and shown:
         maps = trained.maps[shown.rows], fresh.maps[shown.rows]
         regions = compare_regions(model, untrained, chosen_on, shown, maps, task.settings.seed)
-        own = head_lifts(maps[0], shown.shares(encoder.grid[1]))
+        own = head_lifts(maps[0], shown.shares(across))
         trained.heads |= {f"lift_{name}": own[..., REGIONS.index(name)] for name in regions}
+        content |= {"regions": regions} if regions else {}
         protocol |= REGIONS_PROTOCOL | {"landmarks": LANDMARKS[shown.note]}
     else:
         protocol |= {"regions": f"not measured: fewer than {LEAST} images have landmarks"}
-    patches = encoder.grid[0] * encoder.grid[1]
-    uniform = rounded(measures.uniform_distance(patches, encoder.patch, encoder.grid[1]))
-    content = {
-        **plain,
-        "distance_uniform": uniform,
-        "untrained": fresh.means(),
-        **({"regions": regions} if regions else {}),
-        "images": len(rows),
-        "protocol": [protocol],
-        "layers": trained.by_layer(),
-    }
+    content |= {"images": len(rows), "protocol": [protocol], "layers": trained.by_layer()}
     reach = {"trained": trained.heads["distance"], "untrained": fresh.heads["distance"], "uniform": np.array(uniform)}
     return content, reach
 
@@ -162,11 +154,9 @@ def measure_model(task: Task, model: nn.Module, test: PackedDataset, rows: np.nd
         for weights in attention_batches(model, test.images("lr", rows)):
             maps.append(head_maps(weights, encoder).cpu())
             among = measures.among_patches(weights, encoder.num_prefix_tokens)
-            for name, values in {
-                "self_weight": measures.self_weight(among),
-                "entropy": measures.entropy(among),
-                "distance": measures.distance(among, encoder.patch, encoder.grid[1]),
-            }.items():
+            found = {"self_weight": measures.self_weight(among), "entropy": measures.entropy(among)}
+            found["distance"] = measures.distance(among, encoder.patch, encoder.grid[1])
+            for name, values in found.items():
                 sums[name] = sums.get(name, 0) + values.double().mean(-1).sum(0).cpu().numpy()  # l h
     lengths = stacked(norms)[..., encoder.num_prefix_tokens :]  # f l n
     layers = {"outliers": measures.outliers(lengths), "norm_ratio": measures.norm_ratio(lengths)}

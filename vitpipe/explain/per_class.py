@@ -1,6 +1,6 @@
 """Whether the model looks at other places in the images of a class than in all images.
 
-Shapes: m images, l layers, n patches, g rows and columns of patches, k chosen classes, r permutations.
+Shapes: m images, l layers, g rows and columns of patches, k chosen classes, r permutations.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import nn
 from vitpipe.data.batches import evenly_spaced
 from vitpipe.data.dataset import PackedDataset
 from vitpipe.errors import InputError
-from vitpipe.explain.encoders import attention_batches, encoder_of, query_name, query_row
+from vitpipe.explain.encoders import attention_batches, encoder_of, on_grid, query_name, query_row
 
 IMAGES = 1000  # at most, that attention per class is taken over
 CLASSES = 3  # compared where none are named
@@ -29,8 +29,8 @@ def attention_per_class(
         seed: of the shuffles.
 
     Returns:
-        What `per_class` returns, of attention as a multiple of uniform attention, (..., g, g); classes (k,), names;
-        images (k, s, s, 3) float32, the mean image of each class; query, whose attention it is.
+        What `per_class` returns, of attention as a multiple of uniform attention; classes (k,), names; images
+        (k, s, s, 3) float32, the mean image of each class; query, whose attention it is.
 
     Raises:
         InputError: `show` names an unknown class, or one with fewer than two of the images.
@@ -41,14 +41,10 @@ def attention_per_class(
     if not chosen:
         return {}
     parts = [
-        (query_row(weights.mean(2), encoder) * weights.shape[-1]).cpu().numpy()  # b l n
+        on_grid(query_row(weights.mean(2), encoder) * weights.shape[-1], encoder).cpu().numpy()  # b l g g
         for weights in attention_batches(model, images)
     ]
-    found = per_class(np.concatenate(parts), labels, chosen, seed=seed)
-    counts = found.pop("counts")
-    grids = {name: values.reshape(*values.shape[:-1], *encoder.grid) for name, values in found.items()}
-    return grids | {
-        "counts": counts,
+    return per_class(np.concatenate(parts), labels, chosen, seed=seed) | {
         "classes": np.array([dataset.classes[index] for index in chosen]),
         "images": np.stack([images[labels == index].mean(0) for index in chosen]).astype(np.float32),
         "query": query_name(encoder),
@@ -69,12 +65,12 @@ def compared(show: tuple[str, ...] | None, classes: tuple[str, ...], labels: np.
 
 
 def per_class(
-    rows: np.ndarray, labels: np.ndarray, chosen: Sequence[int], permutations: int = 1000, seed: int = 0
+    maps: np.ndarray, labels: np.ndarray, chosen: Sequence[int], permutations: int = 1000, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """Median attention of classes, how it differs from that of all images, and which differences are more than chance.
 
-    A permutation test: labels are shuffled over the images, so class sizes stay. A difference is divided by
-    its standard deviation over the shuffles (the true labels are one of them), because some patches vary more than
+    A permutation test: labels are shuffled over the images, so class sizes stay. A difference is divided by its
+    standard deviation over the shuffles (the true labels are one of them), because some patches vary more than
     others, and compared with the largest one anywhere in each shuffle: the single-step max-T procedure (Westfall &
     Young 1993, Resampling-Based Multiple Testing, section 2.3). So p is adjusted for the number of patches, layers
     and chosen classes: without any true difference, 5 % of analyses have a p <= 0.05.
@@ -82,46 +78,33 @@ def per_class(
     arXiv:1603.05766), which is never 0.
 
     Args:
-        rows: attention to the patches (m, l, n), mean over heads, see `vitpipe.explain.encoders.query_row`.
+        maps: attention to the patches (m, l, g, g), mean over heads.
         labels: class index of each image (m,).
         chosen: the k class indices to compare, each of two images or more.
         permutations: r, the number of shuffles.
         seed: of the shuffles.
 
     Returns:
-        median (k, l, n) over the images of a class, all_median (l, n) over all images, difference (k, l, n)
-        of the two, in units of `rows`; p (k, l, n); counts (k,), images of each class.
+        median (k, l, g, g) over the images of a class, all_median (l, g, g) over all images, difference
+        (k, l, g, g) of the two, in units of `maps`; p (k, l, g, g); counts (k,), images of each class.
     """
-    assert len(rows) == len(labels), f"{len(rows)} rows for {len(labels)} labels"
-    counts = np.array([np.count_nonzero(labels == index) for index in chosen])
-    values = np.ascontiguousarray(rows.reshape(len(rows), -1), dtype=np.float32)  # m l*n
-    random = np.random.default_rng(seed)
+    values, random = np.ascontiguousarray(maps, dtype=np.float32), np.random.default_rng(seed)
     every = median(values)
     shuffles = [labels, *(random.permutation(labels) for _ in range(permutations))]
-    medians = np.array([[median(values[labels == index]) for index in chosen] for labels in shuffles])  # 1+r k l*n
-    differences = medians - every
-    p = adjusted(differences)
-
-    shape = (len(chosen), *rows.shape[1:])
-    return {
-        "median": medians[0].reshape(shape),
-        "all_median": every.reshape(rows.shape[1:]),
-        "difference": differences[0].reshape(shape),
-        "p": p.reshape(shape),
-        "counts": counts,
-    }
-
-
-def adjusted(differences: np.ndarray) -> np.ndarray:
-    """p values (k, l*n) of the first of 1 + r differences (1 + r, k, l*n), the others those of shuffled labels."""
-    size = np.abs(differences)
-    deviation = differences.std(0)
+    medians = np.array([[median(values[shuffled == index]) for index in chosen] for shuffled in shuffles])
+    differences = medians - every  # 1+r k l g g
+    size, deviation = np.abs(differences), differences.std(0)
     varies = deviation > 1e-6 * size.max(0)  # else it is rounding
     scaled = np.divide(size, deviation, out=np.zeros_like(size), where=varies)
-    largest = np.sort(scaled[1:].max((1, 2)))  # r
-    as_large = len(largest) - np.searchsorted(largest, scaled[0], side="left")
-    p: np.ndarray = (1 + as_large) / (1 + len(largest))
-    return p
+    largest = np.sort(scaled[1:].reshape(permutations, -1).max(1))
+    as_large = permutations - np.searchsorted(largest, scaled[0], side="left")
+    return {
+        "median": medians[0],
+        "all_median": every,
+        "difference": differences[0],
+        "p": (1 + as_large) / (1 + permutations),
+        "counts": np.array([np.count_nonzero(labels == index) for index in chosen]),
+    }
 
 
 def median(values: np.ndarray) -> np.ndarray:

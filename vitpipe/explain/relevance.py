@@ -15,15 +15,15 @@ def rollout(weights: Tensor) -> Tensor:
     """How much each token after the last layer depends on each token of the input: (b, t, t), rows sum to one.
 
     Attention rollout (Abnar & Zuidema 2020, arXiv:2005.00928, section 3): R_l = A_l R_(l-1) and R_0 = I, where
-    A_l = 0.5 W_l + 0.5 I stands for attention and the residual beside it, and W_l is the mean over the heads.
-    Row i is the token i of the output; the first layer's matrix is the rightmost factor.
+    A_l = 0.5 W_l + 0.5 I is attention with its residual connection, and W_l the mean over the heads. Row i is token i
+    of the output; the first layer's matrix is the rightmost factor.
     """
     mixed = 0.5 * weights.mean(2) + 0.5 * identity(weights)  # b l t t
     mixed = mixed / mixed.sum(-1, keepdim=True)  # rounding would add up over the layers
-    through = mixed[:, 0]
-    for layer in range(1, mixed.shape[1]):
-        through = mixed[:, layer] @ through
-    return through
+    total, *later = mixed.unbind(1)
+    for layer in later:
+        total = layer @ total
+    return total
 
 
 def relevance(weights: Tensor, gradients: Tensor) -> Tensor:
@@ -31,18 +31,17 @@ def relevance(weights: Tensor, gradients: Tensor) -> Tensor:
 
     The generic attention rules for self-attention (Chefer et al. 2021, arXiv:2103.15679, equations 5 and 6):
     R <- R + A_l R from the first layer to the last, R = I before it, where A_l is the mean over the heads of
-    (d score / d weights * weights)^+. Row i belongs to token i of the output. Attention that the score does
-    not depend on, or that lowers it, counts nothing; a token's residual path is the identity in it.
+    (d score / d weights * weights)^+. Row i is token i of the output. Attention that the score does not depend on, or
+    that lowers it, does not count; the residual connection is the identity.
 
     Args:
         weights: attention after the softmax (b, l, h, t, t).
         gradients: of each image's score with respect to them, the same shape.
     """
-    counted = (gradients * weights).clamp(min=0).mean(2)  # b l t t
-    through = identity(weights).expand(len(weights), -1, -1)
-    for layer in range(counted.shape[1]):
-        through = through + counted[:, layer] @ through
-    return through
+    total = identity(weights).expand(len(weights), -1, -1)
+    for counted in (gradients * weights).clamp(min=0).mean(2).unbind(1):  # b t t
+        total = total + counted @ total
+    return total
 
 
 def identity(weights: Tensor) -> Tensor:
