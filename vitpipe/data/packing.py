@@ -1,4 +1,4 @@
-"""Decodes every image once and packs HR targets and LR inputs as uint8 arrays, in one pass and constant memory.
+"""Decodes every image once and packs HR targets and LR inputs as uint8 arrays, in one pass; no image stays in memory.
 
 Layout of a packed part, written here and read by `vitpipe.data.dataset`:
 

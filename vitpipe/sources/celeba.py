@@ -59,8 +59,7 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
         download_official(raw)
     else:
         take(resolve_root(data.root), raw)
-    with open_zip(raw / ARCHIVE) as archive:
-        report(members(archive.namelist(), raw / ARCHIVE), annotations(raw))
+    report(open_images(raw).members, annotations(raw))
 
 
 def samples(raw: Path) -> pd.DataFrame:
@@ -70,8 +69,7 @@ def samples(raw: Path) -> pd.DataFrame:
     1 or -1). Where an image has no row in a file, they are missing values, and 0 for attributes. The landmarks (pixels
     in the 178x218 image) are always present; `landmarks` says whether they are `annotated` or the `mean` of others.
     """
-    with open_zip(raw / ARCHIVE) as archive:
-        table = pd.DataFrame(index=pd.Index(sorted(members(archive.namelist(), raw / ARCHIVE)), name="id"))
+    table = pd.DataFrame(index=pd.Index(sorted(open_images(raw).members), name="id"))
     for name, rows in annotations(raw).items():
         table = table.join(rows.reindex(table.index, **({"fill_value": 0} if name == ATTRIBUTES else {})))
     table = table.reindex(columns=[*table.columns.difference(LANDMARKS, sort=False), *LANDMARKS])

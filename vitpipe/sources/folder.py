@@ -14,7 +14,7 @@ import pandas as pd
 
 from vitpipe.config import Data
 from vitpipe.errors import InputError
-from vitpipe.sources.archive import open_files, open_zip, pack, resolve_root
+from vitpipe.sources.archive import open_files, pack, resolve_root
 from vitpipe.sources.images import report_rejects, require_size
 from vitpipe.sources.zip_images import ZipImages
 
@@ -48,8 +48,7 @@ def samples(raw: Path) -> pd.DataFrame:
 
     Columns `official` and `label`: see `folder_labels`.
     """
-    with open_zip(raw / ARCHIVE) as archive:
-        return folder_labels(sorted(filter(is_picture, archive.namelist())))
+    return folder_labels(sorted(filter(is_picture, open_images(raw).members)))
 
 
 def open_images(raw: Path) -> ZipImages:
@@ -78,7 +77,7 @@ def folder_labels(names: list[str]) -> pd.DataFrame:
 
 def differ(names: Iterable[str | None]) -> bool:
     """Whether there are several names."""
-    return len(set(names) - {None}) > 1
+    return len({*names} - {None}) > 1
 
 
 def choose(names: Iterable[str], root: Path) -> list[str]:
