@@ -37,13 +37,13 @@ def test_accuracy_is_drawn_in_percent_and_loss_as_it_is(make, texts):
     assert "Accuracy in %" in texts(figure)
 
 
-def test_a_score_that_is_not_known_is_drawn_as_it_is(make, texts, tmp_path):
+def test_a_score_that_is_not_known_is_drawn_as_it_is(make, texts):
     arrays = make("curve", score="accuracy", train_bleu_4=[0, 0.1, 0.2, 0.3], val_bleu_4=[0, 0.1, 0.25, 0.2])
     arrays |= {"score": np.array("bleu_4")}
-    figure = curve(arrays)
+    [(_, figure, _, caption)] = draw(arrays)
     np.testing.assert_array_equal(lines_of(figure.axes[1])["validation"].get_ydata(), arrays["val_bleu_4"])
     assert {"Bleu 4", "kept: epoch 3 with 0.2500 on validation images"} <= set(texts(figure).split("\n"))
-    assert "Loss and bleu 4 per epoch" in draw(arrays, tmp_path)["curve.png"]["caption"]
+    assert "Loss and bleu 4 per epoch" in caption
 
 
 @pytest.mark.parametrize(("bicubic", "gain"), [(27.5, "+1.75"), (30.0, "−0.75")])

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from vitpipe.figures import maps as module
 from vitpipe.figures.maps import draw, overview, queries, received
 from vitpipe.figures.style import save
 
@@ -13,18 +12,12 @@ def random() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def test_panels_hold_the_arrays_of_their_image_layer_and_head(make, tmp_path, monkeypatch, axes_of, texts):
-    arrays, drawn = make("maps"), {}
-
-    def keep(figure, path, title, caption):
-        drawn[path.name] = figure
-        return {path.name: (title, caption)}
-
-    monkeypatch.setattr(module, "captioned", keep)
-    captions = draw(arrays, tmp_path)
-    panels = {name: axes_of(figure) for name, figure in drawn.items()}
-    expected = {"received_head.png": arrays["received"][:, 1, 2]}
-    expected |= {f"received_layer{i + 1}.png": arrays["received"][:, i].mean(1) for i in range(2)}
+def test_panels_hold_the_arrays_of_their_image_layer_and_head(make, axes_of, texts):
+    arrays = make("maps")
+    drawn = {name: (figure, title, caption) for name, figure, title, caption in draw(arrays)}
+    panels = {name: axes_of(figure) for name, (figure, *_) in drawn.items()}
+    expected = {"received_head": arrays["received"][:, 1, 2]}
+    expected |= {f"received_layer{i + 1}": arrays["received"][:, i].mean(1) for i in range(2)}
     for name, values in expected.items():
         for i, sample in enumerate(arrays["ids"]):
             grey, paint = panels[name][sample].images
@@ -32,24 +25,24 @@ def test_panels_hold_the_arrays_of_their_image_layer_and_head(make, tmp_path, mo
             np.testing.assert_array_equal(paint.get_array(), values[i])
             assert paint.get_extent() == grey.get_extent()
             assert paint.get_interpolation() == "nearest"
-    assert captions["received_head.png"][0] == "Layer 2, head 3: attention received"
-    assert "Attention received, layer 2, head 3" in texts(drawn["received_head.png"])
-    assert "in image b.png" in captions["queries.png"][1]
+    assert drawn["received_head"][1] == "Layer 2, head 3: attention received"
+    assert "Attention received, layer 2, head 3" in texts(drawn["received_head"][0])
+    assert "in image b.png" in drawn["queries"][2]
     for i, (query, own) in enumerate((("eye", (0, 1)), ("mouth", (3, 2)))):
         looks, (left, top, right, bottom) = arrays["looks"][i].copy(), arrays["boxes"][i]
         looks[..., *own] = np.nan
-        np.testing.assert_array_equal(panels["queries.png"][query].images[0].get_array(), arrays["images"][0])
+        np.testing.assert_array_equal(panels["queries"][query].images[0].get_array(), arrays["images"][0])
         for layer, head in np.ndindex(2, 3):
             label = f"layer {layer + 1} head {head + 1}"
-            panel = panels["queries.png"][f"{query}: {label}"]
+            panel = panels["queries"][f"{query}: {label}"]
             np.testing.assert_array_equal(panel.images[1].get_array().filled(np.nan), looks[layer, head])
             [hatched] = [patch.get_bbox().bounds for patch in panel.patches if patch.get_hatch()]
             assert hatched == (left - 0.5, top - 0.5, right - left, bottom - top)
-            mean = panels["overview.png"][label].images[0]
+            mean = panels["overview"][label].images[0]
             np.testing.assert_allclose(mean.get_array(), np.log2(arrays["received"][:, layer, head].mean(0)))
-    limits = {panel.images[1].get_clim() for name, panel in panels["queries.png"].items() if "layer" in name}
+    limits = {panel.images[1].get_clim() for name, panel in panels["queries"].items() if "layer" in name}
     assert len(limits) == 1
-    boxes = [panels["overview.png"][f"layer {i} head {j}"].get_position() for i, j in ((1, 1), (1, 2), (2, 1))]
+    boxes = [panels["overview"][f"layer {i} head {j}"].get_position() for i, j in ((1, 1), (1, 2), (2, 1))]
     assert boxes[0].x0 < boxes[1].x0
     assert boxes[0].y0 > boxes[2].y0
 

@@ -6,7 +6,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vitpipe.figures.style import Sheet, captioned, save, spread, styled
+from vitpipe.figures.style import Sheet, save, spread, styled
 from vitpipe.figures.text import beginning, extent, fitted, shortened
 
 
@@ -20,7 +20,7 @@ def picture(pixels: np.ndarray) -> Figure:
 
 def test_picture_pixels_land_on_screen_pixels(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
-    assert captioned(picture(pixels), tmp_path / "a.png", "A", "of b") == {"a.png": {"title": "A", "caption": "of b"}}
+    save(picture(pixels), tmp_path / "a.png")
     drawn = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))
     assert drawn.shape == (80, 120, 3)
     assert (drawn[22:66, 12:56] == pixels[2:46, 2:46]).all()  # within the frame

@@ -1,7 +1,6 @@
 """Figures: arrays in, PNG files out. No model code is imported here, and no figure knows a task.
 
-Each kind of figure has a module of its name with `draw(arrays, folder)`, which writes its PNG files and returns their
-captions.
+Each kind of figure has a module of its name with `draw(arrays)`, which yields its figures and their captions.
 """
 
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from vitpipe.figures.style import save
 from vitpipe.files import write_json
 
 KINDS = (
@@ -26,8 +26,10 @@ def draw(arrays: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
             `KINDS` are skipped.
         folder: an existing one.
     """
-    captions: dict[str, dict[str, str]] = {}
+    captions = {}
     for kind in KINDS:
         if kind in arrays:
-            captions |= import_module(f"{__name__}.{kind}").draw(dict(arrays[kind]), folder)
+            for name, figure, title, caption in import_module(f"{__name__}.{kind}").draw(dict(arrays[kind])):
+                save(figure, folder / f"{name}.png")
+                captions[f"{name}.png"] = {"title": title, "caption": caption}
     write_json(folder / "captions.json", captions)

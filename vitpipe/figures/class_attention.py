@@ -5,28 +5,25 @@ The query whose attention is drawn is the class token or, for a model that pools
 Shapes: f images, S side of an image in pixels, h heads, g patches along one side of the grid.
 """
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from vitpipe.figures import painting
-from vitpipe.figures.painting import GAP, NAMES, SIDE, Arrays, Captions
-from vitpipe.figures.style import MUTED, STRENGTH, Sheet, captioned, spread, styled
+from vitpipe.figures.painting import GAP, NAMES, SIDE, Arrays, Drawn
+from vitpipe.figures.style import MUTED, STRENGTH, Sheet, spread, styled
 
 MOST_HEADS = 12
 
 
-def draw(arrays: Arrays, folder: Path) -> Captions:
-    """Writes both figures as PNG files; returns the captions.
+def draw(arrays: Arrays) -> Drawn:
+    """Both figures with their captions.
 
     Args:
         arrays: ids (f,); images (f, S, S, 3) uint8; actual, predicted (f,) class names; probability (f,) of the
             predicted class; raw (f, g, g) attention weights of the query on the patches, mean over heads, sum at
             most 1; resized (f, S, S) in [0, 1]; attended (f, S, S, 3) in [0, 1]; heads (f, h, g, g) and rollout
             (f, g, g), both as a ratio to uniform attention; query, whose attention it is.
-        folder: where the PNG files go.
     """
     query = f"query: {arrays['query']}"
     six = (
@@ -35,8 +32,8 @@ def draw(arrays: Arrays, folder: Path) -> Captions:
         "little."
     )
     every = f"Every head, their mean, and rollout through all layers, as multiples of uniform attention; {query}."
-    drawn = captioned(six_steps(arrays), folder / "class_attention.png", "What the model attends to", six)
-    return drawn | captioned(heads(arrays), folder / "class_heads.png", "The heads of the last layer", every)
+    yield "class_attention", six_steps(arrays), "What the model attends to", six
+    yield "class_heads", heads(arrays), "The heads of the last layer", every
 
 
 @styled
@@ -78,10 +75,9 @@ def six_steps(arrays: Arrays) -> Figure:
     y = sheet.height - 58
     ends: dict[float, str] = {0: "its smallest", 1: "its largest"}
     sheet.colour_bar(lefts[1], y, SIDE, shade, STRENGTH, "each map by its own range", ends)
-    ticks: dict[float, str] = (
-        {0: "0"} if high <= 10 * uniform else {}
-    )  # where uniform is close to zero, its label needs the place
-    ticks |= {uniform: "uniform", high: f"{high:.3g}"}
+    ticks: dict[float, str] = {uniform: "uniform", high: f"{high:.3g}"}
+    if high <= 10 * uniform:  # where uniform is close to zero, its label needs the place
+        ticks = {0: "0"} | ticks
     label = f"raw attention weight; uniform = 1/{count} = {uniform:.3g}"
     sheet.colour_bar(lefts[2] + 28, y, lefts[3] + SIDE - lefts[2] - 28, norm, STRENGTH, label, ticks)
     return sheet.figure

@@ -4,7 +4,6 @@ Shapes: k classes.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
@@ -12,8 +11,8 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from vitpipe.figures.painting import Arrays, Captions
-from vitpipe.figures.style import INK, LINE, MUTED, STRENGTH, Sheet, captioned, styled
+from vitpipe.figures.painting import Arrays, Drawn
+from vitpipe.figures.style import INK, LINE, MUTED, STRENGTH, Sheet, styled
 from vitpipe.figures.text import beginning, extent
 
 CMAP = f"{STRENGTH}_r"  # pale for little, so that white for nothing stands at the right end
@@ -23,18 +22,17 @@ NONE = "no test images"
 COUNTS, ROWS = "Confusion matrix", "Confusion matrix in % of each class"
 
 
-def draw(arrays: Arrays, folder: Path) -> Captions:
-    """Writes both matrices as PNG files; returns the captions.
+def draw(arrays: Arrays) -> Drawn:
+    """Both matrices with their captions.
 
     Args:
         arrays: matrix (k, k) integers, row: actual class, column: predicted class; classes (k,), their names.
-        folder: where the PNG files go.
     """
     matrix, classes = arrays["matrix"], arrays["classes"]
     numbers = "Test images by actual class (rows) and predicted class (columns), logarithmic colours; white: none."
     shares = "Of the test images of each actual class, the share predicted as each class; the diagonal is the recall."
-    drawn = captioned(counts(matrix, classes), folder / "confusion.png", COUNTS, numbers)
-    return drawn | captioned(recalls(matrix, classes), folder / "confusion_rows.png", ROWS, shares)
+    yield "confusion", counts(matrix, classes), COUNTS, numbers
+    yield "confusion_rows", recalls(matrix, classes), ROWS, shares
 
 
 def counts(matrix: np.ndarray, classes: Sequence[str]) -> Figure:

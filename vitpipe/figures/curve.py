@@ -3,25 +3,23 @@
 Shapes: e epochs.
 """
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from vitpipe.figures.painting import Arrays, Captions
-from vitpipe.figures.style import BLUE, GREEN, MUTED, ORANGE, Sheet, captioned, styled
+from vitpipe.figures.painting import Arrays, Drawn
+from vitpipe.figures.style import BLUE, GREEN, MUTED, ORANGE, Sheet, styled
 
 # of each score: name, unit, factor from the table to what is drawn, decimals
 SCORES = {"psnr": ("PSNR", "dB", 1, 2), "accuracy": ("accuracy", "%", 100, 1)}
 
 
-def draw(arrays: Arrays, folder: Path) -> Captions:
-    """Writes the figure as a PNG file; returns its caption. `arrays`: see `curve`."""
+def draw(arrays: Arrays) -> Drawn:
+    """The figure with its caption. `arrays`: see `curve`."""
     name, *_ = measure(str(arrays["score"]))
     caption = f"Loss and {name} per epoch; the marked epoch, best on validation images, was kept."
-    return captioned(curve(arrays), folder / "curve.png", "Training", caption)
+    yield "curve", curve(arrays), "Training", caption
 
 
 @styled

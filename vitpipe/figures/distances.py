@@ -3,27 +3,25 @@
 Shapes: l layers, h heads.
 """
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.figure import Figure
 
-from vitpipe.figures.painting import Arrays, Captions
-from vitpipe.figures.style import BLUE, GREEN, MUTED, Sheet, captioned, styled
+from vitpipe.figures.painting import Arrays, Drawn
+from vitpipe.figures.style import BLUE, GREEN, MUTED, Sheet, styled
 
 TITLE = "How far each head looks"
 ROOM = 0.66  # of the way from one layer to the next, for the heads of a layer side by side
 
 
-def draw(arrays: Arrays, folder: Path) -> Captions:
-    """Writes the figure as a PNG file; returns its caption. `arrays`: see `distances`."""
+def draw(arrays: Arrays) -> Drawn:
+    """The figure with its caption. `arrays`: see `distances`."""
     uniform, trained = float(arrays["uniform"]), arrays["trained"]
     caption = (
         f"One dot a head: the mean distance between query and key, {trained.mean():.1f} px of the input over all "
         f"heads and {uniform:.1f} px for attention to all tokens alike. Local heads lie low, global ones near the "
         "dashed line. Hollow dots are the untrained model's heads."
     )
-    return captioned(distances(arrays), folder / "distances.png", TITLE, caption)
+    yield "distances", distances(arrays), TITLE, caption
 
 
 @styled

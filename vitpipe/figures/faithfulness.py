@@ -3,7 +3,6 @@
 Shapes: m methods, c controls, t points of a curve, k steps of randomisation.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.optimize import isotonic_regression
 
-from vitpipe.figures.painting import Arrays, Captions
-from vitpipe.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, Sheet, captioned, styled
+from vitpipe.figures.painting import Arrays, Drawn
+from vitpipe.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, Sheet, styled
 from vitpipe.figures.text import extent
 from vitpipe.metrics.faithfulness import ALIKE, CONTROLS, NAMES
 
@@ -24,11 +23,11 @@ INTERVALS = "Bands and bars: 95 % intervals over images. Dotted line: the best c
 GAP, LEFT, WIDTH = 14, 84, 1240
 
 
-def draw(arrays: Arrays, folder: Path) -> Captions:
-    """Writes the figure as a PNG file; returns its caption. `arrays`: see `faithfulness`."""
+def draw(arrays: Arrays) -> Drawn:
+    """The figure with its caption. `arrays`: see `faithfulness`."""
     title, *notes = words(arrays)
     caption = f"{title}. {' '.join(notes)} {INTERVALS}"
-    return captioned(faithfulness(arrays), folder / "faithfulness.png", "Which map to trust", caption)
+    yield "faithfulness", faithfulness(arrays), "Which map to trust", caption
 
 
 @styled

@@ -3,14 +3,12 @@
 Shapes: k components, p side of a patch, r reach of the convolutions before the embedding, q = p + 2r.
 """
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vitpipe.figures.painting import Arrays, Captions, outline
-from vitpipe.figures.style import BLUE, MUTED, Sheet, captioned, styled
+from vitpipe.figures.painting import Arrays, Drawn, outline
+from vitpipe.figures.style import BLUE, MUTED, Sheet, styled
 
 ACROSS, SIDE, GAP, LINE = 7, 108, 12, 22  # tiles in a row; pixels: a tile, between tiles, the line below it
 CURVE, LEAST = 270, 500  # pixels: height of the curve, and of the figure's right half
@@ -21,15 +19,15 @@ MODELS = ("trained", "untrained")
 TITLE = "What the patch embedding looks for"
 
 
-def draw(arrays: Arrays, folder: Path) -> Captions:
-    """Writes the figure as a PNG file; returns its caption. `arrays`: see `filters`."""
+def draw(arrays: Arrays) -> Drawn:
+    """The figure with its caption. `arrays`: see `filters`."""
     first = [percent(float(arrays[f"{name}_explained"][:3].sum())) for name in MODELS]
     around = " at mid-grey, with what the convolutions before it see around the patch" if arrays["reach"] else ""
     caption = (
         f"Principal components of the filters of the patch embedding{around}, on one scale around mid-grey. The first "
         f"three are {first[0]} of the variance of the trained filters and {first[1]} of the untrained ones."
     )
-    return captioned(filters(arrays), folder / "filters.png", TITLE, caption)
+    yield "filters", filters(arrays), TITLE, caption
 
 
 @styled

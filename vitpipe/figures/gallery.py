@@ -3,15 +3,14 @@
 Shapes: f images, s side of the LR input, S side of the HR image in pixels.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from vitpipe.figures.painting import CLIP, Arrays, Captions, band
-from vitpipe.figures.style import GREEN, MUTED, ORANGE, STRENGTH, Sheet, captioned, styled
+from vitpipe.figures.painting import CLIP, Arrays, Drawn, band
+from vitpipe.figures.style import GREEN, MUTED, ORANGE, STRENGTH, Sheet, styled
 from vitpipe.figures.text import fitted
 
 SIDE, GAP = 192, 6  # pixels: a panel, between panels
@@ -32,19 +31,16 @@ BANDS = {
 }
 
 
-def draw(arrays: Arrays, folder: Path) -> Captions:
-    """Writes a gallery of each band and a wide picture of the first images; returns the captions.
+def draw(arrays: Arrays) -> Drawn:
+    """A gallery of each band and a wide picture of the first images, with their captions.
 
     Args:
         arrays: of each band, as BAND_NAME, for instance worst_ids, the arrays that `gallery` takes.
-        folder: where the PNG files go.
     """
-    captions: Captions = {}
     for name, (title, caption) in BANDS.items():
-        captions |= captioned(gallery(band(arrays, name), title), folder / f"{name}.png", title, caption)
+        yield name, gallery(band(arrays, name), title), title, caption
     first = {name: values[:4] for name, values in band(arrays, "gallery").items()}
-    caption = "The first test images of the gallery, enlarged."
-    return captions | captioned(hero(first), folder / "hero.png", "At a glance", caption)
+    yield "hero", hero(first), "At a glance", "The first test images of the gallery, enlarged."
 
 
 @styled

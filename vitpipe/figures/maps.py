@@ -6,15 +6,14 @@ Shapes: f images, l layers, h heads, g patches along one side of the grid, k que
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from vitpipe.figures import painting
-from vitpipe.figures.painting import Arrays, Captions
-from vitpipe.figures.style import DIFFERENCE, MUTED, Sheet, captioned, spread, styled
+from vitpipe.figures.painting import Arrays, Drawn
+from vitpipe.figures.style import DIFFERENCE, MUTED, Sheet, spread, styled
 from vitpipe.figures.text import extent, fitted
 
 NARROWEST = 800  # pixels: room for the title of `received` and `queries`
@@ -23,36 +22,34 @@ MOST_LAYERS, MOST_HEADS = 12, 32
 OVERVIEW, QUERIES = "What every head looks at", "Where single patches look"
 
 
-def draw(arrays: Arrays, folder: Path) -> Captions:
-    """Writes an overview, the attention that patches receive, and that of single queries; returns the captions.
+def draw(arrays: Arrays) -> Drawn:
+    """An overview, the attention that patches receive, and that of single queries, with their captions.
 
     Args:
         arrays: ids (f,); images (f, H, W, 3) uint8; received (f, l, h, g, g), the attention that each patch receives,
             mean over queries; of image 0 queries (k,), names, boxes (k, 4), see `queries`, and looks (k, l, h, g, g),
             the attention that each query gives. Both are non-self attention as a ratio to uniform.
-        folder: where the PNG files go.
     """
     every, images, ids = arrays["received"], arrays["images"], [str(sample) for sample in arrays["ids"]]
     count, layers, heads = every.shape[:3]
     mean = every.mean(axis=0)
-    layer, head = sharpest(mean)
-    differs, painted_over = "The head whose mean map differs most from uniform", "Patches that many others attend to"
-    shown = {"head": (every[:, layer, head], f"layer {layer + 1}, head {head + 1}", differs)}
-    for i in range(layers):
-        shown[f"layer{i + 1}"] = every[:, i].mean(axis=1), f"layer {i + 1}, mean of {heads} heads", painted_over
     caption = (
         "Layers by heads: how much attention each patch position receives, on one log2 scale around uniform. "
         "A head that shows the same shape for all images may follow position rather than content."
     )
-    captions = captioned(overview(mean, count), folder / "overview.png", OVERVIEW, caption)
-    for name, (maps, which, what) in shown.items():
+    yield "overview", overview(mean, count), OVERVIEW, caption
+    layer, head = sharpest(mean)
+    differs, painted_over = "The head whose mean map differs most from uniform", "Patches that many others attend to"
+    shown = [("head", every[:, layer, head], f"layer {layer + 1}, head {head + 1}", differs)]
+    for i in range(layers):
+        shown.append((f"layer{i + 1}", every[:, i].mean(axis=1), f"layer {i + 1}, mean of {heads} heads", painted_over))
+    for name, maps, which, what in shown:
         figure = received(images, maps, ids, f"Attention received, {which}", what)
-        title, caption = f"{which.capitalize()}: attention received", f"{what}, painted over {count} test images."
-        captions |= captioned(figure, folder / f"received_{name}.png", title, caption)
+        caption = f"{what}, painted over {count} test images."
+        yield f"received_{name}", figure, f"{which.capitalize()}: attention received", caption
     names = [str(name) for name in arrays["queries"]]
     caption = f"Non-self attention of the patches at {', '.join(names)} in image {ids[0]}, for each layer and head."
-    figure = queries(images[0], names, arrays["boxes"], arrays["looks"], ids[0])
-    return captions | captioned(figure, folder / "queries.png", QUERIES, caption)
+    yield "queries", queries(images[0], names, arrays["boxes"], arrays["looks"], ids[0]), QUERIES, caption
 
 
 @styled

@@ -3,14 +3,12 @@
 Shapes: f images, S side of an image in pixels, m methods, g patches along one side of the grid.
 """
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from vitpipe.figures.painting import CLIP, PAINT, Arrays, Captions, outline, painted
-from vitpipe.figures.style import INK, MUTED, Sheet, captioned, styled
+from vitpipe.figures.painting import CLIP, PAINT, Arrays, Drawn, outline, painted
+from vitpipe.figures.style import INK, MUTED, Sheet, styled
 from vitpipe.figures.text import extent, fitted
 from vitpipe.metrics.faithfulness import NAMES
 
@@ -19,13 +17,13 @@ WIDEST = 17  # letters of a name over its panel
 TITLE = "What each method calls important"
 
 
-def draw(arrays: Arrays, folder: Path) -> Captions:
-    """Writes the figure as a PNG file; returns its caption. `arrays`: see `methods`."""
+def draw(arrays: Arrays) -> Drawn:
+    """The figure with its caption. `arrays`: see `methods`."""
     caption = (
         "Maps of all methods for the same images, as multiples of an even share of the map's total, on one scale. "
         "They disagree: deletion, insertion and randomised weights tell which of them to trust."
     )
-    return captioned(methods(arrays), folder / "methods.png", TITLE, caption)
+    yield "methods", methods(arrays), TITLE, caption
 
 
 @styled

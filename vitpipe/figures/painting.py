@@ -3,13 +3,14 @@
 Patches are drawn as the blocks they are, never smoothed. A map over an image is transparent where it is low.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from vitpipe.figures.style import GREEN, INK, MUTED, ORANGE, STRENGTH, Sheet
@@ -23,8 +24,8 @@ COLOURS[:, 3] = np.linspace(0, 0.9, 256)
 PAINT = ListedColormap(COLOURS)
 """Inferno without its darkest part, transparent at the lower end, so that an image shows through."""
 Arrays = Mapping[str, Any]
-Captions = dict[str, dict[str, str]]
-"""Title and caption by the name of the PNG file."""
+Drawn = Iterator[tuple[str, Figure, str, str]]
+"""Of each figure the name of its PNG file without the ending, the figure, its title and its caption."""
 
 
 def blocks(panel: Axes, values: np.ndarray, **style: Any) -> None:

@@ -1,15 +1,13 @@
 """What a patch is: an image cut into strips and tiles, and the number that the encoder gives to each."""
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from vitpipe.figures.painting import Arrays, Captions
-from vitpipe.figures.style import INK, MUTED, Sheet, captioned, styled
+from vitpipe.figures.painting import Arrays, Drawn
+from vitpipe.figures.style import INK, MUTED, Sheet, styled
 from vitpipe.figures.text import extent, shortened
 from vitpipe.metrics.grid import token_box
 
@@ -20,10 +18,10 @@ STEPS = {"image": (0, 0), "horizontal strips": (1, 0), "vertical strips": (0, 1)
 TITLE = "What a patch is"
 
 
-def draw(arrays: Arrays, folder: Path) -> Captions:
-    """Writes the figure as a PNG file; returns its caption. `arrays`: see `patches`."""
+def draw(arrays: Arrays) -> Drawn:
+    """The figure with its caption. `arrays`: see `patches`."""
     caption = "A test image in strips and patches, and the number of each patch, row by row."
-    return captioned(patches(arrays), folder / "patches.png", TITLE, caption)
+    yield "patches", patches(arrays), TITLE, caption
 
 
 @styled
@@ -47,12 +45,8 @@ def patches(arrays: Arrays) -> Figure:
     sheet = Sheet(right + large * longest + left, max(top + 2 * (cell + between) + 26, top + large * longest + 36))
     note = f"{tokens} tokens = {rows} × {columns} patches of {patch}×{patch} pixels, row by row; token 0 top left"
     if prefix:
-        before = (
-            "the class token comes before them and is"
-            if prefix == 1
-            else f"{prefix} more tokens come before them and are"
-        )
-        note += f"; {before} not counted here"
+        before = f"{prefix} more tokens come before them and are"
+        note += f"; {before if prefix > 1 else 'the class token comes before them and is'} not counted here"
     sheet.title(left, 10, f"{TITLE}: {shortened(str(arrays['id']))}", note)
     for i, (name, (cut_rows, cut_columns)) in enumerate(STEPS.items()):
         x, y = left + i % 2 * (cell + between), top + i // 2 * (cell + between + 26)

@@ -3,16 +3,14 @@
 Shapes: k classes, l layers, g patches along one side of the grid, S side of an image in pixels.
 """
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from vitpipe.figures.painting import CLIP, Arrays, Captions, blocks, selection
-from vitpipe.figures.style import DIFFERENCE, INK, MUTED, STRENGTH, Sheet, captioned, spread, styled
+from vitpipe.figures.painting import CLIP, Arrays, Drawn, blocks, selection
+from vitpipe.figures.style import DIFFERENCE, INK, MUTED, STRENGTH, Sheet, spread, styled
 from vitpipe.figures.text import fitted
 
 LEVEL = 0.05  # family-wise error
@@ -21,11 +19,11 @@ TITLE = "Attention per class"
 CHANCE = "All others lie within chance"
 
 
-def draw(arrays: Arrays, folder: Path) -> Captions:
-    """Writes the figure as a PNG file; returns its caption. `arrays`: see `per_class`."""
+def draw(arrays: Arrays) -> Drawn:
+    """The figure with its caption. `arrays`: see `per_class`."""
     what = f"Median attention of the {arrays['query']} in each layer, and each class minus all images."
     caption = f"{what} {verdict(arrays['p'] <= LEVEL)} {CHANCE}."
-    return captioned(per_class(arrays), folder / "per_class.png", TITLE, caption)
+    yield "per_class", per_class(arrays), TITLE, caption
 
 
 @styled

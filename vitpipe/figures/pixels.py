@@ -3,27 +3,25 @@
 Shapes: f images, S side of an image in pixels.
 """
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from vitpipe.figures.painting import GAP, NAMES, PAINT, SIDE, Arrays, Captions, naming, painted
-from vitpipe.figures.style import STRENGTH, Sheet, captioned, styled
+from vitpipe.figures.painting import GAP, NAMES, PAINT, SIDE, Arrays, Drawn, naming, painted
+from vitpipe.figures.style import STRENGTH, Sheet, styled
 
 CLIP = 99
 METHODS = {"gradient": "|∂ loss / ∂ pixel|", "smooth": "SmoothGrad"}
 TITLE = "Pixel importance"
 
 
-def draw(arrays: Arrays, folder: Path) -> Captions:
-    """Writes the figure as a PNG file; returns its caption. `arrays`: see `pixels`."""
+def draw(arrays: Arrays) -> Drawn:
+    """The figure with its caption. `arrays`: see `pixels`."""
     caption = (
         "Absolute gradient of the loss for each input pixel, and SmoothGrad, the mean over noisy copies. Each map is "
         "scaled by its own 99th percentile, printed under it, so colours compare within a map and not between images."
     )
-    return captioned(pixels(arrays), folder / "pixels.png", TITLE, caption)
+    yield "pixels", pixels(arrays), TITLE, caption
 
 
 @styled

@@ -3,14 +3,12 @@
 Shapes: g patches along one side of the grid (rows or columns), n patches in all.
 """
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from vitpipe.figures.painting import Arrays, Captions, blocks
-from vitpipe.figures.style import DIFFERENCE, MUTED, Sheet, captioned, spread, styled
+from vitpipe.figures.painting import Arrays, Drawn, blocks
+from vitpipe.figures.style import DIFFERENCE, MUTED, Sheet, spread, styled
 
 MOST = 8  # tiles on a side
 AREA, GAP = 560, 4  # pixels: the grid of tiles or the matrix, between tiles
@@ -21,14 +19,13 @@ MATRIX = "Position embeddings: all pairs of positions"
 NAMES = {"trained": "trained", "untrained": "untrained, as control", "fixed": "sine and cosine, not learned"}
 
 
-def draw(arrays: Arrays, folder: Path) -> Captions:
-    """Writes tiles and matrix as PNG files; returns the captions.
+def draw(arrays: Arrays) -> Drawn:
+    """Tiles and matrix with their captions.
 
     Args:
         arrays: trained, untrained (n, n), cosine similarities among the patch positions, row-major, and where there
             is a class token token_trained, token_untrained (g, g), its similarities to them; or fixed (n, n) alone.
             grid (2,), rows and columns; a square without it.
-        folder: where the PNG files go.
     """
     first = present(arrays)[0]
     near, far = neighbours(arrays[first], grid_of(arrays))
@@ -39,8 +36,8 @@ def draw(arrays: Arrays, folder: Path) -> Captions:
     )
     pairs = "The same similarities, all pairs at once: a row and a column for each position, counted row by row."
     control = " What the untrained model shows as well was not learned." if first == "trained" else ""
-    drawn = captioned(positions(arrays), folder / "positions.png", TITLE, tiles + control)
-    return drawn | captioned(matrix(arrays), folder / "position_matrix.png", MATRIX, pairs + control)
+    yield "positions", positions(arrays), TITLE, tiles + control
+    yield "position_matrix", matrix(arrays), MATRIX, pairs + control
 
 
 @styled

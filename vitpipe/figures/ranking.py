@@ -3,13 +3,11 @@
 Shapes: f images of a band, S side of an image in pixels.
 """
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.figure import Figure
 
-from vitpipe.figures.painting import Arrays, Captions, band
-from vitpipe.figures.style import BLUE, INK, MUTED, ORANGE, Sheet, captioned, styled
+from vitpipe.figures.painting import Arrays, Drawn, band
+from vitpipe.figures.style import BLUE, INK, MUTED, ORANGE, Sheet, styled
 from vitpipe.figures.text import beginning, extent, fitted, shortened
 
 BANDS = {"worst": "highest loss", "best": "lowest loss", "random": "random"}
@@ -18,14 +16,14 @@ LINE_HEIGHT = 18
 NARROWEST = 800  # room for title and note
 
 
-def draw(arrays: Arrays, folder: Path) -> Captions:
-    """Writes the figure as a PNG file; returns its caption. `arrays`: see `ranking`."""
+def draw(arrays: Arrays) -> Drawn:
+    """The figure with its caption. `arrays`: see `ranking`."""
     count = len(arrays["worst_ids"])
     caption = (
         f"{count} with the highest loss, {count} with the lowest and {count} at random: "
         "predicted and real class, probability of the predicted class, loss."
     )
-    return captioned(ranking(arrays), folder / "ranking.png", "Test images by loss", caption)
+    yield "ranking", ranking(arrays), "Test images by loss", caption
 
 
 @styled

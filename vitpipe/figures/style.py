@@ -77,12 +77,6 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
-def captioned(figure: Figure, path: Path, title: str, caption: str) -> dict[str, dict[str, str]]:
-    """Saves a figure; returns its entry in captions.json."""
-    save(figure, path)
-    return {path.name: {"title": title, "caption": caption}}
-
-
 class Sheet:
     """A figure measured in pixels from its top left corner, so that picture pixels land on screen pixels."""
 
