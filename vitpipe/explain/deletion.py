@@ -1,4 +1,4 @@
-"""What a model makes of images without some of their patches.
+"""What a model predicts for images without some of their patches.
 
 Shapes: b images, s side of the input in pixels, g rows and columns of patches, n patches, o orders, t points of a
 curve, j images with patches missing.
@@ -55,14 +55,15 @@ class Deletion:
         return chosen.repeat_interleave(patch, 2).repeat_interleave(patch, 3)
 
     def controls(self) -> dict[str, np.ndarray]:
-        """Orders that look at no model, as maps (b, g, g): from the centre, from the edge, from what is asked about."""
+        """Orders that depend on no model, as maps (b, g, g): from the centre, from the edge, from the patch that is
+        asked about, where there is one."""
         grid = self.rows, self.columns
         centre = np.broadcast_to(centre_first(*grid), (len(self.images), *grid))
         found = {"centre": centre, "edge": -centre}
-        if self.questions.tokens is None:
-            return found
-        points = [divmod(token, self.columns) for token in self.questions.tokens.tolist()]
-        return found | {"near": np.stack([nearest_first(point, *grid) for point in points])}
+        if self.questions.tokens is not None:
+            points = [divmod(token, self.columns) for token in self.questions.tokens.tolist()]
+            found["near"] = np.stack([nearest_first(point, *grid) for point in points])
+        return found
 
     def curves(self, places: np.ndarray, at: np.ndarray) -> dict[str, np.ndarray]:
         """Scores as patches are deleted, and as they are put back: deletion and insertion, (o, b, t) float64 each.
@@ -73,18 +74,19 @@ class Deletion:
         """
         shape = (*places.shape[:2], len(at))
         found = {name: np.empty(shape) for name in ("deletion", "insertion")}
-        jobs = np.arange(np.prod(shape))
-        with progress(2 * len(jobs), "deletion", "image") as bar:
+        every = np.arange(np.prod(shape))
+        with progress(2 * len(every), "deletion", "image") as bar:
             for name, scores in found.items():
-                for some in np.split(jobs, range(self.batch, len(jobs), self.batch)):
+                for some in np.split(every, range(self.batch, len(every), self.batch)):
                     order, image, point = np.unravel_index(some, shape)
                     of = torch.from_numpy(image).to(self.images.device)
-                    whole = self.images[of]
                     chosen = places[order, image] < at[point, None]
                     if name == "deletion":
-                        made = torch.where(self.on_pixels(chosen), self.deleted[of], whole)
+                        made = torch.where(self.on_pixels(chosen), self.deleted[of], self.images[of])
                     else:
-                        made = torch.where(self.on_pixels(chosen | self.fixed[image]), whole, self.blurred[of])
+                        made = torch.where(
+                            self.on_pixels(chosen | self.fixed[image]), self.images[of], self.blurred[of]
+                        )
                     values = self.questions.kept(self.output(made), of, self.whole, self.blank)
                     scores.flat[some] = values.double().cpu().numpy()
                     bar.update(len(some))

@@ -1,4 +1,4 @@
-"""The encoder of a model, and what it attends to in many images, a memory-sized batch at a time.
+"""The encoder of a model, and its attention in many images, in batches that fit into memory.
 
 Shapes: b or f images, l layers, h heads, t tokens (prefix tokens and patches), n patches.
 """
@@ -59,9 +59,8 @@ def attention_batches(model: nn.Module, images: np.ndarray) -> Iterator[Tensor]:
     Raises:
         InputError: the model has no attention.
     """
-    batch = images_at_once(model, WEIGHTS_AT_ONCE)
-    device = device_of(model)
     net: Any = model
+    batch, device = images_at_once(model, WEIGHTS_AT_ONCE), device_of(model)
     with progress(len(images), "attention", "image", shown=len(images) > batch) as bar:
         for start in range(0, len(images), batch):
             some = to_input(images[start : start + batch], device)
@@ -75,8 +74,7 @@ def images_at_once(model: nn.Module, budget: int) -> int:
     """The number of images whose attention weights are at most `budget` numbers together; at least one."""
     encoder = encoder_of(model)
     tokens = encoder.num_prefix_tokens + encoder.grid[0] * encoder.grid[1]
-    heads = sum(layer.heads for layer in modules_of(encoder, Attention))
-    return max(1, budget // (heads * tokens**2))
+    return max(1, budget // (sum(layer.heads for layer in modules_of(encoder, Attention)) * tokens**2))
 
 
 def modules_of(model: nn.Module, kind: type[M]) -> list[M]:
@@ -90,8 +88,8 @@ def modules_of(model: nn.Module, kind: type[M]) -> list[M]:
 def query_row(weights: Tensor, encoder: ViT) -> Tensor:
     """The attention to the patches (..., n) of the query that the head reads, from weights (..., t, t).
 
-    With a class token this is its own row, without what it gives to prefix tokens and not renormalised, so that it
-    sums to at most one. Without one it is the mean over the patches, because a mean over patches reads them alike.
+    The query is the class token where there is one. Its row is without the prefix tokens and not renormalised, so that
+    it sums to at most one. Else this is the mean over the queries of all patches, because the head reads their mean.
     """
     prefix = encoder.num_prefix_tokens
     rows = weights[..., 0, :] if encoder.cls_token is not None else weights[..., prefix:, :].mean(-2)

@@ -2,7 +2,7 @@
 whether the map changes when layers become random. One that stays as it was shows the image or the architecture, not
 what the model learned (Adebayo et al. 2018, arXiv:1810.03292).
 
-Shapes: b images, g rows and columns of patches, m methods, c controls, t points of a curve, k steps of randomisation.
+Shapes: b images, g rows and columns of patches, m methods, c controls, t points of a curve.
 """
 
 import copy
@@ -83,9 +83,16 @@ def faithfulness(
     maps = {name: values.cpu().numpy() for name, values in found.patches.items()}
     deletion = Deletion(model, images, questions)
     measured = deletion_curves(deletion, maps, effort.curve_points, seed, local=effort.local)
-    first = {name: values[:fewer] for name, values in maps.items()}
-    changes = randomised(model, other, asked_fewer, first, deletion.fixed[:fewer], seed)
-    summary = measures.summary(measured | changes, seed)
+    correlations: dict[str, list[np.ndarray]] = {}
+    for step, net in cascade(model, other, seed):
+        changed = maps_of(net, asked_fewer).patches.values()
+        pairs = zip(maps.values(), changed, strict=True)
+        correlations[step] = [
+            measures.rank_correlation(before[:fewer], after.cpu().numpy(), deletion.fixed[:fewer])
+            for before, after in pairs
+        ]
+    measured |= {"steps": list(correlations), "correlations": np.stack([*correlations.values()], 1)}
+    summary = measures.summary(measured, seed)
     content = measures.report(summary) | {"images": len(rows), "images_randomised": fewer}
     if "local" in found.pixels:
         content["diffusion_index"] = round(float(diffusion_index(found.pixels["local"]).mean()), 4)
@@ -113,10 +120,8 @@ def maps_of(model: nn.Module, asked: Asked) -> Maps:
 def deletion_curves(
     deletion: Deletion, maps: dict[str, np.ndarray], points: int, seed: int, *, local: bool
 ) -> dict[str, Any]:
-    """Methods' maps and controls by deletion and insertion, as `vitpipe.metrics.faithfulness.summary` takes it.
-
-    `points` and `local`: see `vitpipe.metrics.faithfulness.counts`.
-    """
+    """Methods' maps and controls by deletion and insertion, for `vitpipe.metrics.faithfulness.summary`; `points` and
+    `local` are those of its `counts`."""
     controls, first = deletion.controls(), next(iter(maps.values()))
     chance = np.random.default_rng(seed).random((RANDOM, *first.shape))
     every = [*maps.values(), *controls.values(), *chance]
@@ -125,25 +130,6 @@ def deletion_curves(
     scores = deletion.curves(places, at)
     joined = {name: np.concatenate([v[:-RANDOM], v[-RANDOM:].mean(0)[None]]) for name, v in scores.items()}
     return {"methods": list(maps), "controls": [*controls, "random"], "counts": at} | joined
-
-
-def randomised(
-    model: nn.Module, other: nn.Module, asked: Asked, maps: dict[str, np.ndarray], fixed: np.ndarray, seed: int
-) -> dict[str, Any]:
-    """How maps change as the model's layers become random: steps (k,), correlations (m, k, b).
-
-    Args:
-        asked: about the images of these maps, of the trained model.
-        maps: of the trained model, (b, g, g) by method.
-        fixed: patches that are left out (b, n).
-    """
-    correlations: dict[str, list[np.ndarray]] = {}
-    for step, net in cascade(model, other, seed):
-        changed = maps_of(net, asked).patches
-        correlations[step] = [
-            measures.rank_correlation(maps[name], changed[name].cpu().numpy(), fixed) for name in maps
-        ]
-    return {"steps": list(correlations), "correlations": np.stack([*correlations.values()], 1)}
 
 
 def cascade(model: nn.Module, untrained: nn.Module, seed: int) -> Iterator[tuple[str, nn.Module]]:

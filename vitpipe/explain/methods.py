@@ -19,7 +19,7 @@ PIXELS_AT_ONCE, WEIGHTS_AT_ONCE = 2**16, 2**24  # of all images of one pass with
 
 
 class Maps(NamedTuple):
-    """What the methods say of b images, by method: float32 on the model's device."""
+    """The maps of b images by method: float32 on the model's device."""
 
     patches: dict[str, Tensor]
     """(b, g, g), higher is more important; units differ between methods."""
@@ -38,8 +38,7 @@ def attribution_maps(model: nn.Module, questions: Questions, images: Tensor) -> 
     Raises:
         InputError: the model has no attention.
     """
-    encoder, score = encoder_of(model), questions.output_score
-    at_once = passes(model, images)
+    encoder, score, at_once = encoder_of(model), questions.output_score, passes(model, images)
     weights, slopes = weights_and_gradients(model, images, score)
     slope = input_gradient(model, images, score)
     colour = images.mean((2, 3), keepdim=True).expand_as(images)
@@ -58,12 +57,12 @@ def attribution_maps(model: nn.Module, questions: Questions, images: Tensor) -> 
     found = Maps({}, {})
     for name in questions.methods:
         if name in matrices:
-            matrix = matrices[name]()
+            matrix, prefix = matrices[name](), encoder.num_prefix_tokens
             if questions.tokens is None:
                 row = query_row(matrix, encoder)
             else:
                 every = torch.arange(len(images), device=images.device)
-                row = matrix[every, encoder.num_prefix_tokens + questions.tokens][:, encoder.num_prefix_tokens :]
+                row = matrix[every, prefix + questions.tokens, prefix:]
             found.patches[name] = on_grid(row, encoder)
         else:
             found.pixels[name] = pixels[name]()

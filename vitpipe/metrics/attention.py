@@ -16,7 +16,7 @@ from vitpipe.metrics.grid import token_centres
 def among_patches(weights: Tensor, prefix: int) -> Tensor:
     """Attention of patches to patches, each row summing to one, where the first `prefix` tokens are no patches.
 
-    What a patch gives to prefix tokens is spread over the patches in proportion: a softmax without them.
+    This is the softmax without the prefix tokens.
     """
     if not prefix:
         return weights
@@ -25,11 +25,10 @@ def among_patches(weights: Tensor, prefix: int) -> Tensor:
 
 
 def non_self(weights: Tensor) -> Tensor:
-    """Attention to the other tokens: A_ij / (1 - A_ii), and 0 for j = i.
+    """Attention to the other tokens: A_ij / (1 - A_ii), and 0 for j = i; zeros where A_ii is the only weight of a row.
 
-    The same as a softmax over the logits with the diagonal at minus infinity. The other weights of a
-    row are divided by their own sum, which stays exact where A_ii is close to one; a row whose only weight is A_ii
-    becomes zero.
+    This is the softmax with the diagonal of the logits at minus infinity. It divides by the sum of the other weights,
+    which stays exact where A_ii is close to one.
     """
     others = weights.clone()
     others.diagonal(dim1=-2, dim2=-1).zero_()
@@ -82,26 +81,23 @@ def diversity(weights: Tensor) -> Tensor:
     ln 2, its largest value (Lin 1991, "Divergence measures based on the Shannon entropy"), averaged over all
     pairs of heads and all queries: 0 where all heads attend alike, 1 where no two ever see the same token.
     """
-    heads = weights.shape[2]
     own = nats(weights).mean(-1)  # b l h
     total = torch.zeros_like(own[..., 0])
-    for first, second in combinations(range(heads), 2):  # one pair at a time, because all are h * h * n * n numbers
-        middle = (weights[:, :, first] + weights[:, :, second]) / 2  # b l n n
-        mixed = nats(middle).mean(-1)
+    pairs = list(combinations(range(weights.shape[2]), 2))
+    for first, second in pairs:  # one pair at a time, because all are h * h * n * n numbers
+        mixed = nats((weights[:, :, first] + weights[:, :, second]) / 2).mean(-1)
         total += mixed - (own[..., first] + own[..., second]) / 2
-    pairs = heads * (heads - 1) // 2
-    return (total / (pairs * math.log(2))).clamp(0, 1) if pairs else torch.full_like(total, math.nan)
+    return (total / (len(pairs) * math.log(2))).clamp(0, 1)
 
 
 def output_diversity(outputs: Tensor) -> Tensor:
     """How differently the outputs of a layer's heads arrange the tokens, in [0, 1]: (b, l) of (b, l, h, n, e).
 
     One minus the mean over pairs of heads of linear CKA over the tokens (Kornblith et al. 2019, arXiv:1905.00414,
-    section 3), |X'Y|^2 / (|X'X| |Y'Y|) of outputs (n, e) centred over the tokens. CKA ignores rotation and scale, as
-    it should, because each head has coordinates of its own. 0 where the outputs of all heads are alike. A head whose
-    output is the same for all tokens counts as equal to another such head, and as unlike any other. With few tokens
-    CKA of unrelated heads lies above 0 (about e / n), so give the tokens of many images as one n. NaN where a layer
-    has one head only.
+    section 3), |X'Y|^2 / (|X'X| |Y'Y|) of outputs (n, e) centred over the tokens. CKA ignores rotation and scale,
+    because each head has its own coordinates. 0 where all heads are alike. A head whose output is the same for all
+    tokens counts as equal to another such head, and as unlike any other. With few tokens CKA of unrelated heads is
+    about e / n, so give the tokens of many images as one n. NaN where a layer has one head only.
     """
     heads, width = outputs.shape[2], outputs.shape[-1]
     centred = outputs - outputs.mean(-2, keepdim=True)
@@ -122,9 +118,9 @@ def outliers(norms: Tensor) -> Tensor:
     """Share of the tokens whose norm is an outlier of the layer, in [0, 1]: (l,) of (b, l, n).
 
     Darcet et al. 2023 (arXiv:2309.16588, section 2.1) find tokens about ten times as long as the rest and choose a
-    threshold by eye. Here a norm is an outlier above median + 6 * 1.4826 * MAD and above twice the median: 1.4826
-    times the median absolute deviation is a robust estimate of the standard deviation (Rousseeuw & Croux 1993); six
-    of them are one in 10^9 by chance; the second condition excludes small differences where nearly all norms agree.
+    threshold by eye. Here an outlier is above median + 6 * 1.4826 * MAD, where 1.4826 times the median absolute
+    deviation is a robust standard deviation (Rousseeuw & Croux 1993) and six of them are one in 10^9 by chance, and
+    above twice the median, which excludes small differences where nearly all norms agree.
     """
     flat = norms.transpose(0, 1).flatten(1)  # l b*n
     middle = flat.median(1, keepdim=True).values

@@ -1,7 +1,7 @@
 """How well predicted class probabilities fit the labels.
 
-`PROTOCOL` says how each number is measured and is written beside the numbers. It is inside a list, as are the tables
-per class, because DVC leaves lists out of its tables of metrics.
+`PROTOCOL` says how each number is measured. It is written with the numbers, inside a list, as the tables per class are,
+because DVC leaves lists out of its tables of metrics.
 
 Shapes: n images, c classes.
 """
@@ -53,12 +53,11 @@ def classification(labels: Labels, probabilities: Values, classes: Sequence[str]
     """
     if probabilities.shape[1:] != (len(classes),):
         raise ValueError(f"probabilities {probabilities.shape} must have one column for each of {len(classes)} classes")
-    samples = sample_scores(labels, probabilities)
+    samples, indices = sample_scores(labels, probabilities), range(len(classes))
     predicted = samples["predicted"]
-    counts = confusion_matrix(labels, predicted, labels=range(len(classes)))
-    precision, recall, f1, images = precision_recall_fscore_support(
-        labels, predicted, labels=range(len(classes)), zero_division=0
-    )
+    counts = confusion_matrix(labels, predicted, labels=indices)
+    found = precision_recall_fscore_support(labels, predicted, labels=indices, zero_division=0)
+    precision, recall, f1, images = found
     correct = int(counts.trace())
     low, high = binomtest(correct, len(labels)).proportion_ci(CONFIDENCE, "wilson")
     return {
@@ -111,16 +110,15 @@ def sample_scores(labels: Labels, probabilities: Values) -> dict[str, NDArray]:
 
 
 def check(labels: Labels, probabilities: Values) -> None:
-    """Raises ValueError, as the caller is at fault, where labels and probabilities are not what is documented."""
+    """Raises ValueError where labels or probabilities are not what `sample_scores` documents."""
+    shapes = f"labels {labels.shape} and probabilities {probabilities.shape}"
     if labels.ndim != 1 or len(labels) == 0 or probabilities.ndim != 2 or len(probabilities) != len(labels):
-        raise ValueError(
-            f"labels {labels.shape} and probabilities {probabilities.shape} must be (n,) and (n, c), n > 0"
-        )
+        raise ValueError(f"{shapes} must be (n,) and (n, c), n > 0")
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"labels {labels.dtype} must be integers")
-    columns = probabilities.shape[1]
-    if labels.min() < 0 or labels.max() >= columns:
-        raise ValueError(f"labels {labels.min()}..{labels.max()} must lie in 0..{columns - 1}")
+    last = probabilities.shape[1] - 1
+    if labels.min() < 0 or labels.max() > last:
+        raise ValueError(f"labels {labels.min()}..{labels.max()} must lie in 0..{last}")
     totals = probabilities.sum(1, dtype=np.float64)
     if not ((probabilities >= 0).all() and (abs(totals - 1) < 1e-3).all()):  # NaN fails both
         found = f"{totals.min():g}..{totals.max():g}"

@@ -6,6 +6,7 @@ k steps of randomisation.
 
 import warnings
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ CONTROLS = {"random": "random order", "centre": "centre first", "edge": "edge fi
 def ranks(maps: Values, fixed: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
     """The place of each patch in the order of a map, most important first: (b, n), 0 to the number of patches - 1.
 
-    Patches of equal importance come in random order, because row by row is an order of its own, from the top down.
+    Patches of equal importance come in random order, not from the top down.
 
     Args:
         maps: (b, g, g), higher is more important, finite.
@@ -61,7 +62,7 @@ def nearest_first(point: tuple[float, float], rows: int, columns: int) -> Values
 def counts(patches: int, most: int, *, local: bool = False) -> NDArray[np.int64]:
     """The number of patches that are deleted at each point of a curve, from 0 to all: (t,).
 
-    Every number where `most` steps suffice; else about `most` of them, as squares, closer at the start, where
+    Every number where `most` steps are enough; else about `most` of them, as squares, closer at the start, where
     curves bend.
 
     Args:
@@ -122,18 +123,16 @@ def summary(measured: Mapping[str, Any], seed: int) -> dict[str, NDArray]:
         mean; deletion_gain and insertion_gain (m, 3), how much better a method is than that; deletion_over_random and
         insertion_over_random (m, 3); correlations (m, k, 3).
     """
-    count, controls = len(measured["methods"]), list(measured["controls"])
-    at = np.asarray(measured["counts"])
+    count, controls, at = len(measured["methods"]), list(measured["controls"]), np.asarray(measured["counts"])
     found = {name: np.array(measured[name]) for name in ("methods", "controls", "steps")} | {"share": at / at[-1]}
     for name, better in (("deletion", -1), ("insertion", 1)):
         scores = np.asarray(measured[name], dtype=np.float64)
         areas = better * area(scores, at)  # o b, more is better
         best = int(areas[count:].mean(1).argmax())
-        rivals = {"gain": best, "over_random": controls.index("random")}
         found[name] = np.stack([interval(of_one, seed) for of_one in scores])
         found[f"{name}_area"] = rounded(interval((better * areas).T, seed).T)
         found[f"{name}_best"] = np.array(controls[best])
-        for key, rival in rivals.items():
+        for key, rival in (("gain", best), ("over_random", controls.index("random"))):
             found[f"{name}_{key}"] = rounded(interval((areas[:count] - areas[count + rival]).T, seed).T)
     correlations = np.asarray(measured["correlations"], dtype=np.float64)
     return found | {"correlations": rounded(np.moveaxis(interval(np.moveaxis(correlations, -1, 0), seed), 0, -1))}
@@ -146,15 +145,13 @@ def report(found: Mapping[str, NDArray]) -> dict[str, Any]:
     count = len(found["methods"])
     for row, name in enumerate([*found["methods"], *found["controls"]]):
         kind, keys = ("method", ("area", "gain", "over_random")) if row < count else ("control", ("area",))
-        numbers = {
-            curve if key == "area" else f"{curve}_{key}": found[f"{curve}_{key}"][row].tolist()
-            for curve in ("deletion", "insertion")
-            for key in keys
-        }
         entry: dict[str, Any] = {kind: str(name)}
-        for key, values in numbers.items():
-            entry |= dict(zip((key, f"{key}_low", f"{key}_high"), values, strict=True))
-        brief = {key: values[0] for key, values in numbers.items() if not key.endswith("over_random")}
+        brief: dict[str, float] = {}
+        for curve, key in product(("deletion", "insertion"), keys):
+            number = curve if key == "area" else f"{curve}_{key}"
+            values = found[f"{curve}_{key}"][row].tolist()
+            entry |= dict(zip((number, f"{number}_low", f"{number}_high"), values, strict=True))
+            brief |= {} if key == "over_random" else {number: values[0]}
         if row < count:
             entry["randomised"] = [
                 dict(zip(("step", "correlation", "low", "high"), (str(step), *values.tolist()), strict=True))

@@ -1,8 +1,7 @@
 """How close a predicted image is to its target: MSE, PSNR and SSIM.
 
 Numbers in papers differ by up to 1 dB because of rounding, colour space, border and window alone. So `PROTOCOL` says
-how each number is measured and is written beside the numbers, inside a list, which DVC leaves out of its tables of
-metrics.
+how each number is measured. It is written with the numbers, inside a list, which DVC leaves out of its tables.
 """
 
 from functools import cache
@@ -109,8 +108,7 @@ def ssim(x: Values, y: Values) -> Values:
 def blur(image: Values) -> Values:
     """Gaussian means over every whole window, (..., H, W) to (..., H-10, W-10).
 
-    Products with band matrices, on a CPU many times as fast as a convolution. They are computed for some rows or
-    columns at a time, so that the band fills a good part of its matrix.
+    Products with band matrices of some rows or columns at a time, on a CPU many times as fast as a convolution.
     """
     rows = [window_means(part.shape[-2]) @ part for part in overlapping_parts(image, -2)]
     columns = [part @ window_means(part.shape[-1]).T for part in overlapping_parts(np.concatenate(rows, -2), -1)]

@@ -2,11 +2,10 @@
 
 Shapes: b images, l layers, h heads, r regions, n patches, q points in a patch.
 
-Regions are ellipses in the face's own frame: the origin lies between the eyes, the first axis leads from the left
-eye to the right one and has the inter-eye distance as its unit, the second leads from the origin to the middle of the
-mouth, whose distance is its unit. So they follow a face that is tilted or larger, and an image that was stretched.
-They are disjoint: a point in two of them counts in the first. The rest of the face (cheeks, forehead, chin) belongs
-to none.
+Regions are ellipses in the face's own frame: the origin lies between the eyes, the unit of the first axis is the way
+from the left eye to the right one, that of the second the way from the origin to the middle of the mouth. So they
+follow a face that is tilted or larger, and an image that was stretched. They are disjoint: a point in two of them
+counts in the first. The rest of the face (cheeks, forehead, chin) belongs to none.
 """
 
 import numpy as np
