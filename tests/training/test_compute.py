@@ -1,6 +1,5 @@
+import os
 import platform
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -8,15 +7,7 @@ import torch
 from vitpipe.config import Train
 from vitpipe.errors import InputError
 from vitpipe.training import compute
-from vitpipe.training.compute import Compute, cpu_multiplies_bfloat16, select_compute
-
-CODE = """
-import os, torch
-from vitpipe.training.compute import use_deterministic_cuda
-use_deterministic_cuda()
-assert torch.are_deterministic_algorithms_enabled()
-print(os.environ["CUBLAS_WORKSPACE_CONFIG"])
-"""
+from vitpipe.training.compute import Compute, cpu_multiplies_bfloat16, select_compute, use_deterministic_cuda
 
 
 @pytest.fixture
@@ -73,11 +64,13 @@ def test_autocast_runs_products_in_that_type_and_leaves_weights_alone(dtype):
 
 @pytest.mark.parametrize("own", [None, ":16:8"])
 def test_deterministic_cuda_keeps_what_the_user_set(monkeypatch, own):
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    if own:
-        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", own)
-    found = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == (own or ":4096:8")
+    monkeypatch.setattr(os, "environ", {"CUBLAS_WORKSPACE_CONFIG": own} if own else {})
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    before = torch.are_deterministic_algorithms_enabled()
+    use_deterministic_cuda()
+    assert torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(before)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == (own or ":4096:8")
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these are names of x86's instructions")

@@ -1,17 +1,18 @@
-"""A real training process, killed with SIGKILL again and again, ends where one that was never killed does."""
+"""A real training, stopped again and again, ends where one that was never stopped does."""
 
 import random
 import resource
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+from stages import train
+from vitpipe.stage import run
 from vitpipe.training import loop
-from vitpipe.training.checkpoint import Resume
 from vitpipe.training.loop import Training
 
 DRIVER = """
@@ -23,53 +24,63 @@ run(main)
 """
 
 
-THREADS = {"OMP_NUM_THREADS": "2"}  # as a user's training has several
+@pytest.fixture
+def two_threads():
+    """As a user's training has several."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
 
 
-def finish(process: subprocess.Popen) -> str:
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
-    return errors
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path, monkeypatch):
+    """The train stage in this process runs in `tmp_path`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
 
 
-def result(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in ("models/model.safetensors", "reports/curve.csv")}
-
-
-def newest_state(folder: Path) -> int:
+def newest_state() -> int:
     """When the last state was saved, in ns; 0 where there is none."""
-    return max((path.stat().st_mtime_ns for path in folder.glob(".resume/*/state.pt")), default=0)
+    return max((path.stat().st_mtime_ns for path in Path().glob(".resume/*/state.pt")), default=0)
 
 
-def test_killed_at_random_points_ends_bit_identical(begin, packed, tmp_path):
-    whole, folder, changes = tmp_path / "whole", tmp_path, {"train.epochs": 3, "train.batch": 2}  # many steps
-    (whole / "data").mkdir(parents=True)
-    (whole / "data" / "packed").symlink_to(packed)
-    finish(begin(whole, environment=THREADS, **changes))
-
-    chance, kills, logs = random.Random(0), 3, []
-    for kill in range(kills):
-        process, seen = begin(folder, "-c", DRIVER, environment=THREADS, **changes), {newest_state(folder)}
-        states = chance.randint(2, 9) if kill else 0  # the first time perhaps before anything was saved
+@pytest.mark.usefixtures("two_threads")
+def test_stopped_at_random_points_ends_bit_identical(begin, packed, training, finished, settings, tmp_path, capsys):
+    """By Ctrl-C and by SIGKILL; a training with other settings in between has a state of its own."""
+    changes, chance, logs = {"train.epochs": 2, "train.batch": 4}, random.Random(0), []  # 20 steps
+    whole = finished(training(**changes), "whole")
+    for number in (signal.SIGINT, signal.SIGKILL, signal.SIGKILL):
+        process = begin(tmp_path, "-c", DRIVER, environment={"OMP_NUM_THREADS": "2"}, **changes)
+        seen, states = {newest_state()}, chance.randint(2, 4)
         while len(seen) < states:  # until it has saved some states of its own, then a random moment longer
             assert process.poll() is None, process.communicate()
             time.sleep(0.002)
-            seen.add(newest_state(folder))
+            seen.add(newest_state())
         time.sleep(chance.uniform(0, 0.03))
-        process.kill()
+        process.send_signal(number)
         logs.append(process.communicate()[1])
-        assert process.returncode == -signal.SIGKILL, "it was done before it was killed"
-        assert not (folder / "models").exists()
-        assert not (folder / "reports").exists()
-    logs.append(finish(begin(folder, "-c", DRIVER, environment=THREADS, **changes)))
+        assert process.returncode == (130 if number is signal.SIGINT else -number), "it was done before it was stopped"
+        assert not Path("models").exists()
+        assert not Path("reports").exists()
+    assert logs[0].endswith("train: interrupted\n")
+    assert "Traceback" not in logs[0]
+
+    (state,) = Path().glob(".resume/*")
+    capsys.readouterr()
+    train.main(settings(seed=5, **{"train.epochs": 1}))
+    assert "going on" not in capsys.readouterr().err
+    assert list(Path().glob(".resume/*")) == [state]
+    train.main(settings(**changes))
+    logs.append(capsys.readouterr().err)
 
     resumed = [line for log in logs for line in log.splitlines() if line.startswith("going on from epoch")]
-    assert len(resumed) == kills - 1
+    assert len(resumed) == 3
     assert sum(", batch 0 of" not in line for line in resumed) > 0, resumed  # within an epoch
-    assert result(folder) == result(whole)
-    for each in (whole, folder):
-        assert not list(each.glob(".resume/*"))
-        assert not list(each.rglob("*.tmp"))
+    for path in (Path("models/model.safetensors"), Path("reports/curve.csv")):
+        assert path.read_bytes() == (whole / path.name).read_bytes()
+    assert not list(Path().glob(".resume/*"))
+    assert not list(Path().rglob("*.tmp"))
 
 
 class Killed(BaseException):
@@ -80,7 +91,7 @@ class Killed(BaseException):
 def test_augmented_and_stopped_early_ends_bit_identical_too(training, finished, monkeypatch, life, optimizer):
     """In this process, which dies in every `life`-th batch before the state after it is saved."""
     changes = {"train.epochs": 12, "train.patience": 3, "train.lr": 0.05, "train.crop": 3, "train.randaugment": 2}
-    changes |= {"train.mix": "both", "train.label_smoothing": 0.1, "train.optimizer": optimizer}
+    changes |= {"train.mix": "both", "train.label_smoothing": 0.1, "train.optimizer": optimizer, "train.batch": 20}
     run = training("classify", **changes)
     whole = finished(run, "whole")
     assert 3 < run.epoch < 12
@@ -106,30 +117,19 @@ def test_augmented_and_stopped_early_ends_bit_identical_too(training, finished, 
             break
         except Killed:
             kills += 1
-    assert kills == (5 * run.epoch - 1) // life
+    assert kills == (2 * run.epoch - 1) // life
     for name in ("model.safetensors", "curve.csv"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_interrupted_is_one_line_and_its_state_is_not_for_other_settings(begin, packed, wait_for_state, tmp_path):
-    process = begin(tmp_path, **{"train.epochs": 500})
-    wait_for_state(process, tmp_path)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
-    assert process.returncode == 130
-    assert errors.endswith("train: interrupted\n")
-    assert "Traceback" not in errors
-    assert not (tmp_path / "models").exists()
-
-    (state,) = tmp_path.glob(".resume/*")
-    assert "going on" not in finish(begin(tmp_path, seed=5, **{"train.epochs": 1}))
-    assert list(tmp_path.glob(".resume/*")) == [state]
-    assert Resume(state).load() is not None
-
-
-def test_full_disk_is_one_line_and_leaves_nothing_half_written(stage, packed, tmp_path):
-    done = stage("train", lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)))
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "train: File too large"
-    assert "Traceback" not in done.stderr
-    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp") or path.name == "models"]
+def test_full_disk_is_one_line_and_leaves_nothing_half_written(packed, params):
+    Path("params.yaml").write_text(yaml.safe_dump(params()), encoding="utf-8")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(SystemExit) as caught:
+            run(train.main)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.code == "train: File too large"
+    assert not [path for path in Path().rglob("*") if path.name.endswith(".tmp") or path.name == "models"]
