@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from vitpipe.config import Settings
-from vitpipe.files import atomic_file, load_json
-from vitpipe.report.page import build
 from vitpipe.stage import run
 
 
 def main(settings: Settings) -> None:
+    from vitpipe.files import atomic_file, load_json
+    from vitpipe.report.page import build
+
     page = Path("reports/index.html")
     manifest = load_json(Path("data/packed/manifest.json"), "downsample")
     parts = {part: entry["images"] for part, entry in manifest.items()}

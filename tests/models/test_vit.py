@@ -24,7 +24,8 @@ def test_any_height_and_width_that_the_patch_divides(vit, size, position, class_
     features = model(torch.randn(2, 3, *size))
     assert features.patches.shape == (2, size[0] // 3, size[1] // 3, 16)
     assert features.prefix.shape == (2, class_token + registers, 16)
-    assert model.num_prefix_tokens == class_token + registers
+    assert len(model.prefix_names) == model.num_prefix_tokens == class_token + registers
+    assert model.prefix_names[:1] == (("class token",) if class_token else ("register 1",) if registers else ())
 
 
 def test_an_encoder_of_oblong_images(vit):

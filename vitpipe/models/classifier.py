@@ -34,8 +34,12 @@ class Classifier(nn.Module):
         """The encoder's output for images (b, 3, s, s)."""
         if self.in_chans == 1:
             images = images.mean(1, keepdim=True)
-        return self.encoder(self.stem(images))
+        features: Features = self.encoder(self.stem(images))
+        return features
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.forward_features(images)
-        return self.head(features.prefix[:, 0] if self.pool == "token" else features.patches.flatten(1, 2).mean(1))
+        logits: Tensor = self.head(
+            features.prefix[:, 0] if self.pool == "token" else features.patches.flatten(1, 2).mean(1)
+        )
+        return logits

@@ -16,7 +16,7 @@ class Consistency(nn.Module):
     and a network only has to learn what it loses. With the pseudo-inverse D+, x becomes x + D+ (y - D x), the nearest
     such image by least squares: what back-projection (Irani & Peleg 1991,
     https://doi.org/10.1016/1049-9652(91)90045-L) converges to, and Bahat & Michaeli 2020 (arXiv:1912.01839) build into
-    networks. Computed in float32 at least, within autocast, too.
+    networks. Computed in float32 or float64, even under autocast.
 
     Args:
         size: s.

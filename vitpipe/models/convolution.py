@@ -20,7 +20,8 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
+        residual: Tensor = self.layers(x)
+        return x + residual
 
 
 def residual_blocks(model: Model, activation: type[nn.Module]) -> list[ResidualBlock]:

@@ -3,9 +3,6 @@
 Shapes: b batch, c channels, s side of the input, k scale, d embedding dimension.
 """
 
-from collections.abc import Callable
-
-import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -47,7 +44,8 @@ class SuperSampler(nn.Module):
 
     def forward_features(self, lr: Tensor) -> Features:
         """The encoder's output for LR images."""
-        return self.encoder(self.stem(lr))
+        features: Features = self.encoder(self.stem(lr))
+        return features
 
     def forward(self, lr: Tensor) -> Tensor:
         stem = self.stem(lr)  # b c s s
@@ -59,22 +57,11 @@ class SuperSampler(nn.Module):
 
 
 def pixel_shuffle(x: Tensor, scale: int) -> Tensor:
-    """(b, c * k^2, s, s) to (b, c, k*s, k*s), torch's own but for the order in memory: columns are last.
+    """(b, c * k^2, s, s) to (b, c, k*s, k*s), as `nn.PixelShuffle` does it, contiguous in memory.
 
-    torch leaves channels last where they were, and most of what follows is slower so on images of three channels.
+    torch's own keeps a channels-last input channels-last, in which images of three channels are slow.
     """
     return rearrange(x, "b (c i j) h w -> b c (h i) (w j)", i=scale, j=scale).contiguous()
-
-
-def self_ensemble(model: Callable[[Tensor], Tensor], lr: Tensor) -> tuple[Tensor, Tensor]:
-    """HR images (b, 3, k*s, k*s) of LR images (b, 3, s, s); and their mean with those of mirrored ones, mirrored back.
-
-    All are float32 on [-1, 1], not clipped. The mean is the self-ensemble of Lim et al. 2017 (arXiv:1707.02921) with
-    two of its eight transformations, as faces are neither turned nor upside down. It takes a second pass; a model
-    that treats mirrored images alike gains nothing.
-    """
-    own, other = model(lr).float(), model(lr.flip(-1)).float().flip(-1)
-    return own, (own + other) / 2
 
 
 def upsample(lr: Tensor, scale: int, method: str) -> Tensor:

@@ -39,7 +39,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        x = x + self.mlp(self.norm2(x))
+        return x
 
 
 class ViT(nn.Module):
@@ -82,7 +83,8 @@ class ViT(nn.Module):
         assert height % patch == width % patch == 0, f"patch {patch} must divide the input size {height}x{width}"
         self.patch = patch
         self.grid = height // patch, width // patch
-        self.num_prefix_tokens = class_token + registers
+        self.prefix_names = ("class token",) * class_token + tuple(f"register {i + 1}" for i in range(registers))
+        self.num_prefix_tokens = len(self.prefix_names)
         self.patch_embed = nn.Linear(channels * patch * patch, dim)
         self.cls_token = nn.Parameter(torch.randn(1, 1, dim) * 0.02) if class_token else None
         self.reg_token = nn.Parameter(torch.randn(1, registers, dim) * 0.02) if registers else None
@@ -116,7 +118,7 @@ class ViT(nn.Module):
 
 
 def build_vit(model: Model, *, size: int, channels: int, class_token: bool = False) -> ViT:
-    """The encoder that the settings describe, for square inputs of `size` pixels with so many channels."""
+    """The encoder that the settings describe, for square inputs with `size` pixels on a side."""
     return ViT(
         size=size,
         patch=model.patch,
