@@ -124,17 +124,6 @@ def test_class_attention_is_what_the_model_computes(made, test, attention_of, po
     np.testing.assert_allclose(found["rollout"], expected.reshape(12, 4, 4) * tokens, rtol=1e-4)
 
 
-@pytest.mark.parametrize("pool", ["token", "avg"])
-def test_attention_that_sees_all_tokens_equally_is_one(made, test, pool):
-    task, model = made("classify", **{"model.pool": pool})
-    for block in model.encoder.blocks:
-        torch.nn.init.zeros_(block.attn.qkv.weight)
-    found = class_attention(task, model, test, ALL)
-    np.testing.assert_allclose(found["heads"], 1, rtol=1e-5)
-    np.testing.assert_allclose(maps(model, test)["received"], 1, rtol=1e-5)
-    assert not found["attended"].any()
-
-
 def test_images_and_classes_are_those_of_their_ids(made, test):
     task, model = made("classify")
     for arrays in (

@@ -133,13 +133,6 @@ def test_parts_of_a_path_change_nothing_and_images_do_not_mix(made, images, unch
     assert not batch.requires_grad
 
 
-def test_only_detail_that_the_score_reads_is_attributed(images):
-    found = local_attribution(nn.Identity(), images(2), detail, 8, at_once=16).abs().sum((0, 1)) > 0
-    expected = torch.zeros(SIDE, SIDE, dtype=torch.bool)
-    expected[6:12, 2:9] = True
-    assert torch.equal(found, expected)
-
-
 def test_straight_path_as_captum_has_it(made, images):
     captum = pytest.importorskip("captum.attr")
     (_, model), batch = made("classify"), images()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitpipe.metrics.grid import query_points, token_at, token_box, token_centres
+from vitpipe.metrics.grid import query_points, token_at, token_box
 
 SIDES = st.integers(1, 9)
 
@@ -36,10 +36,6 @@ def test_token_at_is_the_inverse_of_its_box(patch, columns, rows, data):
 )
 def test_points_outside_count_as_on_the_border(point, token):
     assert token_at(*point, patch=3, columns=4, rows=3) == token
-
-
-def test_centres():
-    assert token_centres(2, 2, 2).tolist() == [[1, 1], [3, 1], [1, 3], [3, 3]]
 
 
 def test_points_of_a_face_or_of_any_image():

@@ -52,7 +52,7 @@ def maps(model: nn.Module, dataset: PackedDataset) -> dict[str, np.ndarray]:
     for every in attention_batches(model, dataset.images("lr", rows)):
         weights = measures.among_patches(every, encoder.num_prefix_tokens)
         if not received:
-            first = measures.non_self(weights[:1])[0, :, :, tokens] * (weights.shape[-1] - 1)  # l h q n, of image 0
+            first = measures.non_self(weights[0])[:, :, tokens] * (weights.shape[-1] - 1)  # l h q n, of image 0
             looks = on_grid(first.permute(2, 0, 1, 3), encoder).cpu().numpy()
         received.append(on_grid(measures.received(weights), encoder).cpu().numpy())
     return {

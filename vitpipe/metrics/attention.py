@@ -10,8 +10,6 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from vitpipe.metrics.grid import token_centres
-
 
 def among_patches(weights: Tensor, prefix: int) -> Tensor:
     """Attention of patches to patches, each row summing to one, where the first `prefix` tokens are no patches.
@@ -65,8 +63,10 @@ def uniform_distance(tokens: int, patch: int, columns: int) -> float:
 
 
 def distances(tokens: int, patch: int, columns: int) -> Tensor:
-    centres = torch.from_numpy(token_centres(patch, columns, tokens // columns))
-    return torch.cdist(centres, centres)  # n n
+    """Between the centres of all pairs of patches, in pixels: (n, n) float64."""
+    places = torch.arange(tokens)
+    centres = patch * (torch.stack([places % columns, places // columns], 1).double() + 0.5)
+    return torch.cdist(centres, centres)
 
 
 def received(weights: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
-"""Where a patch lies in the image: the one place where tokens and pixels are related."""
+"""Where a patch lies in the image, and which patch lies at a point of it."""
 
-import numpy as np
 import pandas as pd
 
 
@@ -17,12 +16,6 @@ def token_at(x: float, y: float, patch: int, columns: int, rows: int) -> int:
     return row * columns + column
 
 
-def token_centres(patch: int, columns: int, rows: int) -> np.ndarray:
-    """(tokens, 2) array of the boxes' centres as (x, y) in pixels."""
-    boxes = np.array([token_box(token, patch, columns) for token in range(rows * columns)], dtype=np.float64)
-    return (boxes[:, :2] + boxes[:, 2:]) / 2
-
-
 def query_points(sample: pd.Series | None, size: int) -> dict[str, tuple[float, float]]:
     """Named points (x, y) of one image in HR pixels: eye, mouth and background of a face with landmarks, else centre
     and corner. Names say where landmarks are mean ones.
@@ -35,9 +28,9 @@ def query_points(sample: pd.Series | None, size: int) -> dict[str, tuple[float, 
     if sample is None or "lefteye_x" not in sample or sample[["lefteye_x", "leftmouth_x"]].isna().any():
         return {"centre": (size / 2, size / 2), "corner": corner}
     note = "" if sample.get("landmarks") == "annotated" else " (mean landmark)"
-    mouth = tuple(float(sample[f"leftmouth_{axis}"] + sample[f"rightmouth_{axis}"]) / 2 for axis in "xy")
+    x, y = (float(sample[f"leftmouth_{axis}"] + sample[f"rightmouth_{axis}"]) / 2 for axis in "xy")
     return {
         f"eye{note}": (float(sample["lefteye_x"]), float(sample["lefteye_y"])),
-        f"mouth{note}": (mouth[0], mouth[1]),
+        f"mouth{note}": (x, y),
         "background": corner,
     }
