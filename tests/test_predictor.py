@@ -20,7 +20,6 @@ from vitpipe.predictor import load_model
 from vitpipe.tasks import scoring_task
 from vitpipe.training.checkpoint import read_metadata, save_weights
 
-ROOT = Path(__file__).parents[1]
 CLASSES = ("not odd", "odd")
 
 
@@ -28,15 +27,11 @@ CLASSES = ("not odd", "odd")
 def weights(tmp_path, settings):
     """Writes the weights of an untrained model: `weights("classify", **{"model.dim": 32})`."""
 
-    def made(task: str = "supersample", classes: tuple[str, ...] = CLASSES, **changes: object) -> Path:
-        chosen = settings(task, **changes)
+    def made(task: str = "supersample", **changes: object) -> Path:
+        chosen, classes, path = settings(task, **changes), CLASSES[: 2 * (task == "classify")], tmp_path / task
         torch.manual_seed(0)
-        model = scoring_task(chosen, classes if task == "classify" else ()).build()
-        path = tmp_path / f"{task}.safetensors"
-        names = list(classes) if task == "classify" else []
-        save_weights(
-            path, model.state_dict(), {"epoch": 1, "settings": chosen.model_dump(mode="json"), "classes": names}
-        )
+        metadata = {"settings": chosen.model_dump(mode="json"), "classes": classes}
+        save_weights(path, scoring_task(chosen, classes).build().state_dict(), metadata)
         return path
 
     return made
@@ -44,14 +39,6 @@ def weights(tmp_path, settings):
 
 def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-
-
-def run(code: str, folder: Path) -> str:
-    """What Python code prints in a new process."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_the_file_alone_is_enough_in_another_process(weights, tmp_path):
@@ -69,10 +56,12 @@ found = model.predict({str(tmp_path / "photo.png")!r})
 explanation = model.explain({str(tmp_path / "photo.png")!r})
 print(json.dumps([found, model.task_name, model.classes, explanation.map.shape, explanation.shown["predicted"]]))
 """
-    found, task, classes, shape, predicted = json.loads(run(code, empty))
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    printed = subprocess.check_output([sys.executable, "-c", code], cwd=empty, env=environment)
+    found, task, classes, shape, predicted = json.loads(printed)
     assert (task, classes, shape) == ("classify", list(CLASSES), [4, 4])
     assert predicted == found[0]["label"]
-    here = vitpipe.load(tmp_path / "classify.safetensors").predict(tmp_path / "photo.png")
+    here = vitpipe.load(tmp_path / "classify").predict(tmp_path / "photo.png")
     assert [entry["label"] for entry in found] == [entry["label"] for entry in here]
     assert [entry["score"] for entry in found] == pytest.approx([entry["score"] for entry in here])
     assert sum(entry["score"] for entry in found) == pytest.approx(1)
@@ -93,21 +82,18 @@ def test_a_super_sampler_gives_images(weights):
 
 def test_images_of_all_kinds_are_read_as_the_pipeline_reads_them(weights, tmp_path):
     model = vitpipe.load(weights("classify"))
-    seen = model.prepare(noise(31, 20, 3))
-    assert np.array_equal(seen, targets_of(Image.fromarray(noise(31, 20, 3)), model.settings.data)["lr"])
     image = Image.fromarray(noise(31, 20, 3))
     image.save(tmp_path / "a.png")
+    seen = targets_of(image, model.settings.data)["lr"]
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
     turned = Image.open(tmp_path / "turned.png")
-    wide = Image.fromarray(np.full((20, 20), 257 * 100, np.uint16))
-    clear = np.dstack([noise(20, 20, 3), np.zeros((20, 20), np.uint8)])
-    for other in (image, tmp_path / "a.png", str(tmp_path / "a.png"), tmp_path / "turned.png", turned):
+    for other in (noise(31, 20, 3), image, tmp_path / "a.png", f"{tmp_path}/a.png", tmp_path / "turned.png", turned):
         assert np.array_equal(model.prepare(other), seen)
     assert turned.getexif()[0x0112] == 6, "as it was"
-    assert (model.prepare(wide) == 100).all()
-    assert (model.prepare(clear) == 255).all()
+    assert (model.prepare(Image.fromarray(np.full((20, 20), 257 * 100, np.uint16))) == 100).all()
+    assert (model.prepare(np.dstack([noise(20, 20, 3), np.zeros((20, 20), np.uint8)])) == 255).all()
     assert np.array_equal(model.prepare(noise(20, 20)), model.prepare(np.dstack([noise(20, 20)] * 3)))
 
 
@@ -115,7 +101,6 @@ def test_images_of_all_kinds_are_read_as_the_pipeline_reads_them(weights, tmp_pa
     ("image", "reason"),
     [
         (3, "must be a PIL image, a path or a uint8 array, not int"),
-        (None, "not NoneType"),
         (np.zeros((9, 9, 3), np.float32), r"must be uint8 \(h, w\).* but is float32 \(9, 9, 3\)"),
         (np.zeros((1, 9, 9, 3), np.uint8), r"but is uint8 \(1, 9, 9, 3\)"),
         (np.zeros((9, 9, 2), np.uint8), r"but is uint8 \(9, 9, 2\)"),

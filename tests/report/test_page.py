@@ -7,7 +7,6 @@ import re
 import zlib
 from collections.abc import Callable
 from html import unescape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,18 +121,12 @@ def test_other_measures_go_by_their_key(reports):
         ("faithfulness.json", "explain"),
     ],
 )
-def test_missing_file_names_its_stage(reports, name, stage):
-    (reports / name).unlink()
-    with pytest.raises(InputError, match=rf"{name} is missing: the stage {stage} makes it"):
-        build(reports, SETTINGS, PARTS)
-
-
-@pytest.mark.parametrize(
-    "name", ["metrics.json", "curve.csv", "faithfulness.json", "explanations/explorer.npz", "figures/a.png"]
-)
-def test_damaged_file(reports, name):
+def test_missing_file_names_its_stage_and_a_damaged_one_itself(reports, name, stage):
     (reports / name).write_text("")
     with pytest.raises(InputError, match=rf"{name} is empty or damaged"):
+        build(reports, SETTINGS, PARTS)
+    (reports / name).unlink()
+    with pytest.raises(InputError, match=rf"{name} is missing: the stage {stage} makes it"):
         build(reports, SETTINGS, PARTS)
 
 
@@ -158,12 +151,9 @@ def test_explorer_without_an_array(reports, supersampled, missing):
         build(reports, SETTINGS, PARTS)
 
 
-def test_explorer_comes_first(html):
+def test_explorer_comes_first_and_holds_the_arrays_of_the_file(html, supersampled):
     assert html.index("</h1>") < html.index('id="explorer"') < html.index("<h2>Numbers</h2>")
     assert "Weights are stored in 256 steps, within 2.5 % of their value where that is 4.2e-6 or more." in html
-
-
-def test_explorer_holds_the_arrays_of_the_file(html, supersampled):
     facts = json.loads(html.partition('id="explorer-facts">')[2].partition("</script>")[0])
     names = ("grid", "layers", "heads", "prefix", "classes", "readings")
     assert [facts[name] for name in names] == [[4, 4], 2, 6, 0, [], ["bicubic", "model"]]
@@ -180,8 +170,7 @@ def test_explorer_holds_the_arrays_of_the_file(html, supersampled):
             np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), supersampled[f"picture_{name}"][i])
 
 
-def extended(reports: Path) -> None:
-    """attention.json with what an untrained model has, measures of layers and of regions."""
+def test_trained_stands_beside_untrained_and_each_region_has_a_row(reports):
     path = reports / "attention.json"
     attention = json.loads(path.read_text())
     attention |= {"diversity": 0.03125, "outliers": 0.0125, "images": 128}
@@ -195,10 +184,6 @@ def extended(reports: Path) -> None:
     attention["regions"]["nose"] = {k: v for k, v in eyes.items() if "content" not in k} | {"survives": 0}
     attention["regions"]["nose"]["lift_untrained"] = 1.1
     path.write_text(json.dumps(attention))
-
-
-def test_trained_stands_beside_untrained(reports):
-    extended(reports)
     page = Page(build(reports, SETTINGS, PARTS))
     assert ["", "trained", "untrained"] in page.rows
     assert page.row("self-weight") == ["0.3210", "0.0625"]
@@ -207,11 +192,6 @@ def test_trained_stands_beside_untrained(reports):
     assert page.row("token-norm outliers, %") == ["1.25", "0.00"]
     assert "of 128 test images" in page.text
     assert page.row("layer 1, all heads") == ["0.2500", "1.25"]
-
-
-def test_each_region_has_a_row(reports):
-    extended(reports)
-    page = Page(build(reports, SETTINGS, PARTS))
     assert page.row("eyes") == [
         "layer 2, head 1", "8.4", "2.00 1.90 to 2.12", "1.10", "1.50 1.40 to 1.60", "21",
         "looks at it and follows it when it moves",
@@ -220,11 +200,8 @@ def test_each_region_has_a_row(reports):
     assert page.row("nose")[-1] == "looks at it; whether it follows was not measured"
 
 
-def test_no_regions_without_landmarks(html):
-    assert "Which parts of a face" not in html
-
-
 def test_methods_stand_beside_controls(html):
+    assert "Which parts of a face" not in html  # there are no landmarks
     page = Page(html)
     header = next(row for row in page.rows if row and row[0] == "method")
     assert len(header) == 7

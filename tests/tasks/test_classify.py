@@ -60,11 +60,6 @@ def parts(packed) -> list[PackedDataset]:
 
 
 @pytest.fixture
-def test(parts) -> PackedDataset:
-    return parts[2]
-
-
-@pytest.fixture
 def make(settings):
     """`make(**{"train.crop": 2})`: the task with changed settings."""
 
@@ -92,11 +87,6 @@ def model(task, test):
 
 
 @pytest.fixture
-def baseline(task, parts) -> dict:
-    return score_baselines(task, *parts)
-
-
-@pytest.fixture
 def evaluated(task, model, test, baseline):
     return evaluate(task, model, test, baseline)
 
@@ -113,7 +103,7 @@ def probabilities(train: PackedDataset, val: PackedDataset, test: PackedDataset)
     return logistic.fit(train, val, grey=False)(test.images("lr", np.arange(len(test))))
 
 
-def test_metrics_have_the_keys_that_scripts_rely_on(model, test, evaluated):
+def test_metrics_have_the_keys_that_scripts_rely_on_and_each_its_protocol(task, model, test, baseline, evaluated):
     metrics, table = evaluated
     own = [*MEASURES, "per_class", "confusion"]
     assert list(metrics) == [*own, "majority", "logistic", "gain", "seconds", "parameters"]
@@ -125,15 +115,11 @@ def test_metrics_have_the_keys_that_scripts_rely_on(model, test, evaluated):
     assert list(table.columns) == ["actual", "predicted", "probability", "probability_actual", "loss"]
     assert list(table.index) == list(test.samples.index)
     json.dumps(metrics, allow_nan=False)
-
-
-def test_every_number_has_its_protocol(task, baseline, evaluated):
-    told = {**task.protocol, "seconds": "", "parameters": ""}  # these two say it by their names
-    assert set(evaluated[0]) <= set(told)
+    assert set(metrics) <= {*task.protocol, "seconds", "parameters"}  # these two say it by their names
     assert baseline["protocol"] == [task.protocol]
 
 
-def test_metrics_are_those_of_the_table(baseline, evaluated):
+def test_metrics_are_those_of_the_table_whose_rows_belong_to_their_images(model, test, baseline, evaluated):
     metrics, table = evaluated
     assert set(table["predicted"]) == {"left", "right"}  # else the numbers below tell little
     right = table["actual"] == table["predicted"]
@@ -143,10 +129,6 @@ def test_metrics_are_those_of_the_table(baseline, evaluated):
     for name, value in metrics["gain"].items():
         assert value == pytest.approx(metrics[name] - baseline["logistic"][name], abs=1e-5)
     assert metrics["logistic"] == baseline["logistic"]
-
-
-def test_what_is_said_belongs_to_the_image_of_its_id(model, test, evaluated):
-    _, table = evaluated
     assert table["probability"].std() > 0.01  # images do differ
     for row, sample in enumerate(table.index):
         logits = model(normalize(Batch(test, np.array([row]), CPU).lr))[0].detach()

@@ -6,23 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vitpipe.data.dataset import PackedDataset
-from vitpipe.data.pixels import to_input
 from vitpipe.metrics.image_quality import image_quality
 from vitpipe.tasks import evaluation, scoring_task, training_task
-from vitpipe.tasks.evaluation import evaluate, score_baselines, score_predictor
+from vitpipe.tasks.evaluation import evaluate, score_predictor
 
 MEASURES = ["mse", "mse01", "psnr", "ssim", "psnr_y", "ssim_y"]
-
-
-@pytest.fixture
-def parts(packed):
-    return [PackedDataset(packed / part) for part in ("train", "val", "test")]
-
-
-@pytest.fixture
-def task(settings):
-    return scoring_task(settings())
 
 
 def test_tasks_are_found_by_the_name_in_the_settings(settings):
@@ -33,8 +21,7 @@ def test_tasks_are_found_by_the_name_in_the_settings(settings):
         assert (made.settings, made.classes) == (settings(name), ("a", "b"))
 
 
-def test_scores_belong_to_the_image_of_their_row(task, parts):
-    test = parts[2]
+def test_scores_belong_to_the_image_of_their_row(task, test):
     noisy = lambda lr: task.interpolation("bicubic")(lr) ^ lr[:, :1, :1]  # noqa: E731 - differs from image to image
     scores = score_predictor(task, noisy, test)
     for row in (0, 7, 11):
@@ -44,19 +31,18 @@ def test_scores_belong_to_the_image_of_their_row(task, parts):
     np.testing.assert_allclose(some["psnr"], scores["psnr"][[7, 0]])
 
 
-def test_no_score_depends_on_how_many_images_are_scored_together(task, parts, monkeypatch):
+def test_no_score_depends_on_how_many_images_are_scored_together(task, test, monkeypatch):
     found = []
     for size in (1, 5, 12):
         batches = lambda dataset, rows, size=size: np.array_split(np.arange(12), range(size, 12, size))  # noqa: E731
         monkeypatch.setattr(evaluation, "scoring_batches", batches)
-        found.append(score_predictor(task, task.interpolation("bicubic"), parts[2]))
+        found.append(score_predictor(task, task.interpolation("bicubic"), test))
     for scores in found[1:]:
         for name, values in scores.items():
             np.testing.assert_allclose(values, found[0][name], rtol=1e-6)
 
 
-def test_baselines_are_scored_by_name(task, parts):
-    baseline = score_baselines(task, *parts)
+def test_baselines_are_scored_by_name(task, baseline):
     assert list(baseline) == ["nearest", "bilinear", "bicubic", "lanczos", "images", "protocol"]
     assert all(list(baseline[name]) == MEASURES for name in list(baseline)[:4])
     assert (baseline["images"], baseline["protocol"]) == (12, [task.protocol])
@@ -64,9 +50,9 @@ def test_baselines_are_scored_by_name(task, parts):
     json.dumps(baseline, allow_nan=False)
 
 
-def test_metrics_and_table_have_the_keys_that_scripts_rely_on(task, parts):
-    model, test = task.build(), parts[2]
-    metrics, table = evaluate(task, model, test, score_baselines(task, *parts))
+def test_metrics_and_table_have_the_keys_that_scripts_rely_on(task, test, baseline):
+    model = task.build()
+    metrics, table = evaluate(task, model, test, baseline)
     assert list(metrics) == [*MEASURES, "bicubic", "gain", "self_ensemble", "images", "seconds", "parameters"]
     assert list(metrics["self_ensemble"]) == [*MEASURES, "gain"]
     assert metrics["images"] == 12
@@ -78,24 +64,21 @@ def test_metrics_and_table_have_the_keys_that_scripts_rely_on(task, parts):
     json.dumps(metrics, allow_nan=False)
 
 
-def test_scoring_twice_gives_the_same_and_leaves_the_weights_alone(task, parts):
-    model, baseline = task.build(), score_baselines(task, *parts)
+def test_scoring_twice_gives_the_same_and_leaves_the_weights_alone(task, test, baseline):
+    model = task.build()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     tables = []
     for _ in range(2):
         model.train()
-        tables.append(evaluate(task, model, parts[2], baseline)[1])
+        tables.append(evaluate(task, model, test, baseline)[1])
         assert not model.training
     pd.testing.assert_frame_equal(*tables, check_exact=True)
     assert all((before[name] == tensor).all() for name, tensor in model.state_dict().items())
 
 
-def test_a_perfect_predictor_reaches_the_cap(task, parts, monkeypatch):
-    hr = {
-        row.tobytes(): image
-        for row, image in zip(*(parts[2].images(n, np.arange(12)) for n in ("lr", "hr")), strict=True)
-    }
+def test_a_perfect_predictor_reaches_the_cap(task, test, baseline, monkeypatch):
+    lr, hr = (test.images(name, np.arange(12)) for name in ("lr", "hr"))
+    hr = {row.tobytes(): image for row, image in zip(lr, hr, strict=True)}
     monkeypatch.setattr(type(task), "predict", lambda self, model, images: np.stack([hr[i.tobytes()] for i in images]))
-    metrics, _ = evaluate(task, task.build(), parts[2], score_baselines(task, *parts))
+    metrics, _ = evaluate(task, task.build(), test, baseline)
     assert (metrics["mse"], metrics["psnr"], metrics["ssim"], metrics["gain"]["mse_ratio"]) == (0, 100, 1, 0)
-    assert to_input(next(iter(hr.values()))[None], "cpu").abs().max() <= 1

@@ -26,32 +26,17 @@ MEASURES = ["mse", "mse01", "psnr", "ssim", "psnr_y", "ssim_y"]
 
 
 @pytest.fixture
-def parts(packed) -> list[PackedDataset]:
-    return [PackedDataset(packed / part) for part in ("train", "val", "test")]
-
-
-@pytest.fixture
-def test(parts) -> PackedDataset:
-    return parts[2]
-
-
-@pytest.fixture
-def task(settings):
-    return scoring_task(settings())
-
-
-@pytest.fixture
-def baseline(task, parts) -> dict:
-    return score_baselines(task, *parts)
-
-
-@pytest.fixture
 def changed(task):
     """A model that predicts something of its own."""
     torch.manual_seed(0)
     model = task.build()
     torch.nn.init.normal_(model.head.weight, std=0.02)
     return model
+
+
+@pytest.fixture
+def evaluated(task, changed, test, baseline):
+    return evaluate(task, changed, test, baseline)
 
 
 def test_untrained_model_scores_exactly_as_bicubic(task, test, baseline):
@@ -127,8 +112,8 @@ def test_the_self_ensemble_averages_with_the_mirrored_images_prediction(task, te
     assert metrics["self_ensemble"]["gain"] == task.gain(metrics["self_ensemble"], metrics["bicubic"])
 
 
-def test_gain_is_over_bicubic(task, test, changed, baseline):
-    metrics, _ = evaluate(task, changed, test, baseline)
+def test_gain_is_over_bicubic(task, evaluated):
+    metrics, _ = evaluated
     assert metrics["gain"]["psnr"] == pytest.approx(metrics["psnr"] - metrics["bicubic"]["psnr"])
     assert metrics["gain"]["mse_ratio"] == pytest.approx(metrics["mse"] / metrics["bicubic"]["mse"], rel=1e-5)
     assert metrics["psnr"] != metrics["bicubic"]["psnr"]
@@ -181,7 +166,7 @@ def test_psnr_of_a_known_error():
     assert psnr(zeros + 9, zeros + 1)[0] > 90  # clipped, as the picture would be
 
 
-def test_the_loss_is_that_of_the_batch_and_validation_agrees_with_evaluation(settings, task, test, changed, baseline):
+def test_the_loss_is_that_of_the_batch_and_validation_agrees_with_evaluation(settings, task, test, changed, evaluated):
     batch = Batch(test, np.arange(12), CPU)
     loss, means = scoring_task(settings(**{"train.loss": "mse"})).loss(changed, batch.lr, batch.hr)
     output = changed(normalize(batch.lr)).detach()
@@ -190,14 +175,14 @@ def test_the_loss_is_that_of_the_batch_and_validation_agrees_with_evaluation(set
     assert loss.requires_grad
     assert not means["psnr"].requires_grad
     scores = task.validation_scores(output, normalize(batch.lr), task.targets(batch))
-    metrics, _ = evaluate(task, changed, test, baseline)
+    metrics, _ = evaluated
     assert float(scores["psnr"].mean()) == pytest.approx(metrics["psnr"], abs=0.05) == float(means["psnr"])
     assert float(scores["bicubic_psnr"].mean()) == pytest.approx(metrics["bicubic"]["psnr"], abs=0.05)
     assert [len(values) for values in scores.values()] == [12, 12, 12]
 
 
-def test_examples_show_what_was_scored(task, test, changed, baseline):
-    _, table = evaluate(task, changed, test, baseline)
+def test_examples_show_what_was_scored(task, test, changed, evaluated):
+    _, table = evaluated
     curve = pd.DataFrame({"epoch": [1, 2], "val_psnr": [20.0, 21.0]})
     found = task.examples(changed, test, table, curve)
     assert list(found) == ["curve", "gallery"]
@@ -225,9 +210,8 @@ def test_a_single_test_image_is_in_all_bands(task, changed, table, shapes, setti
     assert [len(gallery[f"{band}_ids"]) for band in ("gallery", "best", "worst")] == [1, 1, 1]
 
 
-def test_the_outcome_is_what_evaluation_scores(task, test, changed, baseline):
-    rows = np.array([2, 9])
-    _, table = evaluate(task, changed, test, baseline)
+def test_the_outcome_is_what_evaluation_scores(task, test, changed, evaluated):
+    rows, (_, table) = np.array([2, 9]), evaluated
     outcome = task.outcome(changed, test, rows)
     assert list(outcome.pictures) == ["input", "bicubic", "model", "original"]
     np.testing.assert_array_equal(outcome.pictures["original"], test.images("hr", rows))

@@ -1,7 +1,6 @@
 """Predictors scored on a part of the data, whatever the task: models, their variants and baselines alike."""
 
 import time
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,9 @@ from vitpipe.tasks.base import Predict, Scores, Task
 
 def score_predictor(task: Task, predict: Predict, dataset: PackedDataset, rows: np.ndarray | None = None) -> Scores:
     """Scores of the predictions for all images of a part, or for those in `rows`."""
-    return join(
-        task.score(predict(dataset.images("lr", some)), task.truth(dataset, some))
-        for some in scoring_batches(dataset, rows)
-    )
+    batches = scoring_batches(dataset, rows)
+    parts = [task.score(predict(dataset.images("lr", some)), task.truth(dataset, some)) for some in batches]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def score_baselines(task: Task, train: PackedDataset, val: PackedDataset, test: PackedDataset) -> dict[str, Any]:
@@ -37,7 +35,9 @@ def score_baselines(task: Task, train: PackedDataset, val: PackedDataset, test: 
 def evaluate(
     task: Task, model: nn.Module, test: PackedDataset, baseline: dict[str, Any]
 ) -> tuple[dict[str, Any], pd.DataFrame]:
-    """The content of reports/metrics.json, and one row of scores for each image.
+    """The content of reports/metrics.json, and that of metrics.csv: a row of scores for each image.
+
+    Columns are the model's, then those of untrained baselines and of variants, with their name before them.
 
     Args:
         model: evaluated in float32.
@@ -56,9 +56,8 @@ def evaluate(
 
         own = scored(lambda images: task.predict(model, images))
         others = {name: scored(predict) for name, predict in variants.items()}
-    metrics = task.summary(own)
-    metrics |= {name: baseline[name] for name in task.rivals}
     reference = baseline[task.reference]
+    metrics = task.summary(own) | {name: baseline[name] for name in task.rivals}
     metrics["gain"] = task.gain(metrics, reference)
     for name, scores in others.items():
         summary = task.summary(scores)
@@ -68,21 +67,8 @@ def evaluate(
         "seconds": round(time.perf_counter() - start, 2),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
-    return metrics, pd.DataFrame(columns(task, own, others, test), index=test.samples.index)
-
-
-def columns(task: Task, own: Scores, others: dict[str, Scores], test: PackedDataset) -> dict[str, np.ndarray]:
-    """The columns of metrics.csv: the model's, then those of untrained rivals that score single images, of variants."""
-    found = task.table(own)
-    beside = {
-        name: score_predictor(task, predict, test) for name, predict in task.untrained_baselines().items()
-    } | others
-    for name, scores in beside.items():
-        found |= {f"{name}_{key}": values for key, values in task.table(scores).items()}
-    return found
-
-
-def join(parts: Iterable[Scores]) -> dict[str, np.ndarray]:
-    """Scores of parts of the images, joined."""
-    every = list(parts)
-    return {name: np.concatenate([part[name] for part in every]) for name in every[0]}
+    untrained = {name: score_predictor(task, predict, test) for name, predict in task.untrained_baselines().items()}
+    columns = task.table(own)
+    for name, scores in (untrained | others).items():
+        columns |= {f"{name}_{key}": values for key, values in task.table(scores).items()}
+    return metrics, pd.DataFrame(columns, index=test.samples.index)

@@ -99,9 +99,8 @@ class Scoring(Training, Task):
             arrays |= {key: table[key].to_numpy(dtype=str)[rows] for key in ("predicted", "actual")}
             arrays |= {key: table[key].to_numpy()[rows] for key in ("probability", "loss")}
             ranking |= {f"{band}_{name}": values for name, values in arrays.items()}
-        matrix = pd.crosstab(table["actual"], table["predicted"]).reindex(
-            index=self.classes, columns=self.classes, fill_value=0
-        )
+        matrix = pd.crosstab(table["actual"], table["predicted"])
+        matrix = matrix.reindex(index=self.classes, columns=self.classes, fill_value=0)
         patches = {
             "image": dataset.images("lr", random[:1])[0],
             "patch": np.array(self.settings.model.patch),
