@@ -210,6 +210,11 @@ def test_classification_may_have_what_super_sampling_may_not(settings, changes):
     assert (settings("classify", **changes).target, settings().target) == ("odd", None)
 
 
+def test_a_task_changed_by_hand_is_told_to_choose_a_recipe(tmp_path, params):
+    expected = "task.name is 'classify', but the other settings are those of supersample: choose a recipe of classify"
+    assert expected in message(tmp_path, params(**{"task.name": "classify"}))
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [

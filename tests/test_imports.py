@@ -11,7 +11,7 @@ from vitpipe.config import TASKS
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-GROUND = {"config", "errors", "files", "progress", "stage"}
+GROUND = {"config", "errors", "files", "progress", "stage", "validation"}
 MODELS = {"models", "metrics", "data", "sources"}
 MAY_IMPORT = {  # beside its own modules and the ground
     "stages": {"tasks", "training", "explain", "figures", "report", "predictor"} | MODELS,

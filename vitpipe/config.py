@@ -1,43 +1,20 @@
-"""Settings: `params.yaml` in, frozen and checked models out. The only reader of that file.
+"""Settings: reads `params.yaml` into frozen, checked models. Nothing else reads that file.
 
-`conf/config.yaml` says what each setting is for; here stand the types, the ranges and the rules
-that hold across fields. Nothing heavy is imported, so a wrong value is told at once.
+`conf/config.yaml` and `conf/task` say what each setting is for. This module has the types, the ranges and the rules
+across fields. It imports nothing heavy, so a wrong value is reported at once.
 """
 
-import difflib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    Strict,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, Strict, ValidationError, field_validator, model_validator
 
 from vitpipe.errors import InputError
+from vitpipe.validation import Section, describe, divisors, fail, keys_of, nearest
 
 Whole = Annotated[int, Strict()]
 Share = Annotated[float, Field(gt=0, lt=0.5)]
-
-
-class Section(BaseModel):
-    """A part of the settings: no unknown keys, no changes once made."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def no_switch_is_a_number(cls, value: object, info: ValidationInfo) -> object:
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is float:
-            raise ValueError("must be a number")  # pydantic takes true for 1.0
-        return value
 
 
 class Data(Section):
@@ -223,21 +200,6 @@ class ClassifySettings(Settings):
 TASKS: dict[str, type[Settings]] = {"supersample": SupersampleSettings, "classify": ClassifySettings}
 
 
-def fail(key: str, value: object, rule: str, choices: list[int] | None = None) -> None:
-    choice = f": {', '.join(map(str, choices))}" if choices else ""
-    raise ValueError(f"{key} is {value!r}, but {rule}{choice}")
-
-
-def divisors(number: int, largest: int) -> list[int]:
-    return [d for d in range(1, largest + 1) if number % d == 0]
-
-
-def nearest(word: str, choices: Sequence[str]) -> str:
-    """The choice that was probably meant, as the end of a sentence; nothing where none is near."""
-    close = difflib.get_close_matches(word, choices, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
 def load_settings(path: Path = Path("params.yaml")) -> Settings:
     """Reads and checks the settings.
 
@@ -278,33 +240,8 @@ def check_settings(content: dict[str, Any], where: str) -> Settings:
     try:
         return TASKS[name].model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{where}: {describe(error, TASKS[name])}") from None
-
-
-def describe(error: ValidationError, kind: type[Settings]) -> str:
-    """The first error in one line, and how many more there are."""
-    fault = error.errors(include_url=False)[0]
-    location = [str(part) for part in fault["loc"]]
-    key, value = ".".join(location), fault["input"]
-    if fault["type"] == "extra_forbidden":
-        known = keys_of(kind, location[:-1])
-        text = f"unknown key {key}{nearest(location[-1], known)}; known there: {', '.join(known)}"
-    elif fault["type"] == "missing":
-        text = f"{key} is missing"
-    elif fault["type"] == "value_error" and not key:
-        text = str(fault["ctx"]["error"])
-    elif fault["type"] == "value_error":
-        text = f"{key} is {value!r}, but {fault['ctx']['error']}"
-    elif fault["type"] == "literal_error":
-        choices = fault["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
-        text = f"{key} is {value!r}, but must be one of {', '.join(choices)}{nearest(str(value), choices)}"
-    else:
-        text = f"{key} is {value!r}, but {fault['msg'][0].lower()}{fault['msg'][1:]}"
-    more = error.error_count() - 1
-    return " ".join(text.split()) + (f" (and {more} more)" if more else "")
-
-
-def keys_of(kind: type[BaseModel], location: list[str]) -> tuple[str, ...]:
-    for part in location:
-        kind = kind.model_fields[part].annotation  # type: ignore[assignment]
-    return tuple(kind.model_fields)
+        text = describe(error, TASKS[name])
+    for other, kind in TASKS.items():
+        if other != name and set(content.get("model") or ()) == set(keys_of(kind, ["model"])):
+            text = f"task.name is {name!r}, but the other settings are those of {other}: choose a recipe of {name}"
+    raise InputError(f"{where}: {text}")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from vitpipe.config import nearest
+from vitpipe.validation import nearest
 from vitpipe.errors import InputError
 
 Counts = Mapping[str, Mapping[str, int]]
