@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from vitpipe.figures.confusion import counts, in_percent, recalls
-from vitpipe.figures.style import save
 
 MATRIX = np.array([[90, 10, 0], [0, 3, 1], [2, 0, 1994]])
 CLASSES = ["cat", "dog", "ship"]
@@ -111,18 +110,13 @@ def test_percent_is_never_rounded_to_none_or_all(share, text):
 
 
 @pytest.mark.parametrize(("draw", "count"), [(counts, 2), (counts, 37), (counts, 100), (recalls, 1)])
-def test_everything_lies_on_the_sheet_and_apart(count, draw, tmp_path):
+def test_everything_lies_on_the_sheet_and_apart(count, draw, inside):
     classes = [f"staffordshire bull terrier $number$ {i}"[-34:] for i in range(count)]
     matrix = np.random.default_rng(0).poisson(2, (count, count)) + 90 * np.eye(count, dtype=int)
     figure = draw(matrix, classes)
-    save(figure, tmp_path / "a.png")
-    width, height = figure.get_size_inches() * figure.dpi
-    boxes = {text: text.get_window_extent() for text in figure.texts}
-    for text, box in boxes.items():
-        assert 0 <= box.x0 < box.x1 <= width, text
-        assert 0 <= box.y0 < box.y1 <= height, text
+    assert inside(figure)
     bar = axes_of(figure, "colour bar").get_window_extent()
-    assert not any(box.overlaps(bar) for box in boxes.values())
+    assert not any(text.get_window_extent().overlaps(bar) for text in figure.texts)
     matrix_axes = axes_of(figure, "matrix")
     side = matrix_axes.get_window_extent().width / count
     assert bool(matrix_axes.texts) == (count < 100)

@@ -23,21 +23,15 @@ def test_dots_are_the_distances_of_their_layer(make):
     assert gap.max() < np.diff(found["trained"][:, 0]).min()  # the hollow dot is that of the head beside it
 
 
-def test_hollow_dots_are_the_untrained(make):
-    lines = {line.get_label(): line for line in distances(make("distances")).axes[0].lines}
+def test_hollow_dots_are_untrained_uniform_is_a_line_and_bars_are_means_of_layers(make, texts):
+    arrays = make("distances")
+    figure = distances(arrays)
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
     assert lines["untrained"].get_markerfacecolor() == "white"
     assert lines["trained"].get_markerfacecolor() == lines["trained"].get_color() != "white"
-
-
-def test_uniform_is_a_line_and_written(make, texts):
-    figure = distances(make("distances"))
-    assert [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_linestyle() == "--"] == [21]
+    assert [line.get_ydata()[0] for line in lines.values() if line.get_linestyle() == "--"] == [21]
     assert "21.0 px" in texts(figure)
-
-
-def test_bars_are_the_means_of_the_layers(make):
-    arrays = make("distances")
-    segments = np.array(distances(arrays).axes[0].collections[0].get_segments())  # l, ends, xy
+    segments = np.array(figure.axes[0].collections[0].get_segments())  # l, ends, xy
     np.testing.assert_allclose(segments[:, 0, 1], arrays["trained"].mean(1))
 
 

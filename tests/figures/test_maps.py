@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from vitpipe.figures.maps import draw, overview, queries, received
-from vitpipe.figures.style import save
 
 
 @pytest.fixture
@@ -67,9 +66,8 @@ def test_overview_is_not_drained_by_empty_patches(axes_of):
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 4, 4), (2, 8, 32, 32), (24, 40, 4, 6)])
-def test_overview_sizes(shape, random, tmp_path, texts, inside):
+def test_overview_sizes(shape, random, texts, inside):
     figure = overview(random.uniform(0, 2, shape), 1)
-    save(figure, tmp_path / "a.png")
     width, height = figure.get_size_inches() * figure.dpi
     assert width < 1400
     assert height < 1000
@@ -106,12 +104,11 @@ def test_ids_keep_to_their_image(axes_of):
 
 
 @pytest.mark.parametrize(("layers", "heads", "grid"), [(1, 1, (4, 4)), (12, 32, (8, 8)), (1, 2, (4, 8))])
-def test_queries_sizes(layers, heads, grid, random, tmp_path, texts, inside):
+def test_queries_sizes(layers, heads, grid, random, texts, inside):
     image = np.zeros((8 * grid[0], 8 * grid[1], 3), np.uint8)
     figure = queries(
         image, ["eye"], np.array([[8, 16, 16, 24]]), random.uniform(0, 3, (1, layers, heads, *grid)), "W" * 99
     )
-    save(figure, tmp_path / "a.png")
     width, height = figure.get_size_inches() * figure.dpi
     assert width < 1600
     assert height < 1000

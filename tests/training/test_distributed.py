@@ -11,20 +11,38 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
-from vitpipe.data.dataset import PackedDataset
+from stages import train
+from vitpipe.config import Train
 from vitpipe.data.packing import pack
-from vitpipe.tasks import training_task
-from vitpipe.training.checkpoint import Resume
-from vitpipe.training.compute import Compute
-from vitpipe.training.loop import Training
+from vitpipe.errors import InputError
+from vitpipe.training import distributed
 
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+SEVERAL = """
+import contextlib, os, sys
+from stages.train import main
+from vitpipe.config import load_settings
+from vitpipe.training import distributed
+with distributed.join(load_settings().train) as joined:
+    distributed.join = lambda _: contextlib.nullcontext(joined)
+    for folder in sys.argv[1:]:
+        os.chdir(folder)
+        main(load_settings())
+"""
+"""The train stage in several folders, by one group of processes."""
 MIXED = {"data.scale": 1, "train.crop": 3, "train.randaugment": 1, "train.mix": "both", "train.label_smoothing": 0.1}
 UNEQUAL = {"train.batch": 64, "train.optimizer": "sgd", "train.lr": 0.5, "model.position": "sincos"}
 """All 39 images in one batch: parts of 19 and 20."""
-LONG = {"train.epochs": 6, "train.batch": 2}
+LONG = {"train.epochs": 4, "train.batch": 2}
+CASES = {
+    "long": ("supersample", LONG),
+    "plain": ("supersample", {"train.crop": 2, "model.consistent": True}),
+    "unequal": ("supersample", UNEQUAL),
+    "mixed": ("classify", MIXED),
+}
+WRITTEN = "models/model.safetensors", "reports/curve.csv"
 
 
 @pytest.fixture
@@ -43,13 +61,11 @@ def folder(tmp_path, settings, shapes, table):
 
 @pytest.fixture
 def two(begin):
-    """Starts the train stage in a folder, by default as DVC does, with two processes."""
+    """Starts the train stage, or another command, in a folder, with two processes."""
 
     def start(folder: Path, *command: str, environment=None, **changes) -> subprocess.Popen:
         environment = {"OMP_NUM_THREADS": "1"} | (environment or {})
-        return begin(
-            folder, *command, "-m", "stages.train", environment=environment, **{"train.processes": 2} | changes
-        )
+        return begin(folder, *command, environment=environment, **{"train.processes": 2} | changes)
 
     return start
 
@@ -92,43 +108,47 @@ def gone(pids: list[int]) -> bool:
     return False
 
 
-@pytest.mark.parametrize(
-    ("command", "task", "changes"),
-    [
-        ([], "supersample", {"train.crop": 2, "model.consistent": True}),
-        (TORCHRUN, "supersample", UNEQUAL),
-        ([], "classify", MIXED),
-    ],
-)
-def test_two_processes_learn_what_one_does(folder, two, settings, tmp_path, command, task, changes):
-    run, made = folder(task=task, **changes), settings(task, **changes)
-    finish(two(run, *command, task=task, **changes))
-    train, val = (PackedDataset(run / "data" / "packed" / part, made.target) for part in ("train", "val"))
-    assert len(train) % 2 == len(val) % 2 == 1
-    alone = Training(training_task(made, train.classes), train, val, Compute(torch.device("cpu"), torch.float32))
-    alone.run(Resume(tmp_path / "scratch"))
-    alone.save(tmp_path / "one", tmp_path / "curve.csv")
-    one, two = load_file(tmp_path / "one"), load_file(run / "models" / "model.safetensors")
-    for name, weight in one.items():
-        if name.endswith("qkv.bias"):  # that of keys changes no output: its gradient is rounding, which Adam scales up
-            weight[16:32] = two[name][16:32]
-        torch.testing.assert_close(two[name], weight, rtol=0, atol=3e-6, msg=name)
-    curves = pd.read_csv(tmp_path / "curve.csv"), pd.read_csv(run / "reports" / "curve.csv")
-    pd.testing.assert_frame_equal(*curves, rtol=1e-5, atol=1e-6)
+def test_two_processes_learn_what_one_does_and_go_on_where_they_were_stopped(
+    folder, two, machines, params, settings, monkeypatch, wait_for_state, tmp_path
+):
+    """By Ctrl-C, SIGKILL of the process that writes, and of the one that started both; the last run has two folders."""
+    for name, (task, changes) in CASES.items():
+        content = yaml.safe_dump(params(task, **{"train.processes": 2} | changes))
+        (folder(name, task, **changes) / "params.yaml").write_text(content, encoding="utf-8")
+    (tmp_path / "several.py").write_text(SEVERAL, encoding="utf-8")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    finish(two(tmp_path, *torchrun, "several.py", *(str(tmp_path / name) for name in CASES)))
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    for name, (task, changes) in CASES.items():
+        run, alone = tmp_path / name, tmp_path / f"{name} alone"
+        alone.mkdir()
+        (alone / "data").symlink_to(run / "data")
+        monkeypatch.chdir(alone)
+        train.main(settings(task, **changes))
+        found, expected = (load_file(each / WRITTEN[0]) for each in (run, alone))
+        for key, weight in expected.items():
+            if key.endswith(
+                "qkv.bias"
+            ):  # of keys: changes no output, so its gradient is rounding, which Adam scales up
+                weight[16:32] = found[key][16:32]
+            torch.testing.assert_close(found[key], weight, rtol=0, atol=3e-6, msg=f"{name}: {key}")
+        pd.testing.assert_frame_equal(*(pd.read_csv(each / WRITTEN[1]) for each in (run, alone)), rtol=1e-5, atol=1e-6)
 
-
-def test_a_killed_process_stops_all_with_one_line_and_the_next_run_goes_on(folder, two, machines, wait_for_state):
-    """SIGKILL of the process that writes, then of the one that started both; the last run is in two folders."""
-    whole, run = folder("whole"), folder("killed")
-    finish(two(whole, **LONG))
+    whole, run, other = tmp_path / "long", folder("killed"), folder("other")
     process = two(run, **LONG)
     wait_for_state(process, run)
     pids = workers(process)
+    process.send_signal(signal.SIGINT)
+    assert finish(process, 130) == ["train: interrupted"]
+    assert len(pids) == 2
+    assert gone(pids)
+
+    process = two(run, **LONG)
+    assert "going on from epoch" in process.stderr.readline()
+    pids = workers(process)
     os.kill(pids[0], signal.SIGKILL)
-    told = finish(process, 1)
-    assert told == [
-        "train: process 1 of 2 was killed by SIGKILL (out of memory?): start again to go on from the last state"
-    ]
+    line = "train: process 1 of 2 was killed by SIGKILL (out of memory?): start again to go on from the last state"
+    assert finish(process, 1) == [line]
     assert gone(pids)
 
     process = two(run, **LONG)
@@ -139,42 +159,30 @@ def test_a_killed_process_stops_all_with_one_line_and_the_next_run_goes_on(folde
     assert gone(pids)
     assert not (run / "models").exists()
 
-    other = folder("other")
     told = [finish(process) for process in machines([run, other], [LONG, LONG])]
     assert told[0][0].startswith("going on from epoch")
     assert told[1] == []
-    for name in ("models/model.safetensors", "reports/curve.csv"):
+    for name in WRITTEN:
         assert (run / name).read_bytes() == (whole / name).read_bytes()
         assert not (other / name).exists()
     assert not list(run.glob(".resume/*"))
 
 
-def test_interrupted_is_one_line(folder, two, wait_for_state):
-    run = folder()
-    process = two(run, **LONG)
-    wait_for_state(process, run)
-    pids = workers(process)
-    process.send_signal(signal.SIGINT)
-    assert finish(process, 130) == ["train: interrupted"]
-    assert len(pids) == 2
-    assert gone(pids)
-
-
-@pytest.mark.parametrize(
-    ("command", "changes", "reason"),
-    [
-        (
-            [],
-            {"train.lr": 10.0, "train.clip": 1e9, "train.optimizer": "sgd", "train.loss": "mse"},
-            r"(the|val)\W?\w+ became \w+ in epoch 1 after \d+ steps: lower train.lr \(now 10\)",
-        ),
-        (TORCHRUN, {"train.processes": 1}, "train.processes is 1, but torchrun started 2: make them equal"),
-    ],
-)
-def test_what_both_find_wrong_is_told_once(folder, two, command, changes, reason):
-    told = [line for line in finish(two(folder(), *command, **changes), 1) if line.startswith("train:")]
+def test_what_both_find_wrong_is_told_once(folder, two):
+    changes = {"train.lr": 10.0, "train.clip": 1e9, "train.optimizer": "sgd", "train.loss": "mse"}
+    told = finish(two(folder(), **changes), 1)
     assert len(told) == 1
-    assert re.match(f"train: {reason}", told[0])
+    assert re.match(r"train: (the|val)\W?\w+ became \w+ in epoch 1 after \d+ steps: lower train.lr \(now 10\)", told[0])
+
+
+def test_another_number_of_processes_than_the_settings_say_is_refused(monkeypatch):
+    for name, value in {"TORCHELASTIC_RUN_ID": "none", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(distributed.signal, "signal", lambda *_: None)  # or this process would end with its parent
+    monkeypatch.setattr(distributed.multiprocessing, "_prctl_pr_set_pdeathsig", lambda _: None)
+    line = r"train\.processes is 1, but torchrun started 2: make them equal"
+    with pytest.raises(InputError, match=line), distributed.join(Train.model_construct(processes=1)):
+        pass
 
 
 def test_other_settings_on_another_machine_are_one_line(folder, machines):
