@@ -127,9 +127,7 @@ def test_two_processes_learn_what_one_does_and_go_on_where_they_were_stopped(
         train.main(settings(task, **changes))
         found, expected = (load_file(each / WRITTEN[0]) for each in (run, alone))
         for key, weight in expected.items():
-            if key.endswith(
-                "qkv.bias"
-            ):  # of keys: changes no output, so its gradient is rounding, which Adam scales up
+            if key.endswith("qkv.bias"):  # that of keys changes no output: Adam scales the rounding of its gradient up
                 weight[16:32] = found[key][16:32]
             torch.testing.assert_close(found[key], weight, rtol=0, atol=3e-6, msg=f"{name}: {key}")
         pd.testing.assert_frame_equal(*(pd.read_csv(each / WRITTEN[1]) for each in (run, alone)), rtol=1e-5, atol=1e-6)
