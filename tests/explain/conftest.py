@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.pixels import to_input
 from vitpipe.explain.capture import capture
-from vitpipe.tasks import scoring_task
-from vitpipe.tasks.base import Task
+from vitpipe.tasks.base import Task, scoring_task
 
 CLASSES = ("not odd", "odd")
 

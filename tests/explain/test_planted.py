@@ -20,7 +20,7 @@ from vitpipe.explain.measure import measure
 from vitpipe.metrics.regions import regions
 from vitpipe.models.classifier import Classifier
 from vitpipe.sources import LANDMARKS
-from vitpipe.tasks import scoring_task
+from vitpipe.tasks.base import scoring_task
 
 GRID = 12
 N = GRID**2

@@ -17,10 +17,10 @@ from vitpipe.data.dataset import PackedDataset
 from vitpipe.explain.encoders import attention_batches, encoder_of, query_row
 from vitpipe.metrics.attention import among_patches, received
 from vitpipe.metrics.faithfulness import RESAMPLES, interval
-from vitpipe.metrics.regions import POINTS, REGIONS, lift, mass, pointing, regions
+from vitpipe.metrics.regions import REGIONS, lift, mass, pointing, regions
 from vitpipe.models.vit import ViT
+from vitpipe.sources import LANDMARKS
 
-LANDMARKS = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")  # columns of a part's samples
 LEAST = 8  # faces that an interval needs: of fewer, bootstrap intervals are too narrow
 MOVED = 32  # faces that the shift control moves, at most
 CONTENT_CAP = 100.0  # JSON knows no infinity
@@ -63,7 +63,7 @@ def faces(dataset: PackedDataset, rows: np.ndarray) -> Faces | None:
     if not set(LANDMARKS) <= set(samples):
         return None
     size = dataset.images("hr", rows[:1]).shape[1]
-    landmarks = samples[list(LANDMARKS)].to_numpy(dtype=np.float64).reshape(-1, len(POINTS), 2)
+    landmarks = samples[list(LANDMARKS)].to_numpy(dtype=np.float64).reshape(len(rows), -1, 2)
     there = np.flatnonzero(regions(landmarks, size, 1).isfinite().all(-1).all(-1).numpy())
     if len(there) < LEAST:
         return None
@@ -113,8 +113,9 @@ def compare_regions(
         numbers.append({name: scores(maps, after, name, heads[name], seed) | control.get(name, {}) for name in names})
     found: dict[str, dict[str, float]] = {}
     for name, (layer, head) in chosen[0].items():
-        other = {f"{key}_untrained": value for key, value in numbers[1][name].items() if key in OF_BOTH}
-        told = {key: rounded(value) for key, value in (numbers[0][name] | other).items()}
+        own, other = (of_model[name] for of_model in numbers)
+        own |= {f"{key}_untrained": other[key] for key in OF_BOTH if key in other}
+        told = {key: rounded(value) for key, value in own.items()}
         found[name] = {"layer": layer + 1, "head": head + 1, **told, "survives": int(survives(told))}
     return found
 

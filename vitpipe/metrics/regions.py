@@ -12,9 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
-"""The order of landmarks, by CelebA's names (left is the picture's left)."""
-
 REGIONS = ("eyes", "nose", "mouth", "background")
 
 EYE, MOUTH, NOSE, FACE = (0.32, 0.25), (0.5, 0.25), (0.28, 0.34), (1.1, 1.45)
