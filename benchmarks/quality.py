@@ -26,8 +26,7 @@ from vitpipe.data.dataset import PackedDataset
 from vitpipe.errors import InputError
 from vitpipe.models.consistency import Consistency
 from vitpipe.progress import progress
-from vitpipe.tasks import scoring_task
-from vitpipe.tasks.base import Predict
+from vitpipe.tasks.base import Predict, scoring_task
 from vitpipe.tasks.evaluation import score_predictor
 from vitpipe.training.compute import Compute, select_compute
 from vitpipe.training.optimizers import optimizers

@@ -7,12 +7,12 @@ from vitpipe.stage import run
 
 
 def main(settings: Settings) -> None:
-    from vitpipe.data.dataset import PackedDataset
     from vitpipe.files import write_json
-    from vitpipe.tasks import scoring_task
+    from vitpipe.tasks import open_part
+    from vitpipe.tasks.base import scoring_task
     from vitpipe.tasks.evaluation import score_baselines
 
-    parts = [PackedDataset(Path("data/packed") / part, settings.target) for part in ("train", "val", "test")]
+    parts = [open_part(settings, Path("data/packed") / part) for part in ("train", "val", "test")]
     task = scoring_task(settings, parts[0].classes)
     write_json(Path("reports/baseline.json"), score_baselines(task, *parts))
 

@@ -10,16 +10,16 @@ def main(settings: Settings) -> None:
     import numpy as np
     import pandas as pd
 
-    from vitpipe.data.dataset import PackedDataset
     from vitpipe.figures import draw
     from vitpipe.files import atomic_file, atomic_folder, load_json, write_json
     from vitpipe.predictor import load_model
+    from vitpipe.tasks import open_part
     from vitpipe.tasks.evaluation import evaluate
     from vitpipe.training.checkpoint import read_metadata
     from vitpipe.training.compute import select_compute
 
     reports, weights = Path("reports"), Path("models/model.safetensors")
-    test = PackedDataset(Path("data/packed/test"), settings.target)
+    test = open_part(settings, Path("data/packed/test"))
     task, model = load_model(weights, settings, select_compute(settings.train).device)
 
     metrics, table = evaluate(task, model, test, load_json(reports / "baseline.json", "baseline"))

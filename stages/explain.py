@@ -10,14 +10,14 @@ def main(settings: Settings) -> None:
     import numpy as np
     import torch
 
-    from vitpipe.data.dataset import PackedDataset
     from vitpipe.explain.explanations import explain
     from vitpipe.files import atomic_folder, write_json
     from vitpipe.predictor import load_model
+    from vitpipe.tasks import open_part
     from vitpipe.training.compute import select_compute
 
     reports, device = Path("reports"), select_compute(settings.train).device
-    val, test = (PackedDataset(Path("data/packed") / part, settings.target) for part in ("val", "test"))
+    val, test = (open_part(settings, Path("data/packed") / part) for part in ("val", "test"))
     task, model = load_model(Path("models/model.safetensors"), settings, device)
     torch.manual_seed(settings.seed)
     untrained = task.build().to(device)

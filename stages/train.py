@@ -9,8 +9,7 @@ from vitpipe.stage import run
 def main(settings: Settings) -> None:
     from torch.distributed import is_torchelastic_launched
 
-    from vitpipe.data.dataset import PackedDataset
-    from vitpipe.tasks import training_task
+    from vitpipe.tasks import open_part, training_task
     from vitpipe.training.checkpoint import Resume, resume_folder
     from vitpipe.training.compute import use_deterministic_cuda
     from vitpipe.training.distributed import join, launch
@@ -22,7 +21,7 @@ def main(settings: Settings) -> None:
     with join(settings.train) as (group, compute):
         if compute.device.type == "cuda":
             use_deterministic_cuda()
-        train, val = (PackedDataset(Path("data/packed") / part, settings.target) for part in ("train", "val"))
+        train, val = (open_part(settings, Path("data/packed") / part) for part in ("train", "val"))
         resume = Resume(resume_folder(settings, [train.digest, val.digest], compute))
         group.agree(resume.folder.name)
         training = Training(training_task(settings, train.classes), train, val, compute, group)

@@ -17,7 +17,7 @@ import vitpipe
 from vitpipe.data.packing import targets_of
 from vitpipe.errors import InputError
 from vitpipe.predictor import load_model
-from vitpipe.tasks import scoring_task
+from vitpipe.tasks.base import scoring_task
 from vitpipe.training.checkpoint import read_metadata, save_weights
 
 CLASSES = ("not odd", "odd")

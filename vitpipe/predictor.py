@@ -15,8 +15,7 @@ from vitpipe.config import Settings, check_settings
 from vitpipe.data.pixels import to_input
 from vitpipe.errors import InputError
 from vitpipe.sources.images import UnreadableImage, decode
-from vitpipe.tasks import scoring_task
-from vitpipe.tasks.base import Task
+from vitpipe.tasks.base import Task, scoring_task
 from vitpipe.training.checkpoint import read_metadata, read_weights
 
 BATCH = 32  # images that are predicted together
@@ -85,8 +84,16 @@ class Predictor:
 
 
 def load(path: str | os.PathLike[str], device: str = "cpu") -> Predictor:
-    """The model in a weights file that the train stage wrote, on a torch device. Raises as `load_model` does."""
-    return Predictor(*load_model(Path(path), device=torch.device(device)))
+    """The model in a weights file that the train stage wrote, on a torch device such as cpu or cuda:1.
+
+    Raises:
+        InputError: there is no such device, or see `load_model`.
+    """
+    try:
+        chosen = torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError):
+        raise InputError(f"there is no device {device!r} here: use cpu, or cuda with a GPU") from None
+    return Predictor(*load_model(Path(path), device=chosen))
 
 
 def load_model(path: Path, settings: Settings | None = None, device: torch.device = CPU) -> tuple[Task, nn.Module]:

@@ -3,7 +3,7 @@
 import pytest
 
 from vitpipe.data.dataset import PackedDataset
-from vitpipe.tasks import scoring_task
+from vitpipe.tasks.base import scoring_task
 from vitpipe.tasks.evaluation import score_baselines
 
 

@@ -16,7 +16,7 @@ from vitpipe.data.packing import pack, targets_of
 from vitpipe.data.pixels import normalize
 from vitpipe.errors import InputError
 from vitpipe.metrics.classification import sample_scores
-from vitpipe.tasks import scoring_task
+from vitpipe.tasks.base import scoring_task
 from vitpipe.tasks.classify import logistic, training
 from vitpipe.tasks.classify.scoring import log_odds
 from vitpipe.tasks.evaluation import evaluate, score_baselines

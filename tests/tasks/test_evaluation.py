@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from vitpipe.metrics.image_quality import image_quality
-from vitpipe.tasks import evaluation, scoring_task, training_task
+from vitpipe.tasks import evaluation, training_task
+from vitpipe.tasks.base import scoring_task
 from vitpipe.tasks.evaluation import evaluate, score_predictor
 
 MEASURES = ["mse", "mse01", "psnr", "ssim", "psnr_y", "ssim_y"]

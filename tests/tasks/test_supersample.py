@@ -15,7 +15,7 @@ from vitpipe.data.pixels import normalize
 from vitpipe.errors import InputError
 from vitpipe.metrics.image_quality import image_quality
 from vitpipe.models.supersampler import upsample
-from vitpipe.tasks import scoring_task
+from vitpipe.tasks.base import scoring_task
 from vitpipe.tasks.evaluation import evaluate, score_baselines
 from vitpipe.tasks.supersample import training
 from vitpipe.tasks.supersample.scoring import interpolate

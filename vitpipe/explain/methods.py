@@ -4,6 +4,7 @@ Shapes: b images, s side of the input in pixels, g rows and columns of patches, 
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -39,17 +40,17 @@ def attribution_maps(model: nn.Module, questions: Questions, images: Tensor) -> 
         InputError: the model has no attention.
     """
     encoder, score, at_once = encoder_of(model), questions.output_score, passes(model, images)
-    weights, slopes = weights_and_gradients(model, images, score)
-    slope = input_gradient(model, images, score)
+    attention = cache(lambda: weights_and_gradients(model, images, score))
+    slope = cache(lambda: input_gradient(model, images, score))
     colour = images.mean((2, 3), keepdim=True).expand_as(images)
     matrices: dict[str, Callable[[], Tensor]] = {
-        "raw": lambda: (weights.mean(1) if questions.every_layer else weights[:, -1]).mean(1),
-        "rollout": lambda: rollout(weights),
-        "relevance": lambda: relevance(weights, slopes) - identity(weights),
+        "raw": lambda: (attention()[0].mean(1) if questions.every_layer else attention()[0][:, -1]).mean(1),
+        "rollout": lambda: rollout(attention()[0]),
+        "relevance": lambda: relevance(*attention()) - identity(attention()[0]),
     }
     pixels: dict[str, Callable[[], Tensor]] = {
-        "gradient": lambda: slope.abs().sum(1),
-        "gradient_input": lambda: (slope * (images - colour)).sum(1),
+        "gradient": lambda: slope().abs().sum(1),
+        "gradient_input": lambda: (slope() * (images - colour)).sum(1),
         "smooth": lambda: smooth(model, images, score, samples=questions.samples),
         "integrated": lambda: integrated_gradients(model, images, colour, score, questions.steps, at_once).sum(1),
         "local": lambda: local_attribution(model, images, score, questions.steps, at_once).abs().sum(1),

@@ -65,5 +65,5 @@ def weights_and_gradients(model: nn.Module, images: Tensor, score: Score) -> tup
             # because the pixels need a gradient, weights have one even if no parameter needs one
             total = score(model(images.detach().float().requires_grad_())).sum()
         layers = encoder_layers(seen)
-        slopes = torch.autograd.grad(total, layers, materialize_grads=True)
+        slopes = torch.autograd.grad(total, layers)
     return torch.stack(layers, 1).detach(), torch.stack(slopes, 1)

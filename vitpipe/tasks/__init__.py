@@ -5,18 +5,24 @@ which adds what evaluation and explanations need, so that a change there never r
 """
 
 from importlib import import_module
+from pathlib import Path
 
 from vitpipe.config import Settings
-from vitpipe.tasks.base import Task, TrainingTask
+from vitpipe.data.dataset import PackedDataset
+from vitpipe.training.task import TrainingTask
 
 
 def training_task(settings: Settings, classes: tuple[str, ...] = ()) -> TrainingTask:
     """What training needs of the task that the settings name."""
-    task: TrainingTask = import_module(f"{__name__}.{settings.task.name}.training").Training(settings, classes)
-    return task
+    return task_class(settings)(settings, classes)
 
 
-def scoring_task(settings: Settings, classes: tuple[str, ...] = ()) -> Task:
-    """All of the task that the settings name."""
-    task: Task = import_module(f"{__name__}.{settings.task.name}.scoring").Scoring(settings, classes)
+def open_part(settings: Settings, folder: Path) -> PackedDataset:
+    """A part of the packed images as the models of the task see it."""
+    return task_class(settings).open(folder, settings)
+
+
+def task_class(settings: Settings) -> type[TrainingTask]:
+    """The class `Training` of the task."""
+    task: type[TrainingTask] = import_module(f"{__name__}.{settings.task.name}.training").Training
     return task

@@ -1,11 +1,12 @@
-"""The interface of a task: what training needs, and what scoring and explaining need on top of it.
+"""The interface of a task: what scoring and explaining need on top of what training needs.
 
 Shapes: b images, s side of the input, n patches, k classes.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -14,62 +15,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vitpipe.config import Settings
-from vitpipe.data.batches import Batch
 from vitpipe.data.dataset import PackedDataset
+from vitpipe.training.task import TrainingTask
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """Images (b, s, s, 3) uint8, as models see them, to one prediction for each."""
 Scores = Mapping[str, np.ndarray]
 """Scores of single images by name, each with the images along the first axis."""
-
-
-class TrainingTask(ABC):
-    """What training needs of a task.
-
-    Args:
-        settings: the settings of the task.
-        classes: the classes of the target; none where the target is an image.
-    """
-
-    best: ClassVar[str]
-    """The column of the training curve whose highest value chooses the epoch."""
-
-    settings: Settings
-
-    def __init__(self, settings: Settings, classes: tuple[str, ...] = ()) -> None:
-        self.settings, self.classes = settings, classes
-
-    @abstractmethod
-    def build(self) -> nn.Module:
-        """The model with fresh weights from torch's generator; it takes images (b, 3, s, s) on [-1, 1]."""
-
-    @abstractmethod
-    def targets(self, batch: Batch) -> Tensor:
-        """What the model should make of `batch.lr`: one target for each image."""
-
-    @abstractmethod
-    def augmented(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of a training step, of the images `batch.local`.
-
-        Random numbers come from torch's generator and must not depend on which part of the batch is local.
-        """
-
-    @abstractmethod
-    def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of what `augmented` returned, and means that the training curve shows.
-
-        It draws no random numbers and reads no value on the CPU, so that a CUDA graph can repeat it.
-        """
-
-    @abstractmethod
-    def validation_scores(self, output: Tensor, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Columns of the training curve, each (b,): `loss`, the one that `best` names, and more.
-
-        Args:
-            output: float32, of the model for `images`.
-            images: (b, 3, s, s) on [-1, 1], not augmented.
-            targets: what `targets` returned.
-        """
 
 
 @dataclass(frozen=True)
@@ -219,3 +171,9 @@ class Task(TrainingTask):
     @abstractmethod
     def present(self, prediction: np.ndarray) -> Any:
         """One prediction as `vitpipe.load(...).predict` returns it."""
+
+
+def scoring_task(settings: Settings, classes: tuple[str, ...] = ()) -> Task:
+    """The task that the settings name: the class `Scoring` of its module `scoring`."""
+    task: Task = import_module(f"vitpipe.tasks.{settings.task.name}.scoring").Scoring(settings, classes)
+    return task

@@ -62,9 +62,9 @@ def resume_folder(settings: Settings, digests: list[str], compute: Compute) -> P
     machine = [torch.__version__, torch.get_num_threads(), compute.device.type, str(compute.dtype)]
     name = hashlib.blake2b(json.dumps([read, machine]).encode(), digest_size=8)
     package = Path(vitpipe.__file__).parent
-    tasks = [package / "tasks" / part for part in ("__init__.py", "base.py", f"{task}/training.py")]
+    files = [package / part for part in ("config.py", "tasks/__init__.py", f"tasks/{task}/training.py")]
     folders = [package / part for part in ("data", "models", "training")]
-    for path in tasks + sorted(path for folder in folders for path in folder.glob("*.py")):
+    for path in files + sorted(path for folder in folders for path in folder.glob("*.py")):
         name.update(path.read_bytes())
     return Path(os.environ.get("DVC_ROOT", ".")) / ".resume" / name.hexdigest()
 

@@ -23,13 +23,13 @@ from vitpipe.data.pixels import normalize
 from vitpipe.errors import InputError
 from vitpipe.files import write_csv
 from vitpipe.progress import progress
-from vitpipe.tasks.base import TrainingTask
 from vitpipe.training.checkpoint import Resume, save_weights
 from vitpipe.training.compute import Compute
 from vitpipe.training.distributed import Group
 from vitpipe.training.optimizers import optimizers
 from vitpipe.training.replay import Replayed
 from vitpipe.training.schedule import ema_decay, learning_rate
+from vitpipe.training.task import TrainingTask
 
 SAVE_EVERY = 20.0  # seconds between saved states: the most that a killed run loses
 PROGRESS = ("epoch", "batch", "sums", "curve", "best")  # attributes of `Training` that change, beside the weights

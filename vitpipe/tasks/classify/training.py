@@ -12,7 +12,7 @@ from vitpipe.data.augment import augment, mix
 from vitpipe.data.batches import Batch
 from vitpipe.data.pixels import normalize
 from vitpipe.models.classifier import Classifier
-from vitpipe.tasks.base import TrainingTask
+from vitpipe.training.task import TrainingTask
 
 
 class Training(TrainingTask):

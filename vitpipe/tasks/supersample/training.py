@@ -15,7 +15,7 @@ from vitpipe.data.augment import shift
 from vitpipe.data.batches import Batch
 from vitpipe.data.pixels import normalize
 from vitpipe.models.supersampler import SuperSampler, upsample
-from vitpipe.tasks.base import TrainingTask
+from vitpipe.training.task import TrainingTask
 
 EPSILON = 0.03  # of the Charbonnier loss, four of 255 levels: squared error below, absolute error above
 SPECTRUM_WEIGHT = 2.0  # of the spectrum's loss, beside that of the pixels

@@ -1,0 +1,72 @@
+"""The interface of a task, as far as training needs it; `vitpipe.tasks.base` has the rest.
+
+Shapes: b images, s side of the input.
+"""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from vitpipe.config import Settings
+from vitpipe.data.batches import Batch
+from vitpipe.data.dataset import PackedDataset
+
+
+class TrainingTask(ABC):
+    """What training needs of a task.
+
+    Args:
+        settings: the settings of the task.
+        classes: the classes of the target; none where the target is an image.
+    """
+
+    best: ClassVar[str]
+    """The column of the training curve whose highest value chooses the epoch."""
+
+    settings: Settings
+
+    def __init__(self, settings: Settings, classes: tuple[str, ...] = ()) -> None:
+        self.settings, self.classes = settings, classes
+
+    @classmethod
+    def open(cls, folder: Path, settings: Settings) -> PackedDataset:
+        """A part of the packed images as the models of the task see it: its images, classes, labels and annotation."""
+        return PackedDataset(folder, settings.target)
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The model with fresh weights from torch's generator; it takes images (b, 3, s, s) on [-1, 1].
+
+        Explanations need its parts `encoder`, a `vitpipe.models.vit.ViT`, `stem`, what comes before the encoder, and
+        `head`, its last layer, and the method `forward_features(images)`, which returns the encoder's output.
+        """
+
+    @abstractmethod
+    def targets(self, batch: Batch) -> Tensor:
+        """What the model should make of `batch.lr`: one target for each image."""
+
+    @abstractmethod
+    def augmented(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of a training step, of the images `batch.local`.
+
+        Random numbers come from torch's generator and must not depend on which part of the batch is local.
+        """
+
+    @abstractmethod
+    def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of what `augmented` returned, and means that the training curve shows.
+
+        It draws no random numbers and reads no value on the CPU, so that a CUDA graph can repeat it.
+        """
+
+    @abstractmethod
+    def validation_scores(self, output: Tensor, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Columns of the training curve, each (b,): `loss`, the one that `best` names, and more.
+
+        Args:
+            output: float32, of the model for `images`.
+            images: (b, 3, s, s) on [-1, 1], not augmented.
+            targets: what `targets` returned.
+        """
