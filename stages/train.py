@@ -13,7 +13,7 @@ def main(settings: Settings) -> None:
     from vitpipe.training.checkpoint import Resume, resume_folder
     from vitpipe.training.compute import use_deterministic_cuda
     from vitpipe.training.distributed import join, launch
-    from vitpipe.training.loop import Training
+    from vitpipe.training.loop import Trainer
 
     if settings.train.processes > 1 and not is_torchelastic_launched():
         launch("stages.train", settings.train.processes)
@@ -24,10 +24,10 @@ def main(settings: Settings) -> None:
         train, val = (open_part(settings, Path("data/packed") / part) for part in ("train", "val"))
         resume = Resume(resume_folder(settings, [train.digest, val.digest], compute))
         group.agree(resume.folder.name)
-        training = Training(training_task(settings, train.classes), train, val, compute, group)
-        training.run(resume)
+        trainer = Trainer(training_task(settings, train.classes), train, val, compute, group)
+        trainer.run(resume)
         if group.rank == 0:
-            training.save(Path("models/model.safetensors"), Path("reports/curve.csv"))
+            trainer.save(Path("models/model.safetensors"), Path("reports/curve.csv"))
             resume.clear()
 
 

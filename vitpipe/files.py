@@ -1,4 +1,4 @@
-"""Writing that is seen whole or not at all: to a temporary name first, then renamed."""
+"""Files that are written completely or not at all: to a temporary name first, then renamed."""
 
 import csv
 import io

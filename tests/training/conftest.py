@@ -16,7 +16,7 @@ from vitpipe.data.packing import pack
 from vitpipe.tasks import training_task
 from vitpipe.training.checkpoint import Resume
 from vitpipe.training.compute import Compute
-from vitpipe.training.loop import Training
+from vitpipe.training.loop import Trainer
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,23 +30,23 @@ def labelled(tmp_path, settings, shapes, table) -> Path:
 
 
 @pytest.fixture
-def training(packed, labelled, settings) -> Callable[..., Training]:
+def training(packed, labelled, settings) -> Callable[..., Trainer]:
     """A run of a tiny model: `training("classify", **{"train.epochs": 1})`."""
 
-    def make(task: str = "supersample", dtype: torch.dtype = torch.float32, **changes: object) -> Training:
+    def make(task: str = "supersample", dtype: torch.dtype = torch.float32, **changes: object) -> Trainer:
         made = settings(task, **({"data.scale": 1} if task == "classify" else {}) | changes)
         folder = packed if made.target is None else labelled
         train, val = (PackedDataset(folder / part, made.target) for part in ("train", "val"))
-        return Training(training_task(made, train.classes), train, val, Compute(torch.device("cpu"), dtype))
+        return Trainer(training_task(made, train.classes), train, val, Compute(torch.device("cpu"), dtype))
 
     return make
 
 
 @pytest.fixture
-def finished(tmp_path) -> Callable[[Training, str], Path]:
+def finished(tmp_path) -> Callable[[Trainer, str], Path]:
     """Runs a training to its end as the stage does; gives the folder with its model.safetensors and curve.csv."""
 
-    def finish(training: Training, name: str) -> Path:
+    def finish(training: Trainer, name: str) -> Path:
         folder = tmp_path / name
         resume = Resume(folder / "scratch")
         training.run(resume)

@@ -14,13 +14,13 @@ from vitpipe.data.pixels import normalize
 from vitpipe.errors import InputError
 from vitpipe.training import loop
 from vitpipe.training.checkpoint import Resume, read_metadata, read_weights
-from vitpipe.training.loop import Training
+from vitpipe.training.loop import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 
 
-def batches_of(run: Training, count: int = 5) -> list:
+def batches_of(run: Trainer, count: int = 5) -> list:
     """The first batches of an epoch, not mirrored."""
     size = run.settings.train.batch
     return list(shuffled(run.train, size, CPU, seed=0, epoch=0, flip=False))[:count]
@@ -41,7 +41,7 @@ def planned(monkeypatch):
             seen.append(copy.deepcopy(self.ema_model.state_dict()))
             return {"loss": losses[len(seen) - 1], "psnr": scores[len(seen) - 1]}
 
-        monkeypatch.setattr(Training, "validate", validate)
+        monkeypatch.setattr(Trainer, "validate", validate)
         return seen
 
     return plan
@@ -196,7 +196,7 @@ def test_killed_when_all_was_learned_ends_the_same(training, finished, planned, 
     with monkeypatch.context() as patch:
         patch.setattr(Resume, "clear", lambda self: None)
         before = (finished(training(**changes), "a") / "model.safetensors").read_bytes()
-    monkeypatch.setattr(Training, "training_step", None)
+    monkeypatch.setattr(Trainer, "training_step", None)
     assert (finished(training(**changes), "a") / "model.safetensors").read_bytes() == before
 
 

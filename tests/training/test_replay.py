@@ -10,7 +10,7 @@ from vitpipe.data.batches import shuffled
 from vitpipe.errors import InputError
 from vitpipe.tasks import training_task
 from vitpipe.training.compute import select_compute, use_deterministic_cuda
-from vitpipe.training.loop import Training
+from vitpipe.training.loop import Trainer
 from vitpipe.training.replay import EAGER, Replayed
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -31,25 +31,25 @@ def deterministic():
 
 
 @pytest.fixture
-def on_cuda(training) -> Callable[..., Training]:
+def on_cuda(training) -> Callable[..., Trainer]:
     """The same as `training`, on the first CUDA device."""
 
-    def make(task: str = "supersample", **changes) -> Training:
+    def make(task: str = "supersample", **changes) -> Trainer:
         run = training(task, **changes | {"train.device": "cuda"})
-        return Training(
+        return Trainer(
             training_task(run.settings, run.train.classes), run.train, run.val, select_compute(run.settings.train)
         )
 
     return make
 
 
-def batches(run: Training, count: int = 4 * EAGER, epoch: int = 0) -> list:
+def batches(run: Trainer, count: int = 4 * EAGER, epoch: int = 0) -> list:
     """The first batches of a run."""
     found = list(shuffled(run.train, run.settings.train.batch, run.compute.device, seed=0, epoch=epoch, flip=True))
     return found[:count] if len(found) >= count else found + batches(run, count - len(found), epoch + 1)
 
 
-def steps(run: Training, count: int = 4 * EAGER) -> list[torch.Tensor]:
+def steps(run: Trainer, count: int = 4 * EAGER) -> list[torch.Tensor]:
     """The weights after some steps."""
     for batch in batches(run, count):
         run.training_step(batch)

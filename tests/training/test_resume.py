@@ -13,7 +13,7 @@ import yaml
 from stages import train
 from vitpipe.stage import run
 from vitpipe.training import loop
-from vitpipe.training.loop import Training
+from vitpipe.training.loop import Trainer
 
 DRIVER = """
 from stages.train import main
@@ -97,7 +97,7 @@ def test_augmented_and_stopped_early_ends_bit_identical_too(training, finished, 
     assert 3 < run.epoch < 12
 
     learned = 0
-    training_step = Training.training_step
+    training_step = Trainer.training_step
 
     def deadly(self, batch):
         nonlocal learned
@@ -107,7 +107,7 @@ def test_augmented_and_stopped_early_ends_bit_identical_too(training, finished, 
             raise Killed
 
     monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(Training, "training_step", deadly)
+    monkeypatch.setattr(Trainer, "training_step", deadly)
     kills = 0
     while True:
         torch.manual_seed(kills)  # a new process has drawn other numbers

@@ -27,11 +27,11 @@ def capture(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     `torch.nn.MultiheadAttention` calls. Outputs stay the same up to rounding.
 
     Yields:
-        By the name of the module that computes the attention, as in `model.named_modules()`: the weights after the
-        softmax, (batch, heads, queries, keys) float32, in the order of the calls. Each row sums to one; a query that
-        may attend to no key has zeros. Dropout is not in them. Those of the first two functions have gradients, because the output is computed
-        from them; those of `multi_head_attention_forward` have none. When a module is called several times, its weights
-        are concatenated along the batch, and have no gradients either.
+        By the name of the module that computes the attention, as in `model.named_modules()`, in the order of the calls:
+        the weights after the softmax, (batch, heads, queries, keys) float32. Each row sums to one; a query that may
+        attend to no key has zeros. Dropout is not in them. When a module is called several times, its weights are
+        concatenated along the batch. Weights of the first two functions are what the output is computed from, so they
+        have gradients, unless they were concatenated; those of `multi_head_attention_forward` have none.
 
     Raises:
         InputError: nothing was recorded, or the calls of one module have different numbers of heads, queries or keys.

@@ -26,18 +26,19 @@ Scores = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Questions:
-    """The numbers that explanations of b images are about, and which tokens ask for them."""
+    """The numbers that explanations of b images are about, and the tokens whose attention explains them."""
 
     output_score: Callable[[Tensor], Tensor]
     """The model's output for all b images to one number for each (b,): what gradients are of."""
     kept: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-    """How much of the answer is left when patches are missing: outputs (j, ...) of images with patches missing, which
-    of the b images each comes from (j,), the outputs for all b images as they are, and with all patches deleted, to
-    scores (j,) in [0, 1]."""
+    """`kept(output, of, whole, blank)`: how much of the answer is left when patches are missing, (j,) in [0, 1].
+
+    output (j, ...) are outputs for images with patches missing, of (j,) the index of the image that each comes from;
+    whole and blank (b, ...) are the outputs for all images as they are and with all patches deleted."""
     methods: tuple[str, ...]
     """The methods that apply, by the names of `vitpipe.explain.methods`."""
     tokens: Tensor | None = None
-    """The patch of each image that asks (b,); None for the token that the head reads."""
+    """The query patch of each image (b,); None for the token that the head reads."""
     every_layer: bool = False
     """Whether raw attention is the mean over all layers, not that of the last one."""
     fill: Literal["mean", "blur"] = "mean"
@@ -134,7 +135,7 @@ class Task(TrainingTask):
 
     @abstractmethod
     def head_scores(self, scores: Scores) -> dict[str, float]:
-        """What a head is missed by, each higher for a better model: `importance` and more."""
+        """Scores whose drop without a head is its importance, by the names `importance`, ...; higher is better."""
 
     @abstractmethod
     def examples(

@@ -56,7 +56,7 @@ def cpu_multiplies_bfloat16() -> bool:
 
 
 def use_deterministic_cuda() -> None:
-    """Makes CUDA give the same bits in every run, for the rest of this process; CPU kernels do so anyway.
+    """Makes CUDA give the same bits in every run, for the rest of this process. CPU kernels are deterministic.
 
     torch then takes deterministic kernels and raises RuntimeError for an operation that has none. cuBLAS gets a fixed
     workspace, which must happen before its first product; a CUBLAS_WORKSPACE_CONFIG in the environment is kept.

@@ -32,18 +32,18 @@ from vitpipe.training.schedule import ema_decay, learning_rate
 from vitpipe.training.task import TrainingTask
 
 SAVE_EVERY = 20.0  # seconds between saved states: the most that a killed run loses
-PROGRESS = ("epoch", "batch", "sums", "curve", "best")  # attributes of `Training` that change, beside the weights
+PROGRESS = ("epoch", "batch", "sums", "curve", "best")  # attributes of `Trainer` that change, beside the weights
 SEED_STEP = 0x9E3779B1  # keeps the random numbers of neighbouring seeds apart in the 32 bits that torch uses on a CPU
 
 
-class Training:
+class Trainer:
     """One run: model, averaged weights, optimizers, curve and the best epoch so far.
 
     Args:
         task: what to learn, with all settings.
         train: the images to learn from.
         val: the images that choose the epoch.
-        group: the processes that train together; in all of them everything is the same.
+        group: the processes that train together; all of them hold the same model and curve.
     """
 
     def __init__(

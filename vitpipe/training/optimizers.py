@@ -16,8 +16,8 @@ COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the Newton-Schulz iteration, from J
 def optimizers(model: nn.Module, train: Train, dtype: torch.dtype = torch.float32) -> list[torch.optim.Optimizer]:
     """The optimizers that `train.optimizer` names: AdamW (arXiv:1711.05101), SGD with momentum, or Muon.
 
-    Muon gets the weights of all linear layers and convolutions but the first, which sees pixels, and the last, which
-    makes pixels or scores; AdamW gets all other weights and the biases.
+    Muon gets the weights of all linear layers and convolutions except the first, whose input are pixels, and the last,
+    whose output are pixels or scores. AdamW gets everything else.
 
     Args:
         dtype: of Muon's matrix products.

@@ -4,7 +4,7 @@ import math
 
 from vitpipe.config import Train
 
-STEP_EVERY, STEP_FACTOR = 5, 0.7  # epochs, and what the rate is multiplied with after each so many
+STEP_EVERY, STEP_FACTOR = 5, 0.7  # the step schedule multiplies the rate by 0.7 every 5 epochs
 
 
 def learning_rate(step: int, per_epoch: int, train: Train) -> float:

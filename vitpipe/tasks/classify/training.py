@@ -32,7 +32,7 @@ class Training(TrainingTask):
         """Images on [-1, 1] and their labels: class indices (b,), or of mixed images the classes' shares (b, k)."""
         train = self.settings.train
         if not (train.crop or train.randaugment or train.mix != "none"):
-            batch = batch.local  # else every process draws for the whole batch: images depend on those before them
+            batch = batch.local  # nothing is drawn at random, so the other images of the batch do not matter
         images = normalize(augment(batch.lr, crop=train.crop, randaugment=train.randaugment))
         images, targets = mix(images, batch.labels, len(self.classes), train.mix)
         return images[batch.part], targets[batch.part]

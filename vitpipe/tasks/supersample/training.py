@@ -88,7 +88,7 @@ def charbonnier(error: Tensor) -> Tensor:
 def spectrum(images: Tensor) -> Tensor:
     """Orthonormal 2-D cosine transform (DCT-II) of square images (b, c, s, s), block by block: (b, c, s/n, n, s/n, n).
 
-    n is the largest divisor of s up to 64. Computed in float32, within autocast, too.
+    n is the largest divisor of s up to 64. Computed in float32, even under autocast.
     """
     side = images.shape[-1]
     block = max(n for n in range(1, LARGEST_BLOCK + 1) if side % n == 0)
