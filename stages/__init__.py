@@ -1,6 +1,5 @@
 """The stages of dvc.yaml, one script each, run as `python -m stages.NAME` from the repository's root."""
 
-import os
 import sys
 from importlib.util import find_spec
 
@@ -9,7 +8,3 @@ if not (find_spec("torch") and find_spec("pydantic")):
         f"vitpipe's packages are not installed for {sys.executable}: "
         "run make repro, or make setup and then source .venv/bin/activate"
     )
-
-# Threads that wait for work soon sleep instead of spinning, or training crawls where other programs run
-# beside it. Read when torch is loaded; changes no result.
-os.environ.setdefault("GOMP_SPINCOUNT", "5000")
