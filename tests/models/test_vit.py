@@ -71,6 +71,13 @@ def entering(model: ViT, images: torch.Tensor) -> torch.Tensor:
     return seen[0]
 
 
+def test_features_are_the_tokens_after_the_last_norm_in_their_order(vit):
+    model, last = vit(class_token=True, registers=2), []
+    model.norm.register_forward_hook(lambda module, args, out: last.append(out))
+    features = model(torch.randn(2, 3, 12, 12))
+    assert torch.equal(torch.cat([features.prefix, features.patches.flatten(1, 2)], dim=1), last[0])
+
+
 @pytest.mark.parametrize("position", ["none", "learned", "sincos"])
 def test_class_token_and_registers_precede_the_patches(vit, position):
     model, images = vit(position=position, class_token=True, registers=2), torch.randn(2, 3, 12, 12)

@@ -354,7 +354,8 @@ def test_questions_are_about_the_predicted_class(task, model, test, evaluated):
     own = table["probability"].to_numpy()
     assert float(kept[0]) == pytest.approx(own[3], rel=1e-4)
     assert float(kept[2]) == pytest.approx(own[0], rel=1e-4)
-    assert questions.tokens is None
+    assert (questions.tokens, questions.every_layer, questions.fill) == (None, False, "mean")
+    assert {"gradient_input", "integrated"} <= set(questions.methods)
 
 
 def test_log_odds_have_the_gradient_of_the_cross_entropy_over_what_is_not_the_class():

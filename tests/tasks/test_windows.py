@@ -40,6 +40,12 @@ def test_the_score_is_the_detail_of_the_patchs_place_in_the_output(asked):
     assert asked.tokens.tolist() == TOKENS.tolist()
 
 
+def test_windows_are_explained_as_the_protocol_says(asked):
+    """By all layers, patches deleted into a blur, with local attribution in place of paths from the mean colour."""
+    assert (asked.every_layer, asked.fill, asked.samples, asked.steps) == (True, "blur", 10, 12)
+    assert asked.methods == ("raw", "rollout", "relevance", "gradient", "smooth", "local")
+
+
 def test_what_is_kept_is_one_without_change_and_zero_where_the_window_is_gone(asked):
     whole, blank = outputs(), torch.zeros(5, 3, 24, 24)
     of = torch.tensor([4, 0, 4, 2])
