@@ -27,7 +27,6 @@ from vitpipe.errors import InputError
 from vitpipe.models.consistency import Consistency
 from vitpipe.progress import progress
 from vitpipe.tasks.base import Predict, scoring_task
-from vitpipe.tasks.evaluation import score_predictor
 from vitpipe.training.compute import Compute, select_compute
 from vitpipe.training.optimizers import optimizers
 from vitpipe.training.schedule import ema_decay, learning_rate
@@ -143,7 +142,7 @@ class TimedTraining:
         return self.scores(self.task.untrained_baselines()["bicubic"])
 
     def scores(self, predict: Predict) -> dict[str, float]:
-        return self.task.summary(score_predictor(self.task, predict, self.test))
+        return self.task.summary(self.task.scores(predict, self.test))
 
     def gain(self, predict: Predict) -> dict[str, float]:
         """PSNR and SSIM above bicubic interpolation, and the ratio of the mean squared errors."""

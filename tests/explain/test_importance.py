@@ -74,7 +74,7 @@ def test_importance_is_the_score_lost(made, test, unchanged, monkeypatch, name):
             for key, values in found.items():
                 assert values[layer, head] == pytest.approx(whole[key] - less[key], abs=1e-5)
     assert all(abs(values).max() > 1e-4 for values in found.values())
-    monkeypatch.setattr("vitpipe.explain.importance.scoring_batches", lambda dataset, rows: np.array_split(rows, 3))
+    monkeypatch.setattr("vitpipe.tasks.base.scoring_batches", lambda dataset, rows: np.array_split(rows, 3))
     for key, values in head_importance(task, model, test, rows).items():
         np.testing.assert_allclose(values, found[key], atol=1e-5)
 

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from vitpipe.metrics.image_quality import image_quality
-from vitpipe.tasks import evaluation, training_task
+from vitpipe.tasks import base, training_task
 from vitpipe.tasks.base import scoring_task
-from vitpipe.tasks.evaluation import evaluate, score_predictor
+from vitpipe.tasks.evaluation import evaluate
 
 MEASURES = ["mse", "mse01", "psnr", "ssim", "psnr_y", "ssim_y"]
 
@@ -24,11 +24,11 @@ def test_tasks_are_found_by_the_name_in_the_settings(settings):
 
 def test_scores_belong_to_the_image_of_their_row(task, test):
     noisy = lambda lr: task.interpolation("bicubic")(lr) ^ lr[:, :1, :1]  # noqa: E731 - differs from image to image
-    scores = score_predictor(task, noisy, test)
+    scores = task.scores(noisy, test)
     for row in (0, 7, 11):
         alone = image_quality(noisy(test.images("lr", np.array([row]))), test.images("hr", np.array([row])), 2)
         assert scores["psnr"][row] == pytest.approx(alone["psnr"][0], rel=1e-6)
-    some = score_predictor(task, noisy, test, np.array([7, 0]))
+    some = task.scores(noisy, test, np.array([7, 0]))
     np.testing.assert_allclose(some["psnr"], scores["psnr"][[7, 0]])
 
 
@@ -36,8 +36,8 @@ def test_no_score_depends_on_how_many_images_are_scored_together(task, test, mon
     found = []
     for size in (1, 5, 12):
         batches = lambda dataset, rows, size=size: np.array_split(np.arange(12), range(size, 12, size))  # noqa: E731
-        monkeypatch.setattr(evaluation, "scoring_batches", batches)
-        found.append(score_predictor(task, task.interpolation("bicubic"), test))
+        monkeypatch.setattr(base, "scoring_batches", batches)
+        found.append(task.scores(task.interpolation("bicubic"), test))
     for scores in found[1:]:
         for name, values in scores.items():
             np.testing.assert_allclose(values, found[0][name], rtol=1e-6)

@@ -99,7 +99,9 @@ def path_integral(model: nn.Module, path: Tensor, score: Score, at_once: int) ->
         return torch.cat([score(of_step) for of_step in torch.split(output, images)])
 
     total = torch.zeros_like(path[0])
-    for change, middle in zip((path[2::2] - path[:-1:2]).split(steps), path[1::2].split(steps), strict=True):
+    for change, middle in zip(
+        torch.split(path[2::2] - path[:-1:2], steps), torch.split(path[1::2], steps), strict=True
+    ):
         total += (change * input_gradient(model, middle.flatten(0, 1), scores).view_as(change)).sum(0)
     return total
 

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitpipe.data.batches import scoring_batches
 from vitpipe.data.dataset import PackedDataset
-from vitpipe.explain.encoders import evaluating, modules_of
+from vitpipe.explain.encoders import encoder_of, evaluating, modules_of
 from vitpipe.models.attention import Attention
 from vitpipe.progress import progress
 from vitpipe.tasks.base import Task
@@ -74,17 +73,13 @@ def head_importance(task: Task, model: nn.Module, dataset: PackedDataset, rows: 
     Raises:
         InputError: the model has no attention.
     """
-    layers = modules_of(model, Attention)
+    layers = modules_of(encoder_of(model), Attention)
     places = [(layer, head) for layer, attention in enumerate(layers) for head in range(attention.heads)]
     last = getattr(model, "head", None)
     unread = isinstance(last, nn.Linear | nn.Conv2d) and not last.weight.any()  # so no head reaches the output
 
     def scores() -> dict[str, float]:
-        parts = [
-            task.score(task.predict(model, dataset.images("lr", some)), task.truth(dataset, some))
-            for some in scoring_batches(dataset, rows)
-        ]
-        return task.head_scores({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+        return task.head_scores(task.scores(lambda images: task.predict(model, images), dataset, rows))
 
     with evaluating(model), progress(len(places), "importance", "head") as bar:
         whole, lost = scores(), []

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vitpipe.config import Settings
+from vitpipe.data.batches import scoring_batches
 from vitpipe.data.dataset import PackedDataset
 from vitpipe.training.task import TrainingTask
 
@@ -120,6 +121,12 @@ class Task(TrainingTask):
     @abstractmethod
     def score(self, predictions: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
         """Scores of single images."""
+
+    def scores(self, predict: Predict, dataset: PackedDataset, rows: np.ndarray | None = None) -> Scores:
+        """Scores of what `predict` makes of the images in these rows, or of all images of a part."""
+        batches = scoring_batches(dataset, rows)
+        parts = [self.score(predict(dataset.images("lr", some)), self.truth(dataset, some)) for some in batches]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     @abstractmethod
     def summary(self, scores: Scores) -> dict[str, Any]:

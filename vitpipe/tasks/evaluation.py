@@ -7,17 +7,9 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from vitpipe.data.batches import scoring_batches
 from vitpipe.data.dataset import PackedDataset
 from vitpipe.progress import progress
 from vitpipe.tasks.base import Predict, Scores, Task
-
-
-def score_predictor(task: Task, predict: Predict, dataset: PackedDataset, rows: np.ndarray | None = None) -> Scores:
-    """Scores of the predictions for all images of a part, or for those in `rows`."""
-    batches = scoring_batches(dataset, rows)
-    parts = [task.score(predict(dataset.images("lr", some)), task.truth(dataset, some)) for some in batches]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def score_baselines(task: Task, train: PackedDataset, val: PackedDataset, test: PackedDataset) -> dict[str, Any]:
@@ -26,7 +18,7 @@ def score_baselines(task: Task, train: PackedDataset, val: PackedDataset, test: 
     content: dict[str, Any] = {}
     with progress(len(baselines), "baseline", "predictor") as bar:
         for name, predict in baselines.items():
-            summary = task.summary(score_predictor(task, predict, test))
+            summary = task.summary(task.scores(predict, test))
             content[name] = {key: value for key, value in summary.items() if not isinstance(value, list)}
             bar.update()
     return content | {"images": len(test), "protocol": [task.protocol]}
@@ -52,7 +44,7 @@ def evaluate(
                 bar.update(len(images))
                 return predict(images)
 
-            return score_predictor(task, counted, test)
+            return task.scores(counted, test)
 
         own = scored(lambda images: task.predict(model, images))
         others = {name: scored(predict) for name, predict in variants.items()}
@@ -67,7 +59,7 @@ def evaluate(
         "seconds": round(time.perf_counter() - start, 2),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
-    untrained = {name: score_predictor(task, predict, test) for name, predict in task.untrained_baselines().items()}
+    untrained = {name: task.scores(predict, test) for name, predict in task.untrained_baselines().items()}
     columns = task.table(own)
     for name, scores in (untrained | others).items():
         columns |= {f"{name}_{key}": values for key, values in task.table(scores).items()}

@@ -51,8 +51,9 @@ class Scoring(Training, Task):
     def predict(self, model: nn.Module, images: np.ndarray) -> np.ndarray:
         """Class probabilities (b, k), float32."""
         model.eval()
-        logits = model(to_input(images, next(model.parameters()).device)).float()
-        return logits.softmax(-1).cpu().numpy()
+        logits: Tensor = model(to_input(images, next(model.parameters()).device)).float()
+        probabilities: np.ndarray = logits.softmax(-1).cpu().numpy()
+        return probabilities
 
     def baselines(self, train: PackedDataset, val: PackedDataset) -> dict[str, Predict]:
         """The majority class, and logistic regression on pixels."""
@@ -64,7 +65,8 @@ class Scoring(Training, Task):
 
     def truth(self, dataset: PackedDataset, rows: np.ndarray) -> np.ndarray:
         """Class indices (b,)."""
-        return dataset.labels[rows]
+        labels: np.ndarray = dataset.labels[rows]
+        return labels
 
     def score(self, predictions: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
         return {"actual": truth, **sample_scores(truth, predictions), "probabilities": predictions}

@@ -153,7 +153,8 @@ class Scoring(Training, Task):
 def forward(model: nn.Module, images: np.ndarray) -> Tensor:
     """The output of the model in evaluation mode for images (b, s, s, 3) uint8: float32, not clipped."""
     model.eval()
-    return model(to_input(images, next(model.parameters()).device)).float()
+    output: Tensor = model(to_input(images, next(model.parameters()).device)).float()
+    return output
 
 
 def interpolate(lr: np.ndarray, scale: int, method: str) -> np.ndarray:

@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from einops import rearrange
 from scipy.fft import dct
 from torch import Tensor, nn
 
@@ -94,8 +95,8 @@ def spectrum(images: Tensor) -> Tensor:
     block = max(n for n in range(1, LARGEST_BLOCK + 1) if side % n == 0)
     waves = cosines(block, images.device)
     with torch.autocast(images.device.type, enabled=False):
-        columns = waves @ images.float().unflatten(2, (-1, block))
-        return columns.unflatten(-1, (-1, block)) @ waves.mT
+        columns = waves @ rearrange(images.float(), "b c (i n) w -> b c i n w", n=block)
+        return rearrange(columns, "b c i n (j m) -> b c i n j m", m=block) @ waves.mT
 
 
 @cache
