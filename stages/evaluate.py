@@ -23,8 +23,8 @@ def main(settings: Settings) -> None:
     task, model = load_model(weights, settings, select_compute(settings.train).device)
 
     metrics, table = evaluate(task, model, test, load_json(reports / "baseline.json", "baseline"))
-    facts = {"epoch": read_metadata(weights)["epoch"], "protocol": [task.protocol]}
-    write_json(reports / "metrics.json", metrics | facts)
+    info = {"epoch": read_metadata(weights)["epoch"], "protocol": [task.protocol]}
+    write_json(reports / "metrics.json", metrics | info)
     with atomic_file(reports / "metrics.csv") as temporary:
         table.to_csv(temporary, float_format="%.6g", encoding="utf-8")
     arrays = task.examples(model, test, table, pd.read_csv(reports / "curve.csv", encoding="utf-8"))

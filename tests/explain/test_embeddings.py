@@ -120,14 +120,14 @@ def test_cosines_by_hand():
 def test_learned_positions_stand_beside_their_control(made, task, changes, prefix):
     models = {name: made(task, seed, **changes)[1] for seed, name in enumerate(("trained", "untrained"))}
     found = positions(models["trained"], models["untrained"])
-    token = {"token_trained", "token_untrained"} if prefix else set()
+    token = {"cls_token_trained", "cls_token_untrained"} if prefix else set()
     assert set(found) == {"trained", "untrained", "grid"} | token
     assert found["grid"].tolist() == [4, 4]
     for name, model in models.items():
         expected = similarity(model.encoder.pos_embed)
         np.testing.assert_array_equal(found[name], expected[prefix:, prefix:])
         if prefix:
-            np.testing.assert_array_equal(found[f"token_{name}"], expected[0, 1:].reshape(4, 4))
+            np.testing.assert_array_equal(found[f"cls_token_{name}"], expected[0, 1:].reshape(4, 4))
     assert not np.array_equal(found["trained"], found["untrained"])
 
 

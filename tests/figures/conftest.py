@@ -190,7 +190,7 @@ def positions(
         cosine = np.corrcoef(random.normal(size=(grid[0] * grid[1] + 1, 8)))
         arrays[name] = cosine[1:, 1:]
         if token and not fixed:
-            arrays[f"token_{name}"] = cosine[0, 1:].reshape(grid)
+            arrays[f"cls_token_{name}"] = cosine[0, 1:].reshape(grid)
     return arrays
 
 

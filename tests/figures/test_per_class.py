@@ -68,7 +68,7 @@ def test_only_patches_beyond_chance_are_outlined(make, axes_of, texts):
     assert lines(axes["cat: layer 1 difference"]) == lines(axes["dog: layer 2 difference"]) == set()
     assert not axes["dog: layer 1 median"].collections
     assert "3 of 64 patches differ by more than chance" in texts(figure)
-    assert "All others lie within chance." in texts(figure)
+    assert "All other differences may be chance." in texts(figure)
     places = {text.get_text(): text.get_position()[0] for text in figure.texts}
     cat, dog = axes["cat: mean image"].get_position(), axes["dog: mean image"].get_position()
     assert cat.x1 < places["1 differ"] < dog.x0 < dog.x1 < places["2 differ"]
@@ -88,7 +88,7 @@ def test_what_is_left_out_is_said(make, axes_of, texts):
     arrays = make("per_class", classes=classes, layers=24, grid=4)
     arrays["p"][-1, -1, 2, 3] = 0.01
     figure = per_class(arrays)
-    assert "All others lie within chance; 12 of 24 layers and 10 of 37 classes shown." in texts(figure)
+    assert "All other differences may be chance; 12 of 24 layers and 10 of 37 classes shown." in texts(figure)
     drawn = {int(name.split(": layer ")[1]) for name in axes_of(figure) if name.startswith("all images")}
     assert len(drawn) == 12
     assert {1, 24} <= drawn

@@ -13,7 +13,7 @@ def test_tiles_hold_the_similarities_of_their_position(make, axes_of):
         for token in range(9):
             panel = axes[f"{which}: row {token // 3 + 1} column {token % 3 + 1}"]
             np.testing.assert_array_equal(panel.images[0].get_array(), arrays[which][token].reshape(3, 3))
-        np.testing.assert_array_equal(axes[f"{which}: class token"].images[0].get_array(), arrays[f"token_{which}"])
+        np.testing.assert_array_equal(axes[f"{which}: class token"].images[0].get_array(), arrays[f"cls_token_{which}"])
     boxes = [axes[f"trained: row {i} column {j}"].get_position() for i, j in ((1, 1), (1, 2), (2, 1))]
     assert boxes[0].x0 < boxes[1].x0
     assert boxes[0].y0 > boxes[2].y0
@@ -60,7 +60,7 @@ def test_matrix_holds_all_pairs_on_the_scale_of_the_tiles(make, axes_of):
     for which in ("trained", "untrained"):
         np.testing.assert_array_equal(axes[f"{which}: matrix"].images[0].get_array(), arrays[which])
         strip = axes[f"{which}: class token"].images[0].get_array()
-        np.testing.assert_array_equal(strip, arrays[f"token_{which}"].reshape(1, 12))
+        np.testing.assert_array_equal(strip, arrays[f"cls_token_{which}"].reshape(1, 12))
     assert {axes.images[0].get_clim() for axes in figure.axes if axes.images} == {(-1, 1)}
     assert axes["trained: matrix"].get_position().x1 < axes["untrained: matrix"].get_position().x0
     ticks = axes["trained: matrix"].get_yticks()

@@ -154,17 +154,17 @@ def test_explorer_without_an_array(reports, supersampled, missing):
 def test_explorer_comes_first_and_holds_the_arrays_of_the_file(html, supersampled):
     assert html.index("</h1>") < html.index('id="explorer"') < html.index("<h2>Numbers</h2>")
     assert "Weights are stored in 256 steps, within 2.5 % of their value where that is 4.2e-6 or more." in html
-    facts = json.loads(html.partition('id="explorer-facts">')[2].partition("</script>")[0])
+    info = json.loads(html.partition('id="explorer-info">')[2].partition("</script>")[0])
     names = ("grid", "layers", "heads", "prefix", "classes", "readings")
-    assert [facts[name] for name in names] == [[4, 4], 2, 6, 0, [], ["bicubic", "model"]]
-    np.testing.assert_array_equal(np.array(facts["values"]), supersampled["values"].astype(np.float64))
+    assert [info[name] for name in names] == [[4, 4], 2, 6, 0, [], ["bicubic", "model"]]
+    np.testing.assert_array_equal(np.array(info["values"]), supersampled["values"].astype(np.float64))
     texts = re.findall(r'id="codes-\d+">(.*?)</script>', html)
     for text, codes in zip(texts, supersampled["codes"], strict=True):
         np.testing.assert_array_equal(np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8), codes.ravel())
-    assert [sample["id"] for sample in facts["samples"]] == ["<0>.png", "<1>.png", "<2>.png"]
-    for i, sample in enumerate(facts["samples"]):
+    assert [sample["id"] for sample in info["samples"]] == ["<0>.png", "<1>.png", "<2>.png"]
+    for i, sample in enumerate(info["samples"]):
         assert sample["readings"] == {name: supersampled[f"reading_{name}"][i] for name in ("bicubic", "model")}
-        assert set(sample["pictures"]) == set(facts["pictures"]) == {"input", "bicubic", "model", "original"}
+        assert set(sample["pictures"]) == set(info["pictures"]) == {"input", "bicubic", "model", "original"}
         for name, source in sample["pictures"].items():
             data = base64.b64decode(source.partition(",")[2])
             np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), supersampled[f"picture_{name}"][i])

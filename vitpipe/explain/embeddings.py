@@ -90,8 +90,8 @@ def positions(model: nn.Module, untrained: nn.Module) -> dict[str, np.ndarray]:
 
     Returns:
         grid (2,), rows and columns of patches. Of learned embeddings: trained, untrained (n, n) and, where there is a
-        class token, token_trained and token_untrained (rows, columns), see `similarity`. Of sine and cosine: only
-        fixed (n, n), because they are not learned and have no value for the class token. Without embeddings: nothing.
+        class token, cls_token_trained and cls_token_untrained (rows, columns), see `similarity`. Of sine and cosine:
+        only fixed (n, n), because they are not learned and have no value for the class token. Without embeddings: nothing.
     """
     encoder, arrays = encoder_of(model), {}
     for name, one in (("trained", encoder), ("untrained", encoder_of(untrained))):
@@ -102,7 +102,7 @@ def positions(model: nn.Module, untrained: nn.Module) -> dict[str, np.ndarray]:
             return {"fixed": found[prefix:, prefix:], "grid": np.array(one.grid)}
         arrays[name] = found[prefix:, prefix:]
         if one.cls_token is not None:
-            arrays[f"token_{name}"] = found[0, prefix:].reshape(one.grid)
+            arrays[f"cls_token_{name}"] = found[0, prefix:].reshape(one.grid)
     return arrays | {"grid": np.array(encoder.grid)}
 
 

@@ -18,7 +18,7 @@ def draw(arrays: Arrays) -> Drawn:
     uniform, trained = float(arrays["uniform"]), arrays["trained"]
     caption = (
         f"One dot a head: the mean distance between query and key, {trained.mean():.1f} px of the input over all "
-        f"heads and {uniform:.1f} px for attention to all tokens alike. Local heads lie low, global ones near the "
+        f"heads and {uniform:.1f} px for uniform attention. Local heads lie low, global ones near the "
         "dashed line. Hollow dots are the untrained model's heads."
     )
     yield "distances", distances(arrays), TITLE, caption

@@ -61,7 +61,7 @@ def methods(arrays: Arrays) -> Figure:
             outline(panel, arrays["windows"][row], 1.2)
     high = float(norm.vmax or 0)
     above = 100 * (ratios > high).mean()
-    label = f"share / even share, log scale; up to even stays bare; {above:.2g} % lie above {high:.3g}"
+    label = f"share / even share, log scale; no colour up to an even share; {above:.2g} % lie above {high:.3g}"
     ticks = {1.0: "even"} | {tick: f"{tick:.3g} ×" for tick in np.geomspace(1, high, 5)[1:]}
     sheet.colour_bar(lefts[1], sheet.height - 54, 3 * (SIDE + GAP) - GAP, norm, PAINT, label, ticks)
     return sheet.figure

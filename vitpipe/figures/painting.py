@@ -60,7 +60,7 @@ def paint_bar(sheet: Sheet, left: float, norm: Normalize, ratios: np.ndarray) ->
     high, known = float(norm.vmax or 0), ratios[np.isfinite(ratios)]
     bare, above = 100 * np.mean(known <= 1), 100 * np.mean(known > high)
     label = (
-        f"attention / uniform; {bare:.0f} % of the patches get no more than uniform and stay bare, "
+        f"attention / uniform; {bare:.0f} % of the patches get no more than uniform and have no colour, "
         f"{above:.2g} % lie above {high:.3g}, up to {known.max():.3g}"
     )
     ticks = {1.0: "uniform"} | {tick: f"{tick:.3g}" for tick in np.linspace(1, high, 5)[1:]}

@@ -16,7 +16,7 @@ from vitpipe.figures.text import fitted
 LEVEL = 0.05  # family-wise error
 MOST_LAYERS, MOST_CLASSES = 12, 10
 TITLE = "Attention per class"
-CHANCE = "All others lie within chance"
+CHANCE = "All other differences may be chance"
 
 
 def draw(arrays: Arrays) -> Drawn:

@@ -24,14 +24,15 @@ def draw(arrays: Arrays) -> Drawn:
 
     Args:
         arrays: trained, untrained (n, n), cosine similarities among the patch positions, row-major, and where there
-            is a class token token_trained, token_untrained (g, g), its similarities to them; or fixed (n, n) alone.
-            grid (2,), rows and columns; a square without it.
+            is a class token cls_token_trained, cls_token_untrained (g, g), its similarities to them; or fixed (n, n)
+            alone. grid (2,), rows and columns; a square without it.
     """
     first = present(arrays)[0]
     near, far = neighbours(arrays[first], grid_of(arrays))
     learned = "Trained" if first == "trained" else "Sine and cosine, fixed"
     tiles = (
-        "Tiles lie as the patches do; each shows how alike its embedding is to all others, on a fixed scale. "
+        "Each tile stands at the place of its patch and shows the similarity of its embedding to all others, on a "
+        "fixed scale. "
         f"{learned}: cosine {signed(near)} to neighbours and {signed(far)} to the others."
     )
     pairs = "The same similarities, all pairs at once: a row and a column for each position, counted row by row."
@@ -54,7 +55,7 @@ def positions(arrays: Arrays) -> Figure:
     across = max(len(rows), len(columns))
     tile = min((AREA - GAP * (across - 1)) // across, 132)
     height, width = (len(shown) * (tile + GAP) - GAP for shown in (rows, columns))
-    single = min(max(tile, 96), 132) if "token_trained" in arrays else 0
+    single = min(max(tile, 96), 132) if "cls_token_trained" in arrays else 0
     note = f"Cosine similarity of each position's embedding to those of all {grid[0]}×{grid[1]}; its own is 1.\n"
     ordinal = {2: "second", 3: "third", 4: "fourth"}.get(step, f"{step}th")
     note += f"Every {ordinal} row and column of positions is shown. " if step > 1 else ""
@@ -70,7 +71,7 @@ def positions(arrays: Arrays) -> Figure:
         if single:
             y, text = TOP + height + 38, "class token\nto every position"
             panel = sheet.panel(x, y, single, f"{which}: class token")
-            blocks(panel, arrays[f"token_{which}"], norm=SCALE, cmap=DIFFERENCE)
+            blocks(panel, arrays[f"cls_token_{which}"], norm=SCALE, cmap=DIFFERENCE)
             sheet.text(x + single + 10, y + single / 2, text, size=10.5, color=MUTED, va="center", linespacing=1.4)
     return sheet.figure
 
@@ -85,7 +86,7 @@ def matrix(arrays: Arrays) -> Figure:
     grid = grid_of(arrays)
     count = grid[0] * grid[1]
     side = max(1, AREA // count) * count if count <= AREA else AREA  # whole pixels
-    strip = 16 if "token_trained" in arrays else 0
+    strip = 16 if "cls_token_trained" in arrays else 0
     note = f"Cosine similarity of all {count}×{count} pairs, positions counted row by row; ticks: rows of the grid.\n"
     foot = strip + 14 if strip else 0
     sheet, places = parts(arrays, (MATRIX, note), max(side, 400), side + foot + 82, 58)
@@ -101,7 +102,7 @@ def matrix(arrays: Arrays) -> Figure:
         if strip:
             axes = sheet.axes(x, y, side, strip, f"{which}: class token")
             axes.set_axis_off()
-            axes.imshow(arrays[f"token_{which}"].reshape(1, -1), norm=SCALE, cmap=DIFFERENCE, aspect="auto")
+            axes.imshow(arrays[f"cls_token_{which}"].reshape(1, -1), norm=SCALE, cmap=DIFFERENCE, aspect="auto")
             sheet.text(x - 8, y + strip / 2, "class\ntoken", size=9.5, color=MUTED, ha="right", va="center")
         sheet.text(x, y + foot, means(arrays[which], grid), size=10.5)
     return sheet.figure
@@ -115,7 +116,7 @@ def parts(arrays: Arrays, words: tuple[str, str], width: int, height: int, margi
     kinds, (title, note) = present(arrays), words
     step = margin + width + BETWEEN
     sheet = Sheet(max(2 * LEFT + len(kinds) * step - BETWEEN, 800), TOP + height + 70)
-    known = "token_trained" in arrays or "fixed" in arrays
+    known = "cls_token_trained" in arrays or "fixed" in arrays
     sheet.title(LEFT, 10, title, f"{note}{'' if known else 'There is no class token.'}".rstrip())
     places = {which: LEFT + margin + i * step for i, which in enumerate(kinds)}
     for which, x in places.items():

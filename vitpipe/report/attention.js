@@ -1,13 +1,13 @@
 /* The attention in the page: weights by layer, head and query, and how they are written and coloured. */
 
 const $ = (id) => document.getElementById(id);
-const facts = JSON.parse($("explorer-facts").textContent);
-const { layers, samples, classes } = facts;
-const [rows, columns] = facts.grid; // of patches
-const values = Float64Array.from(facts.values); // the weight that each code stands for
-const first = facts.prefix; // the index of the first patch: the tokens before it are no patches
+const info = JSON.parse($("explorer-info").textContent);
+const { layers, samples, classes } = info;
+const [rows, columns] = info.grid; // of patches
+const values = Float64Array.from(info.values); // the weight that each code stands for
+const first = info.prefix; // the index of the first patch: the tokens before it are no patches
 const tokens = rows * columns + first;
-const heads = facts.averaged ? 1 : facts.heads; // maps stored of each layer
+const heads = info.averaged ? 1 : info.heads; // maps stored of each layer
 const MEAN = -1; // in place of a head
 const ALL = -1; // in place of a query: the mean over all patches as queries
 const OCTAVES = 4; // the scale goes from 1/16 to 16 times uniform
@@ -73,7 +73,7 @@ const place = (token) => {
   if (token < first) return token === 0 ? "class token" : `register ${token}`;
   return `row ${Math.floor((token - first) / columns) + 1}, column ${((token - first) % columns) + 1}`;
 };
-const headName = (head) => (head === MEAN ? `mean of ${facts.heads} head${facts.heads > 1 ? "s" : ""}` : `head ${head + 1}`);
+const headName = (head) => (head === MEAN ? `mean of ${info.heads} head${info.heads > 1 ? "s" : ""}` : `head ${head + 1}`);
 
 /* Colours: dark blue is less than uniform, orange to light yellow more; lightness grows all the way. */
 

@@ -52,7 +52,7 @@ def explorer(path: Path) -> tuple[dict[str, Any], list[str]]:
     """What the page needs of explorer.npz (see `vitpipe.explain.explorer`).
 
     Returns:
-        The facts, ready for JSON: grid, rows and columns of patches; prefix, the number of tokens before them; layers,
+        The info, ready for JSON: grid, rows and columns of patches; prefix, the number of tokens before them; layers,
         heads, averaged, error; values (256 weights); pictures, readings and classes, names; and samples, one dict
         each: id, pictures (name to data URI), readings (name to text) and, where there are classes, probabilities in
         their order and actual. And the codes of each sample, (l, h, t, t) in C order, compressed by zlib, in base64.
@@ -64,23 +64,23 @@ def explorer(path: Path) -> tuple[dict[str, Any], list[str]]:
     try:
         codes = arrays["codes"]
         names = ("grid", "heads", "averaged", "error", "values", "pictures", "readings", "classes")
-        facts: dict[str, Any] = {name: arrays[name].tolist() for name in names}
-        facts |= {"prefix": int(arrays["prefix_tokens"]), "layers": codes.shape[1]}
+        info: dict[str, Any] = {name: arrays[name].tolist() for name in names}
+        info |= {"prefix": int(arrays["prefix_tokens"]), "layers": codes.shape[1]}
         with ThreadPoolExecutor() as pool:
-            facts["samples"] = list(pool.map(lambda row: sample(arrays, facts, row), range(len(codes))))
-            return facts, list(pool.map(compressed, codes))
+            info["samples"] = list(pool.map(lambda row: sample(arrays, info, row), range(len(codes))))
+            return info, list(pool.map(compressed, codes))
     except KeyError:
         raise damaged(path, "explain") from None
 
 
-def sample(arrays: dict[str, np.ndarray], facts: dict[str, Any], row: int) -> dict[str, Any]:
+def sample(arrays: dict[str, np.ndarray], info: dict[str, Any], row: int) -> dict[str, Any]:
     """What the page shows of one image besides its attention."""
     found: dict[str, Any] = {
         "id": str(arrays["ids"][row]),
-        "pictures": {name: picture(Image.fromarray(arrays[f"picture_{name}"][row])) for name in facts["pictures"]},
-        "readings": {name: str(arrays[f"reading_{name}"][row]) for name in facts["readings"]},
+        "pictures": {name: picture(Image.fromarray(arrays[f"picture_{name}"][row])) for name in info["pictures"]},
+        "readings": {name: str(arrays[f"reading_{name}"][row]) for name in info["readings"]},
     }
-    if facts["classes"]:
+    if info["classes"]:
         found |= {"actual": str(arrays["actual"][row]), "probabilities": arrays["probabilities"][row].tolist()}
     return found
 

@@ -1,7 +1,7 @@
 /* The explorer: one state, shown by `render`. Weights of an image are unpacked when it is chosen. */
 
 const centre = first + (rows >> 1) * columns + (columns >> 1);
-const last = facts.pictures.at(-1);
+const last = info.pictures.at(-1);
 const state = {
   sample: 0, layer: classes.length ? layers - 1 : 0, head: MEAN,
   query: first ? 0 : centre, held: false, // what is shown; what pointing does
@@ -118,7 +118,7 @@ for (let layer = 0; layer < layers; layer++) {
   line.className = "layer";
   name.textContent = `layer ${layer + 1}`;
   line.append(name);
-  for (let head = MEAN; head < (facts.averaged ? 0 : heads); head++) {
+  for (let head = MEAN; head < (info.averaged ? 0 : heads); head++) {
     const button = document.createElement("button");
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [columns, rows];
@@ -180,7 +180,7 @@ surface.addEventListener("keydown", (event) => {
 });
 
 const wrap = (value, from, to) => (value < from ? to - 1 : value >= to ? from : value);
-const head = (step) => change({ head: facts.averaged ? MEAN : wrap(state.head + step, MEAN, heads) });
+const head = (step) => change({ head: info.averaged ? MEAN : wrap(state.head + step, MEAN, heads) });
 const layer = (step) => change({ layer: wrap(state.layer + step, 0, layers) });
 const image = (step) => choose(wrap(state.sample + step, 0, samples.length));
 const keys = {
@@ -243,7 +243,7 @@ for (let octave = -OCTAVES; octave <= OCTAVES; octave += 2) {
   tick.style.left = `${(100 * (octave + OCTAVES)) / (2 * OCTAVES)}%`;
   $("ticks").append(tick);
 }
-if (facts.pictures.length > 2) compare();
+if (info.pictures.length > 2) compare();
 if (typeof DecompressionStream === "undefined") {
   $("notice").textContent = "This browser is too old to open the attention weights: the explorer needs one of 2023 or later.";
   $("notice").hidden = false;

@@ -43,7 +43,7 @@ def build(reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int]) 
     attention = load_json(reports / "attention.json", "explain")
     faithfulness = load_json(reports / "faithfulness.json", "explain")
     curve = load_csv(reports / "curve.csv", "train")
-    facts, codes = explorer(reports / "explanations/explorer.npz")
+    info, codes = explorer(reports / "explanations/explorer.npz")
     rows = {name: values for name, values in baseline.items() if isinstance(values, dict)}
     rivals = [name for name in rows if name in metrics]
     if not rivals:
@@ -58,10 +58,10 @@ def build(reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int]) 
         settings=settings,
         sections={name: flat(values) for name, values in settings.items() if isinstance(values, Mapping)},
         parts=parts,
-        explorer=facts,
+        explorer=info,
         codes=codes,
         metrics=metrics,
-        facts={k: v for k, v in numbers.items() if k not in measures},
+        info={k: v for k, v in numbers.items() if k not in measures},
         measures=measures,
         rivals=rivals,
         reference=reference,
