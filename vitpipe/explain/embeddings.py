@@ -91,7 +91,7 @@ def positions(model: nn.Module, untrained: nn.Module) -> dict[str, np.ndarray]:
     Returns:
         grid (2,), rows and columns of patches. Of learned embeddings: trained, untrained (n, n) and, where there is a
         class token, cls_token_trained and cls_token_untrained (rows, columns), see `similarity`. Of sine and cosine:
-        only fixed (n, n), because they are not learned and have no value for the class token. Without embeddings: nothing.
+        only fixed (n, n): they are not learned and have no value for the class token. Nothing without embeddings.
     """
     encoder, arrays = encoder_of(model), {}
     for name, one in (("trained", encoder), ("untrained", encoder_of(untrained))):
