@@ -19,13 +19,12 @@ def torchs_own(ours: Attention, dim: int) -> torch.nn.MultiheadAttention:
 @given(batch=st.integers(1, 3), queries=st.integers(1, 20), keys=st.integers(1, 20), sharp=st.floats(0.1, 10))
 def test_both_ways_to_compute_it_agree(batch, queries, keys, sharp):
     torch.manual_seed(0)
-    q, k, v = (torch.randn(batch, 2, n, 8) * sharp for n in (queries, keys, keys))
+    # in float64: in float32 the rounding of large logits is as large as what a fault would change
+    q, k, v = (torch.randn(batch, 2, n, 8, dtype=torch.float64) * sharp for n in (queries, keys, keys))
     mask = torch.rand(batch, 1, queries, keys) < 0.7
     mask[..., 0] = True
     for allowed in (None, mask):
-        torch.testing.assert_close(
-            attend(q, k, v, allowed), F.scaled_dot_product_attention(q, k, v, allowed), rtol=1e-5, atol=1e-5 * sharp
-        )
+        torch.testing.assert_close(attend(q, k, v, allowed), F.scaled_dot_product_attention(q, k, v, allowed))
 
 
 def test_many_keys_go_through_the_fused_kernel(monkeypatch):
