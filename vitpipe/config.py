@@ -47,9 +47,11 @@ class Model(Section):
 
     patch: Annotated[Whole, Field(ge=1)]
     dim: Annotated[Whole, Field(ge=4)]
-    depth: Annotated[Whole, Field(ge=1, le=64)]
+    depth: Annotated[Whole, Field(ge=0, le=64)]
     heads: Annotated[Whole, Field(ge=1)]
     mlp_ratio: Annotated[float, Field(gt=0, le=16)]
+    attention: Literal["softmax", "place", "uniform", "none"] = "softmax"
+    place: bool = False
     position: Literal["none", "learned", "sincos"]
     proj: bool
     qkv_bias: bool
@@ -109,6 +111,8 @@ class Settings(Section):
             fail("model.patch", model.patch, rule, divisors(side, side // 2))
         if model.dim % model.heads:
             fail("model.heads", model.heads, f"must divide model.dim {model.dim}", divisors(model.dim, 64))
+        if model.attention == "place" and not model.place:
+            fail("model.attention", model.attention, "needs model.place true: nothing else says where a head looks")
         if int(model.dim * model.mlp_ratio) < 1:
             rule = f"must be at least 1 / model.dim: the MLP has model.dim {model.dim} times as many hidden units"
             fail("model.mlp_ratio", model.mlp_ratio, rule)
@@ -155,8 +159,6 @@ class SupersampleSettings(Settings):
         smallest = 11 + 2 * data.scale
         if data.size < smallest:
             fail("data.size", data.size, f"must be at least {smallest}: SSIM's 11-pixel window and the border to crop")
-        if model.conv_channels < 4:
-            fail("model.conv_channels", model.conv_channels, "must be at least 4 for task.name supersample")
 
 
 class ClassifyTask(Task):
@@ -191,6 +193,13 @@ class ClassifySettings(Settings):
     task: ClassifyTask
     model: ClassifyModel
     train: ClassifyTrain
+
+    def task_fields_agree(self) -> None:
+        model = self.model
+        if model.pool == "token" and (model.attention == "none" or not model.depth):
+            name, value = ("depth", 0) if not model.depth else ("attention", "none")
+            rule = "needs model.pool avg: the class token would see no patch; the control for it is model.attention uniform"
+            fail(f"model.{name}", value, rule)
 
     @property
     def target(self) -> str:

@@ -21,12 +21,17 @@ class Attention(nn.Module):
         heads: number of heads h, which must divide `dim`.
         proj: whether there is an output projection; without one the outputs of the heads are only concatenated.
         qkv_bias: whether queries, keys and values have a bias.
+        kind: softmax is attention. The others are controls that tell what it is worth: place leaves queries and keys
+            out, so that weights come from the mask alone; uniform gives all tokens the same weight; none lets each
+            token see only itself.
     """
 
-    def __init__(self, dim: int, heads: int, *, proj: bool = True, qkv_bias: bool = True) -> None:
+    def __init__(
+        self, dim: int, heads: int, *, proj: bool = True, qkv_bias: bool = True, kind: str = "softmax"
+    ) -> None:
         super().__init__()
         assert dim % heads == 0, f"heads {heads} must divide dim {dim}"
-        self.heads = heads
+        self.heads, self.kind = heads, kind
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim) if proj else nn.Identity()
 
@@ -36,19 +41,37 @@ class Attention(nn.Module):
         Args:
             x: (b, n, d), what the queries are computed from.
             context: (b, m, d), what keys and values are computed from; None for `x` itself.
-            mask: bool, broadcastable to (b, h, n, m): where a query may attend to a key.
+            mask: broadcastable to (b, h, n, m): bool, where a query may attend to a key, or float, added to the logits.
         """
+        dim = x.shape[-1]
+        if self.kind != "softmax":
+            values = self.project(x if context is None else context, slice(2 * dim, None))
+            v = rearrange(values, "b m (h e) -> b h m e", h=self.heads)
+            return self.join(self.controlled(v, x.shape[1], mask))
         if context is None:
-            q, k, v = rearrange(self.qkv(x), "b n (three h e) -> b n three h e", three=3, h=self.heads).unbind(2)
+            q, k, v = rearrange(self.qkv(x), "b n (three h e) -> three b h n e", three=3, h=self.heads)
         else:
-            dim = x.shape[-1]
-            bias = self.qkv.bias
-            q = F.linear(x, self.qkv.weight[:dim], None if bias is None else bias[:dim])
-            kv = F.linear(context, self.qkv.weight[dim:], None if bias is None else bias[dim:])
-            q = rearrange(q, "b n (h e) -> b n h e", h=self.heads)
-            k, v = rearrange(kv, "b m (two h e) -> b m two h e", two=2, h=self.heads).unbind(2)
-        q, k, v = (rearrange(part, "b n h e -> b h n e") for part in (q, k, v))
-        out: Tensor = self.proj(rearrange(attend(q, k, v, mask), "b h n e -> b n (h e)"))
+            q = rearrange(self.project(x, slice(dim)), "b n (h e) -> b h n e", h=self.heads)
+            k, v = rearrange(
+                self.project(context, slice(dim, None)), "b m (two h e) -> two b h m e", two=2, h=self.heads
+            )
+        return self.join(attend(q, k, v, mask))
+
+    def controlled(self, v: Tensor, queries: int, mask: Tensor | None) -> Tensor:
+        """What the controls make of values (b, h, m, e); queries and keys have weights, so that all others begin alike."""
+        if self.kind == "none":
+            return v
+        nothing = v.new_zeros(1)
+        q, k = nothing.expand(*v.shape[:2], queries, 1), nothing.expand(*v.shape[:3], 1)
+        return attend(q, k, v, mask if self.kind == "place" else None)
+
+    def project(self, x: Tensor, rows: slice) -> Tensor:
+        """What some rows of the weights of queries, keys and values, d each in this order, make of `x`."""
+        return F.linear(x, self.qkv.weight[rows], None if self.qkv.bias is None else self.qkv.bias[rows])
+
+    def join(self, heads: Tensor) -> Tensor:
+        """The output (b, n, d) from those of the heads (b, h, n, e)."""
+        out: Tensor = self.proj(rearrange(heads, "b h n e -> b n (h e)"))
         return out
 
 
@@ -75,5 +98,5 @@ def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None, scale: f
     """
     logits = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.mT
     if mask is not None:
-        logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype is torch.bool else logits + mask
+        logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype is torch.bool else logits + mask.to(q.dtype)
     return logits.softmax(-1)

@@ -17,10 +17,14 @@ from vitpipe.models.vit import Features, build_vit
 class SuperSampler(nn.Module):
     """LR images (b, 3, s, s) to HR images (b, 3, k*s, k*s), both on [-1, 1].
 
-    A convolutional stem at input resolution, the encoder on patches of its features, back to pixels and added to the
-    stem's output, convolutions again so that no patch border shows, and a pixel shuffle (Shi et al. 2016,
-    arXiv:1609.05158). The last layer starts at zero: an untrained model gives exactly the up-sampled input, or with
-    `model.consistent` the nearest image to it that is consistent with the input.
+    Without convolutions a pure Vision Transformer: patches of pixels are embedded linearly, and each patch of the HR
+    image is a linear function of one output vector, so that attention alone passes anything from patch to patch. With
+    `model.conv_channels` a hybrid: a convolutional stem at input resolution, the encoder on patches of its features,
+    back to pixels and added to the stem's output, convolutions again, and a pixel shuffle (Shi et al. 2016,
+    arXiv:1609.05158).
+
+    The last layer starts at zero: an untrained model gives exactly the up-sampled input, or with `model.consistent` the
+    nearest image to it that is consistent with the input.
 
     Args:
         model: the settings.
@@ -33,11 +37,15 @@ class SuperSampler(nn.Module):
         super().__init__()
         self.scale, self.skip = scale, model.skip
         channels = model.conv_channels
-        self.stem = conv_stem(model, 3, nn.ReLU)
-        self.encoder = build_vit(model, size=size, channels=channels)
-        self.patch_unembed = nn.Linear(model.dim, channels * model.patch**2)
-        self.tail = nn.Sequential(*residual_blocks(model, nn.ReLU))
-        self.head = nn.Conv2d(channels, 3 * scale**2, 3, padding=1)
+        self.convolutions = channels > 0
+        self.stem = conv_stem(model, 3, nn.ReLU) if channels else nn.Identity()
+        self.encoder = build_vit(model, size=size, channels=channels or 3)
+        if channels:
+            self.patch_unembed = nn.Linear(model.dim, channels * model.patch**2)
+            self.tail = nn.Sequential(*residual_blocks(model, nn.ReLU))
+            self.head: nn.Module = nn.Conv2d(channels, 3 * scale**2, 3, padding=1)
+        else:
+            self.head = nn.Linear(model.dim, 3 * (scale * model.patch) ** 2)
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
         self.consistency = Consistency(size, scale) if model.consistent else None
@@ -48,12 +56,17 @@ class SuperSampler(nn.Module):
         return features
 
     def forward(self, lr: Tensor) -> Tensor:
+        image = upsample(lr, self.scale, self.skip) + self.residual(lr)
+        return image if self.consistency is None else self.consistency(image, lr)
+
+    def residual(self, lr: Tensor) -> Tensor:
+        """What is added to the up-sampled input: (b, 3, k*s, k*s)."""
         stem = self.stem(lr)  # b c s s
         patches = self.encoder(stem).patches  # b h w d
+        if not self.convolutions:
+            return unpatchify(self.head(patches), self.scale * self.encoder.patch)
         features = stem + unpatchify(self.patch_unembed(patches), self.encoder.patch)  # b c s s
-        residual = pixel_shuffle(self.head(self.tail(features)), self.scale)  # b 3 ks ks
-        image = upsample(lr, self.scale, self.skip) + residual
-        return image if self.consistency is None else self.consistency(image, lr)
+        return pixel_shuffle(self.head(self.tail(features)), self.scale)
 
 
 def pixel_shuffle(x: Tensor, scale: int) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vitpipe.config import Model
 from vitpipe.models.attention import Attention
 from vitpipe.models.patches import patchify
+from vitpipe.models.place import Place
 
 
 class Features(NamedTuple):
@@ -25,20 +26,33 @@ class Features(NamedTuple):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: attention, then a two-layer MLP, each added to its input; (b, n, d) to (b, n, d)."""
+    """Pre-norm transformer block: attention, then a two-layer MLP, each added to its input; (b, n, d) to (b, n, d).
+
+    With `place` each head has a term for where it looks by place, which needs to know how patches lie: their `grid`
+    and the number of tokens before them, `prefix`.
+    """
 
     def __init__(
-        self, dim: int, heads: int, *, mlp_ratio: float = 4.0, proj: bool = True, qkv_bias: bool = True
+        self,
+        dim: int,
+        heads: int,
+        *,
+        mlp_ratio: float = 4.0,
+        proj: bool = True,
+        qkv_bias: bool = True,
+        attention: str = "softmax",
+        place: bool = False,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
-        self.attn = Attention(dim, heads, proj=proj, qkv_bias=qkv_bias)
+        self.place = Place(heads) if place and attention in ("softmax", "place") else None
+        self.attn = Attention(dim, heads, proj=proj, qkv_bias=qkv_bias, kind=attention)
         self.norm2 = nn.LayerNorm(dim)
         hidden = int(dim * mlp_ratio)
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x))
+    def forward(self, x: Tensor, grid: tuple[int, int], prefix: int = 0) -> Tensor:
+        x = x + self.attn(self.norm1(x), mask=None if self.place is None else self.place(grid, prefix))
         x = x + self.mlp(self.norm2(x))
         return x
 
@@ -56,6 +70,8 @@ class ViT(nn.Module):
         qkv_bias: whether queries, keys and values have a bias.
         final_norm: whether a layer norm follows the last block.
         class_token: whether a class token precedes the patches.
+        attention: softmax, or one of the controls place, uniform, none, see `Attention`.
+        place: whether heads have a term for where they look by place, see `Place`.
         registers: register tokens between class token and patches (Darcet et al. 2023, arXiv:2309.16588).
     """
 
@@ -75,6 +91,8 @@ class ViT(nn.Module):
         proj: bool = True,
         qkv_bias: bool = True,
         final_norm: bool = True,
+        attention: str = "softmax",
+        place: bool = False,
         class_token: bool = False,
         registers: int = 0,
     ) -> None:
@@ -96,7 +114,8 @@ class ViT(nn.Module):
             padded = None if fixed is None else F.pad(fixed, (0, 0, self.num_prefix_tokens, 0))[None]
             self.register_buffer("pos_embed", padded, persistent=False)
         self.blocks = nn.ModuleList(
-            Block(dim, heads, mlp_ratio=mlp_ratio, proj=proj, qkv_bias=qkv_bias) for _ in range(depth)
+            Block(dim, heads, mlp_ratio=mlp_ratio, proj=proj, qkv_bias=qkv_bias, attention=attention, place=place)
+            for _ in range(depth)
         )
         self.norm = nn.LayerNorm(dim) if final_norm else nn.Identity()
 
@@ -111,7 +130,7 @@ class ViT(nn.Module):
         if self.pos_embed is not None:
             x = x + resize_pos_embed(self.pos_embed, self.grid, grid, self.num_prefix_tokens)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, grid, self.num_prefix_tokens)
         x = self.norm(x)
         patches = x[:, self.num_prefix_tokens :].unflatten(1, grid)
         return Features(x[:, : self.num_prefix_tokens], patches)
@@ -131,6 +150,8 @@ def build_vit(model: Model, *, size: int, channels: int, class_token: bool = Fal
         proj=model.proj,
         qkv_bias=model.qkv_bias,
         final_norm=model.final_norm,
+        attention=model.attention,
+        place=model.place,
         class_token=class_token,
     )
 
