@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro test bench study lint format lock clean
+.PHONY: help setup repro test bench study controls lint format lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
@@ -40,6 +40,10 @@ $(PEERS): $(READY) benchmarks/requirements.lock
 study: $(READY)  ## patch 3, 6 x heads 4, 8, 16, 32 x three seeds through DVC's queue; writes docs/study/faces.*
 	python -m studies.patch_and_heads queue
 	python -m studies.patch_and_heads gather faces
+
+controls: $(READY)  ## what attention is worth: trains again without it, 3 h; CELEBA=folder MNIST=folder for real data; writes docs/study/worth.*
+	OMP_NUM_THREADS=1 python -m studies.attention_worth queue $(if $(CELEBA),--celeba $(CELEBA)) $(if $(MNIST),--mnist $(MNIST))
+	python -m studies.attention_worth gather
 
 lint: $(READY)  ## check style and types
 	ruff check .

@@ -8,20 +8,17 @@ Every `-S key=value` changes a setting of all runs, or the values of patch, head
 
 import argparse
 import json
-import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from subprocess import PIPE, run
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from omegaconf import OmegaConf
-from scipy.stats import linregress, sem, t
+from scipy.stats import linregress
 
+from studies.experiments import Run, dvc, finished, interval, lines, parse, queued, run_queued, written
 from vitpipe.errors import InputError
 from vitpipe.figures.style import BLUE, GREEN, MUTED, ORANGE, Sheet, save, styled
 from vitpipe.files import atomic_file
@@ -43,26 +40,11 @@ MEASURES = {  # heading and decimals
 }
 SURVIVES = {"eyes_survives": "eyes survive shift", "background_survives": "background survives shift"}
 PANELS = ("gain", "diversity", "eyes_lift", "distance_ratio")  # of the figure
-Run = list[dict[str, Any]]  # settings by dotted key, metrics as FILE.key
-
-
-def dvc(*arguments: str, shown: bool = False) -> str:
-    """Runs DVC with this Python; returns its output unless that is shown. Raises InputError if it fails."""
-    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    done = run([sys.executable, "-m", "dvc", *arguments], env=env, stdout=None if shown else PIPE, text=True)
-    if done.returncode:
-        raise InputError(f"dvc {' '.join(arguments[:2])} failed, see above")
-    return done.stdout or ""
 
 
 def queue(overrides: dict[str, str]) -> None:
     """Queues all combinations of settings and runs what is queued. Raises InputError if an experiment fails."""
-    settings = [word for key, text in (AXES | overrides).items() for word in ("-S", f"{key}={text}")]
-    names = re.findall("Queued experiment '([^']+)'", dvc("exp", "run", "--queue", *settings))
-    dvc("exp", "run", "--run-all", shown=True)
-    done = {words[1] for line in dvc("queue", "status").splitlines() if (words := line.split())[-1:] == ["Success"]}
-    if failed := [name for name in names if name not in done]:
-        raise InputError(f"experiments failed: {', '.join(failed)} (dvc queue logs {failed[0]} says why)")
+    run_queued(queued([f"{key}={text}" for key, text in (AXES | overrides).items()]))
 
 
 def gather(name: str, overrides: dict[str, str], revision: str) -> None:
@@ -79,28 +61,6 @@ def gather(name: str, overrides: dict[str, str], revision: str) -> None:
     report(rows, note, FOLDER / name)
     rows.to_csv(FOLDER / f"{name}.csv", index=False, float_format="%.6g")
     print(f"{len(rows)} of {np.prod([*map(len, axes.values())])} runs: {FOLDER / name}.csv, .md and .png")
-
-
-def parse(text: str) -> Any:
-    """The value of a setting, read as DVC and Hydra read it."""
-    return OmegaConf.from_dotlist([f"value={text}"]).value
-
-
-def finished(shown: list[dict[str, Any]]) -> list[Run]:
-    """The finished runs in what `dvc exp show --json` printed, oldest first; commits come before experiments."""
-    rows = []
-    for commit in (one for one in shown if one["rev"] != "workspace"):
-        rows.append((0, commit["data"] or {}))
-        for one in commit["experiments"] or []:
-            if (one.get("executor") or {"state": "success"})["state"] == "success":  # others show the commit's scores
-                rows.append((1, one["revs"][0].get("data") or {}))
-    found = []
-    for _, data in sorted(rows, key=lambda row: (row[0], row[1].get("timestamp") or "")):
-        metrics = {Path(path).stem: one.get("data") or {} for path, one in (data.get("metrics") or {}).items()}
-        if metrics.get("metrics"):
-            settings = {k: v for k, v in data["params"]["params.yaml"]["data"].items() if k not in ("plots", "dvc")}
-            found.append([pd.json_normalize(part).astype(object).iloc[0].to_dict() for part in (settings, metrics)])
-    return found
 
 
 def select(runs: Sequence[Run], axes: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any]) -> list[Run]:
@@ -159,13 +119,6 @@ def slopes(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({patch: fit.map(lambda line: line.slope) for patch, fit in fits.items()})  # nan: a run missing
 
 
-def interval(values: pd.Series) -> tuple[float, float, float]:
-    """Mean and its 95 % interval by Student's t; nan where there are too few values."""
-    known = values.dropna()
-    half = t.ppf(0.975, len(known) - 1) * sem(known) if len(known) > 1 else np.nan
-    return known.mean(), known.mean() - half, known.mean() + half
-
-
 def markdown(runs: pd.DataFrame, note: str) -> str:
     """Three tables: means over the seeds, differences between the patches, changes with the heads."""
     tables = {name: by_seed(runs, name) for name in MEASURES if runs[name].notna().any()}
@@ -191,18 +144,6 @@ def estimates(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Mean and interval as text, with a column for each measure and a row for each column of its table."""
     columns = [table.apply(written, decimals=MEASURES[name][1]) for name, table in tables.items()]
     return pd.concat(columns, axis=1, keys=[MEASURES[name][0] for name in tables])
-
-
-def written(values: pd.Series, decimals: int) -> str:
-    """`4.41 (4.30 to 4.52)`, the mean alone without an interval, a dash without a value."""
-    mean, low, high = (f"{round(number, decimals) + 0.0:.{decimals}f}".replace("-", "−") for number in interval(values))
-    return "–" if mean == "nan" else mean if low == "nan" else f"{mean} ({low} to {high})"
-
-
-def lines(frame: pd.DataFrame) -> list[str]:
-    """An empty line and a Markdown table, numbers to the right."""
-    plain = frame.reset_index()
-    return ["", *(f"| {' | '.join(map(str, row))} |" for row in [plain, ["--:"] * plain.shape[1], *plain.to_numpy()])]
 
 
 @styled
