@@ -134,9 +134,23 @@ def rcan(settings: SupersampleSettings) -> nn.Module:
     return peer("spandrel.architectures.RCAN").RCAN(scale=settings.data.scale, norm=False)
 
 
+def vitpipe(**changes: Any) -> Callable[[SupersampleSettings], nn.Module]:
+    """vitpipe's super-sampler, with changes to the section `model` of its recipe."""
+
+    def make(settings: SupersampleSettings) -> nn.Module:
+        model = settings.model.model_copy(update=changes)
+        return training_task(settings.model_copy(update={"model": model})).build()
+
+    return make
+
+
+HYBRID = {"patch": 6, "dim": 128, "depth": 2, "place": False, "conv_channels": 32, "conv_blocks": 10}  # celeba-hybrid
 ADAM = {"optimizer": "adamw", "weight_decay": 0.0, "crop": 0}  # Adam, as the publications have it
 NETWORKS = {
-    "vitpipe": Network(lambda settings: training_task(settings).build()),
+    "vitpipe": Network(vitpipe()),
+    "vitpipe, by place alone": Network(vitpipe(attention="place")),
+    "vitpipe without attention": Network(vitpipe(attention="none")),
+    "vitpipe hybrid": Network(vitpipe(**HYBRID), {"batch": 12, "lr": 2.8e-3}),
     "small EDSR": Network(lambda settings: SmallEDSR(channels=32, blocks=20, scale=settings.data.scale), {"lr": 2e-3}),
     "EDSR-baseline": Network(edsr, {"lr": 2e-3, "loss": "l1", "batch": 8, "weight_decay": 0.0, "crop": 0}),
     "SwinIR-light": Network(swinir_light, ADAM | {"lr": 2e-3, "loss": "l1", "batch": 4}, channels_last=False),

@@ -190,7 +190,7 @@ def figure(runs: pd.DataFrame) -> Figure:
         axes = sheet.axes(250, top, 800, height * len(names), f"worth in {unit}")
         for i, name in enumerate(names):
             found = parts(name, runs)
-            both = [part for part in ("place", "content") if part in found]
+            both: list[str] = [part for part in ("place", "content") if part in found]
             for part in both or ["attention"]:
                 values, colour = found[part], {"place": BLUE, "content": ORANGE, "attention": MUTED}[part]
                 y = i + {"place": -0.17, "content": 0.17, "attention": 0}[part]
