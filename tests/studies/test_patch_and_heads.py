@@ -8,14 +8,13 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp, ttest_rel
 
-from studies import patch_and_heads
+from studies import experiments, patch_and_heads
+from studies.experiments import finished, interval
 from studies.patch_and_heads import (
     PANELS,
     by_seed,
     differences,
     figure,
-    finished,
-    interval,
     main,
     report,
     select,
@@ -155,13 +154,13 @@ def test_queue_passes_the_sweep_on_and_names_what_failed(monkeypatch) -> None:
     queued = "".join(f"Queued experiment '{name}' for future execution.\n" for name in ("super-mere", "wiser-coal"))
     status = "Task     Name        Created    Status\nad86af3  super-mere  Nov 21, 2026   Success\n"
     dvc = Dvc(queued, "", status + "0f2a26b  wiser-coal  10:36 AM   Failed\n\nWorker status: 0 active, 1 idle\n")
-    monkeypatch.setattr(patch_and_heads, "dvc", dvc)
+    monkeypatch.setattr(experiments, "dvc", dvc)
     with pytest.raises(SystemExit) as ended:
         main(["queue", "-S", "model.heads=2,4", "-S", "data.count=60"])
     assert ended.value.code == "patch_and_heads: experiments failed: wiser-coal (dvc queue logs wiser-coal says why)"
     assert dvc.asked[0][:3] == ("exp", "run", "--queue")
     assert dvc.asked[0][4::2] == ("model.patch=3,6", "model.heads=2,4", "seed=0,1,2", "data.count=60")
-    assert dvc.asked[1] == ("exp", "run", "--run-all")
+    assert dvc.asked[1] == ("exp", "run", "--run-all", "--jobs", "1")
 
 
 @pytest.mark.parametrize("regions", [True, False])
