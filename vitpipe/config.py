@@ -153,7 +153,7 @@ class SupersampleSettings(Settings):
     train: SupersampleTrain
 
     def task_fields_agree(self) -> None:
-        data, model = self.data, self.model
+        data = self.data
         if data.scale < 2:
             fail("data.scale", data.scale, "must be at least 2 for task.name supersample", divisors(data.size, 16)[1:])
         smallest = 11 + 2 * data.scale
@@ -198,7 +198,7 @@ class ClassifySettings(Settings):
         model = self.model
         if model.pool == "token" and (model.attention == "none" or not model.depth):
             name, value = ("depth", 0) if not model.depth else ("attention", "none")
-            rule = "needs model.pool avg: the class token would see no patch; the control for it is model.attention uniform"
+            rule = "needs model.pool avg: a class token would see no patch; its control is model.attention uniform"
             fail(f"model.{name}", value, rule)
 
     @property

@@ -63,7 +63,7 @@ class Predictor:
 
         Args:
             image: as in `predict`.
-            method: one of the methods in `vitpipe.explain.methods` that apply to the task.
+            method: one of the methods in `vitpipe.explain.methods` that apply to the task and the model.
 
         Raises:
             InputError: there is no such method, or see `predict`.
@@ -72,8 +72,9 @@ class Predictor:
         pixels = self.prepare(image)
         images = to_input(pixels[None].copy(), next(self.model.parameters()).device)
         questions = self.task.questions(self.model, images)
-        if method not in questions.methods:
-            raise InputError(f"there is no method {method!r} for {self.task_name}: use {', '.join(questions.methods)}")
+        known = methods.applicable(self.model, questions)
+        if method not in known:
+            raise InputError(f"there is no method {method!r} for this {self.task_name} model: use {', '.join(known)}")
         maps = methods.attribution_maps(self.model, replace(questions, methods=(method,)), images)
         shown = {name: values[0] for name, values in questions.shown.items()}
         return Explanation(method, maps.patches[method][0].float().cpu().numpy(), pixels, shown)

@@ -32,16 +32,13 @@ IMAGES = 16  # in the figure maps
 
 
 def maps(model: nn.Module, dataset: PackedDataset) -> dict[str, np.ndarray]:
-    """The arrays of the figure maps; the model is left as it was.
+    """The arrays of the figure maps; the model, which must compute attention, is left as it was.
 
     Returns:
         ids (f,), images (f, size, size, 3) uint8 HR; received (f, l, h, g, g) non-self attention that each patch
         receives, mean over queries, ratio to uniform; of image 0 queries (q,), names, which say so where landmarks
         are mean ones, boxes (q, 4) in HR pixels, and looks (q, l, h, g, g), the non-self attention of those patches,
         ratio to uniform (0 at the patch itself).
-
-    Raises:
-        InputError: the model has no attention.
     """
     encoder, rows = encoder_of(model), evenly_spaced(dataset, IMAGES)
     images, (down, across) = dataset.images("hr", rows), encoder.grid

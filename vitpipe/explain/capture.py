@@ -98,6 +98,8 @@ class Recorder(TorchFunctionMode):
         if attn_mask is not None:
             allowed = attn_mask if attn_mask.dtype is torch.bool else attn_mask > -torch.inf
             weights = weights.masked_fill(~allowed.any(-1, keepdim=True), 0)
+        if value.requires_grad and not weights.requires_grad:
+            weights.requires_grad_()  # of a control: computed from constants, but the output depends on them
         weights = self.record(weights).view(weights.shape)
         return F.dropout(weights.to(value.dtype), dropout_p) @ value
 

@@ -4,8 +4,8 @@ Shapes: b or f images, l layers, h heads, t tokens (prefix tokens and patches), 
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +18,8 @@ from vitpipe.models.attention import Attention
 from vitpipe.models.vit import ViT
 from vitpipe.progress import progress
 
-M = TypeVar("M", bound=nn.Module)
 WEIGHTS_AT_ONCE = 2**23  # 32 MB; more is slower on a CPU
+NO_ATTENTION = "null: the model computes no attention (model.attention none or model.depth 0)"
 
 
 def encoder_of(model: nn.Module) -> ViT:
@@ -28,6 +28,20 @@ def encoder_of(model: nn.Module) -> ViT:
     if not isinstance(encoder, ViT):
         raise InputError(f"{type(model).__name__} has no encoder, so no attention to look at")
     return encoder
+
+
+def attention_layers(model: nn.Module) -> list[Attention]:
+    """The layers of the encoder that compute attention, in their order.
+
+    This alone decides whether there is attention to look at: with `model.attention` none or `model.depth` 0 it is
+    empty. Raises InputError where there is no encoder.
+    """
+    return [layer for layer in all_layers(encoder_of(model)) if layer.kind != "none"]
+
+
+def all_layers(model: nn.Module) -> list[Attention]:
+    """The attention layers of any model in their order, those of kind none included."""
+    return [module for module in model.modules() if isinstance(module, Attention)]
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -54,35 +68,34 @@ def encoder_layers(seen: Mapping[str, Tensor]) -> list[Tensor]:
 def attention_batches(model: nn.Module, images: np.ndarray) -> Iterator[Tensor]:
     """Attention of the encoder (b, l, h, t, t), float32, for images (f, s, s, 3) uint8 in order.
 
-    The model stays in its mode.
-
-    Raises:
-        InputError: the model has no attention.
+    l and h are 0 where the model computes no attention. The model stays in its mode.
     """
     net: Any = model
     batch, device = images_at_once(model, WEIGHTS_AT_ONCE), device_of(model)
+    attends, tokens = bool(attention_layers(model)), token_count(encoder_of(model))
     with progress(len(images), "attention", "image", shown=len(images) > batch) as bar:
         for start in range(0, len(images), batch):
             some = to_input(images[start : start + batch], device)
-            with torch.inference_mode(), evaluating(model), capture(model) as seen:
+            recorder: AbstractContextManager[dict[str, Tensor]] = capture(model) if attends else nullcontext({})
+            with torch.inference_mode(), evaluating(model), recorder as seen:
                 net.forward_features(some)
-            yield torch.stack(encoder_layers(seen), 1)
+            yield torch.stack(encoder_layers(seen), 1) if attends else some.new_empty(len(some), 0, 0, tokens, tokens)
             bar.update(len(some))
 
 
 def images_at_once(model: nn.Module, budget: int) -> int:
-    """The number of images whose attention weights are at most `budget` numbers together; at least one."""
+    """The number of images whose attention weights are at most `budget` numbers together; at least one.
+
+    A model that computes no attention gets batches of a similar size.
+    """
     encoder = encoder_of(model)
-    tokens = encoder.num_prefix_tokens + encoder.grid[0] * encoder.grid[1]
-    return max(1, budget // (sum(layer.heads for layer in modules_of(encoder, Attention)) * tokens**2))
+    heads = sum(layer.heads for layer in all_layers(encoder))
+    return max(1, budget // (max(1, heads) * token_count(encoder) ** 2))
 
 
-def modules_of(model: nn.Module, kind: type[M]) -> list[M]:
-    """The modules of a kind, in their order. Raises InputError where there are none."""
-    found = [module for module in model.modules() if isinstance(module, kind)]
-    if not found:
-        raise InputError(f"{type(model).__name__} has no {kind.__name__.lower()} layers")
-    return found
+def token_count(encoder: ViT) -> int:
+    """The number t of tokens of an image of the usual size."""
+    return encoder.num_prefix_tokens + encoder.grid[0] * encoder.grid[1]
 
 
 def query_row(weights: Tensor, encoder: ViT) -> Tensor:

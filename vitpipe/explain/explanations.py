@@ -9,6 +9,7 @@ from vitpipe.data.batches import evenly_spaced
 from vitpipe.data.dataset import PackedDataset
 from vitpipe.explain.attention_maps import class_attention, maps, pixel_importance
 from vitpipe.explain.embeddings import filters, positions
+from vitpipe.explain.encoders import attention_layers
 from vitpipe.explain.explorer import explorer
 from vitpipe.explain.faithfulness import faithfulness
 from vitpipe.explain.measure import measure
@@ -32,22 +33,23 @@ def explain(
 
     Returns:
         The contents of reports/attention.json and reports/faithfulness.json, and by name the arrays of the figures and
-        the explorer: maps, filters, distances, methods, faithfulness and explorer; positions where there are position
-        embeddings; class_attention and pixels where there are classes, and per_class where one has two images or more.
+        the explorer: filters, methods and faithfulness; positions where there are position embeddings; pixels where
+        there are classes. Where the model computes attention, also maps, distances and explorer; class_attention where
+        there are classes, and per_class where one has two images or more.
 
     Raises:
-        InputError: the model has no attention, or `compared_classes` of the task names an unknown class or one with
-            fewer than two of the images.
+        InputError: `compared_classes` of the task names an unknown class or one with fewer than two of the images.
     """
-    arrays = {"maps": maps(model, test), "filters": filters(model, untrained), "positions": positions(model, untrained)}
+    arrays = {"filters": filters(model, untrained), "positions": positions(model, untrained)}
+    rows, attends = evenly_spaced(test, IMAGES), bool(attention_layers(model))
     if test.classes:
-        rows = evenly_spaced(test, IMAGES)
-        arrays |= {
-            "class_attention": class_attention(task, model, test, rows),
-            "pixels": pixel_importance(task, model, test, rows),
-            "per_class": attention_per_class(model, test, task.compared_classes, task.settings.seed),
-        }
-    attention, arrays["distances"] = measure(task, model, untrained, val, test)
+        arrays["pixels"] = pixel_importance(task, model, test, rows)
+    if test.classes and attends:
+        arrays["class_attention"] = class_attention(task, model, test, rows)
+        arrays["per_class"] = attention_per_class(model, test, task.compared_classes, task.settings.seed)
+    attention, distances = measure(task, model, untrained, val, test)
     trust, pictures = faithfulness(task, model, other, test)
-    arrays |= pictures | {"explorer": explorer(task, model, test)}
+    arrays |= pictures
+    if attends:
+        arrays |= {"maps": maps(model, test), "distances": distances, "explorer": explorer(task, model, test)}
     return attention, trust, {name: found for name, found in arrays.items() if found}

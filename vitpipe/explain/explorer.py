@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from vitpipe.data.batches import evenly_spaced
 from vitpipe.data.dataset import PackedDataset
-from vitpipe.explain.encoders import attention_batches, encoder_of, evaluating, modules_of
-from vitpipe.models.attention import Attention
+from vitpipe.explain.encoders import attention_batches, attention_layers, encoder_of, evaluating
 from vitpipe.tasks.base import Task
 
 IMAGES = 16  # at most
@@ -29,7 +28,7 @@ def explorer(task: Task, model: nn.Module, dataset: PackedDataset) -> dict[str, 
     heads, the weights are means over the heads, of as many images as fit, and of one image whatever its size.
 
     Args:
-        model: trained, of the task; it is left as it was.
+        model: trained, of the task, one that computes attention; it is left as it was.
         dataset: the test part.
 
     Returns:
@@ -45,7 +44,7 @@ def explorer(task: Task, model: nn.Module, dataset: PackedDataset) -> dict[str, 
     chosen, codes = fitting(model, dataset, evenly_spaced(dataset, IMAGES))
     with evaluating(model):
         outcome = task.outcome(model, dataset, chosen)
-    heads = modules_of(encoder, Attention)[0].heads
+    heads = attention_layers(model)[0].heads
     arrays = {
         "ids": dataset.samples.index[chosen].to_numpy(dtype=str),
         "codes": codes,

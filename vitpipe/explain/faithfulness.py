@@ -19,7 +19,7 @@ from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.pixels import to_input
 from vitpipe.explain import methods
 from vitpipe.explain.deletion import BLUR, Deletion
-from vitpipe.explain.encoders import device_of, encoder_of, evaluating
+from vitpipe.explain.encoders import NO_ATTENTION, device_of, encoder_of, evaluating
 from vitpipe.explain.gradients import diffusion_index
 from vitpipe.explain.methods import Maps, attribution_maps
 from vitpipe.metrics import faithfulness as measures
@@ -65,10 +65,8 @@ def faithfulness(
 
     Returns:
         What `vitpipe.metrics.faithfulness.report` gives, with the numbers of images, the mean diffusion_index where
-        there is local attribution, and the protocol; and what `vitpipe.figures` draws.
-
-    Raises:
-        InputError: the model has no attention.
+        there is local attribution, and the protocol; and what `vitpipe.figures` draws. Where the model computes no
+        attention, methods that need it have None under their names and are in no list and figure.
     """
     effort, seed = task.effort, task.settings.seed
     rows = evenly_spaced(dataset, effort.curve_images)
@@ -94,11 +92,14 @@ def faithfulness(
     measured |= {"steps": list(correlations), "correlations": np.stack([*correlations.values()], 1)}
     summary = measures.summary(measured, seed)
     content = measures.report(summary) | {"images": len(rows), "images_randomised": fewer}
+    missing = [name for name in questions.methods if name not in maps]
+    content |= {name: dict.fromkeys(content[next(iter(maps))]) for name in missing}
     if "local" in found.pixels:
         content["diffusion_index"] = round(float(diffusion_index(found.pixels["local"]).mean()), 4)
     told = {name: task.explanation_protocol[name] for name in ("score", "gradient_score")}
     told |= {"deleted": f"patches become {FILLS[questions.fill]}"}
-    return content | {"protocol": [methods.protocol(questions) | PROTOCOL | told]}, {
+    told = methods.protocol(questions) | dict.fromkeys(missing, NO_ATTENTION) | PROTOCOL | told
+    return content | {"protocol": [told]}, {
         "methods": shown(dataset, rows, questions, found),
         "faithfulness": summary | {"images": np.array(len(rows)), "score": np.array(told["score"])},
     }

@@ -1,4 +1,4 @@
-"""What layers compute, and what a model loses without a head.
+"""What layers compute, and what a model loses without a head or with all its attention replaced.
 
 Shapes: b images, l layers, h heads.
 """
@@ -12,13 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from vitpipe.data.dataset import PackedDataset
-from vitpipe.explain.encoders import encoder_of, evaluating, modules_of
-from vitpipe.models.attention import Attention
+from vitpipe.explain.encoders import all_layers, attention_layers, evaluating
+from vitpipe.explain.localization import rounded
+from vitpipe.models.place import Place
 from vitpipe.progress import progress
 from vitpipe.tasks.base import Task
 
 Recorded = list[list[Tensor]]
 """What was recorded, by layer and call."""
+KINDS = {"mean": "uniform", "identity": "none", "place": "place"}
+"""What attention is replaced by, and the kind of `Attention` that it then is."""
 
 
 @contextmanager
@@ -45,11 +48,8 @@ def heads_zeroed(model: nn.Module, layer: int, head: int) -> Iterator[None]:
     """Inside the block, that head outputs zeros for every token; afterwards the model is as it was.
 
     The mask of Michel et al. 2019 (arXiv:1905.10650, section 2.3). Layers and heads count from 0.
-
-    Raises:
-        InputError: the model has no attention.
     """
-    attention = modules_of(model, Attention)[layer]
+    attention = attention_layers(model)[layer]
 
     def without(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
         heads = list(args[0].chunk(attention.heads, dim=-1))
@@ -68,27 +68,68 @@ def head_importance(task: Task, model: nn.Module, dataset: PackedDataset, rows: 
         rows: the images it is scored on.
 
     Returns:
-        By each name of `task.head_scores` the drop of that score (l, h).
-
-    Raises:
-        InputError: the model has no attention.
+        By each name of `task.head_scores` the drop of that score (l, h), (0, 0) where the model computes no attention.
     """
-    layers = modules_of(encoder_of(model), Attention)
+    layers = attention_layers(model)
     places = [(layer, head) for layer, attention in enumerate(layers) for head in range(attention.heads)]
     last = getattr(model, "head", None)
     unread = isinstance(last, nn.Linear | nn.Conv2d) and not last.weight.any()  # so no head reaches the output
-
-    def scores() -> dict[str, float]:
-        return task.head_scores(task.scores(lambda images: task.predict(model, images), dataset, rows))
-
-    with evaluating(model), progress(len(places), "importance", "head") as bar:
-        whole, lost = scores(), []
+    with progress(len(places), "importance", "head") as bar:
+        whole, lost = head_scores(task, model, dataset, rows), []
         for layer, head in places:
             with heads_zeroed(model, layer, head):
-                lost.append(whole if unread else scores())
+                lost.append(whole if unread else head_scores(task, model, dataset, rows))
             bar.update()
-    shape = len(layers), layers[0].heads
+    shape = len(layers), layers[0].heads if layers else 0
     return {
         name: np.array([value - less[name] for less in lost]).reshape(shape) + 0.0  # turns -0.0 into 0.0
         for name, value in whole.items()
     }
+
+
+def head_scores(task: Task, model: nn.Module, dataset: PackedDataset, rows: np.ndarray) -> dict[str, float]:
+    """What `task.head_scores` gives of a model on the images in these rows."""
+    with evaluating(model):
+        return task.head_scores(task.scores(lambda images: task.predict(model, images), dataset, rows))
+
+
+@contextmanager
+def attention_replaced(model: nn.Module, kind: str) -> Iterator[None]:
+    """Inside the block, all attention of `model` is of that kind, see `Attention`; afterwards it is as it was."""
+    layers = all_layers(model)
+    kinds = [layer.kind for layer in layers]
+    try:
+        for layer in layers:
+            layer.kind = kind
+        yield
+    finally:
+        for layer, before in zip(layers, kinds, strict=True):
+            layer.kind = before
+
+
+def replacement_losses(
+    task: Task, model: nn.Module, dataset: PackedDataset, rows: np.ndarray
+) -> dict[str, dict[str, float | None]]:
+    """What a trained model loses when all its attention is replaced and nothing is trained again.
+
+    An upper bound of what attention is worth: the rest of the model was trained to rely on it.
+
+    Args:
+        model: of the task; it is left as it was.
+        rows: the images it is scored on.
+
+    Returns:
+        For mean (over all tokens), identity (each token sees only itself) and place (the place term alone) the drop of
+        each of `task.head_scores`, rounded, by the names drop, drop_loss, ... for importance, importance_loss, ...;
+        None where the model computes no attention, or has no place term.
+    """
+    whole, found = head_scores(task, model, dataset, rows), {}
+    placed = any(isinstance(module, Place) for module in model.modules())
+    for name, kind in KINDS.items():
+        lost: dict[str, float | None] = dict.fromkeys(whole)
+        if attention_layers(model) and (placed or kind != "place"):
+            with attention_replaced(model, kind):
+                less = head_scores(task, model, dataset, rows)
+            lost = {key: rounded(value - less[key]) for key, value in whole.items()}
+        found[name] = {f"drop{key.removeprefix('importance')}": value for key, value in lost.items()}
+    return found

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from vitpipe.data.batches import evenly_spaced
 from vitpipe.data.dataset import PackedDataset
-from vitpipe.explain.encoders import attention_batches, encoder_of, modules_of
-from vitpipe.explain.importance import head_importance, recording, stacked
+from vitpipe.explain.encoders import NO_ATTENTION, attention_batches, attention_layers, encoder_of
+from vitpipe.explain.importance import head_importance, recording, replacement_losses, stacked
 from vitpipe.explain.localization import (
     CONTENT_CAP,
     LEAST,
@@ -28,8 +28,6 @@ from vitpipe.explain.localization import (
 from vitpipe.metrics import attention as measures
 from vitpipe.metrics.faithfulness import RESAMPLES
 from vitpipe.metrics.regions import REGIONS
-from vitpipe.models.attention import Attention
-from vitpipe.models.vit import Block
 from vitpipe.tasks.base import Task
 
 MEASURED = 128  # test images in the measures
@@ -52,6 +50,10 @@ PROTOCOL = {
     "outliers": "share of patches whose norm after a block is above median + 6 robust standard deviations and twice "
     "the median of the layer (after Darcet et al. 2023)",
     "norm_ratio": "largest norm of a patch after a block over the layer's median",
+    "replaced": "the trained model with all its attention replaced, by the mean over all tokens, by the identity (each "
+    "token sees only itself) or by the place term alone (null without one), and not trained again. An upper bound of "
+    "what attention is worth: the rest of the model was trained to rely on it; only training again tells "
+    "(docs/what-attention-is-worth.md, make controls)",
 }
 REGIONS_PROTOCOL = {
     "map": "where a head looks in an image: the class token's attention to the patches where there is one, else the "
@@ -82,15 +84,19 @@ LANDMARKS = {
 
 @dataclass
 class Measurements:
-    """What one pass over the test images gave: measures of heads (l, h) and of layers (l,), and maps (f, l, h, n)."""
+    """What one pass over the test images gave: measures of heads (l, h) and of layers (l,), and maps (f, l, h, n).
+
+    l and h are 0 where the model computes no attention, but l of `outliers` and `norm_ratio` counts its blocks.
+    """
 
     heads: dict[str, np.ndarray]
     layers: dict[str, np.ndarray]
     maps: Tensor
 
-    def means(self) -> dict[str, float]:
-        """The mean of each measure over heads, or over layers for what only layers have."""
-        return {name: rounded(values.mean()) for name, values in (self.heads | self.layers).items()}
+    def means(self) -> dict[str, float | None]:
+        """The mean of each measure over heads, or over layers for what only layers have; None where there are none."""
+        every = self.heads | self.layers
+        return {name: rounded(values.mean()) if values.size else None for name, values in every.items()}
 
     def by_layer(self) -> list[dict[str, Any]]:
         """The content of `layers`: numbers of each layer, and of each of its heads."""
@@ -117,21 +123,26 @@ def measure(
     Returns:
         Numbers by the names of `PROTOCOL`, of the task's head scores and of `REGIONS_PROTOCOL`, rounded to six digits
         after the point, never NaN: means over heads, or over layers for what only layers have; `untrained`, the same
-        of the untrained model; `regions`, where images have landmarks, by region; images; protocol and layers, as
-        lists, which DVC leaves out of its tables. Heads of all layers have the same keys. And trained and untrained
-        (l, h), the mean attention distance of each head, and uniform, that of uniform attention, in pixels.
-
-    Raises:
-        InputError: the model has no attention.
+        of the untrained model; `replaced`, see `replacement_losses`; `regions`, where images have landmarks, by region;
+        images; protocol and layers, as lists, which DVC leaves out of its tables. Heads of all layers have the same
+        keys. Where the model computes no attention its measures and `regions` are None and `layers` is empty. And
+        trained and untrained (l, h), the mean attention distance of each head, and uniform, that of uniform attention,
+        in pixels.
     """
     encoder, rows = encoder_of(model), evenly_spaced(test, MEASURED)
     down, across = encoder.grid
     trained, fresh = (measure_model(task, net, test, rows) for net in (model, untrained))
     uniform = rounded(measures.uniform_distance(down * across, encoder.patch, across))
+    replaced = replacement_losses(task, model, test, evenly_spaced(test, task.effort.head_images))
     content: dict[str, Any] = {**trained.means(), "distance_uniform": uniform, "untrained": fresh.means()}
-    protocol = PROTOCOL | {name: text for name, text in task.explanation_protocol.items() if name in trained.heads}
+    content["replaced"] = replaced
+    told = {*trained.heads, *replaced["mean"]}
+    protocol = PROTOCOL | {name: text for name, text in task.explanation_protocol.items() if name in told}
     chosen_on, shown = faces(val, evenly_spaced(val, CHOSEN_ON)), faces(test, rows)
-    if chosen_on and shown:
+    if not attention_layers(model):
+        content["regions"] = None
+        protocol |= {"attention": NO_ATTENTION}
+    elif chosen_on and shown:
         maps = trained.maps[shown.rows], fresh.maps[shown.rows]
         regions = compare_regions(model, untrained, chosen_on, shown, maps, task.settings.seed)
         own = head_lifts(maps[0], shown.shares(across))
@@ -150,7 +161,7 @@ def measure_model(task: Task, model: nn.Module, test: PackedDataset, rows: np.nd
     encoder = encoder_of(model)
     sums: dict[str, np.ndarray] = {}
     maps: list[Tensor] = []
-    with recording(modules_of(model, Block), lambda x, output: output.norm(dim=-1)) as norms:
+    with recording([*encoder.blocks], lambda x, output: output.norm(dim=-1)) as norms:
         for weights in attention_batches(model, test.images("lr", rows)):
             maps.append(head_maps(weights, encoder).cpu())
             among = measures.among_patches(weights, encoder.num_prefix_tokens)
@@ -158,7 +169,7 @@ def measure_model(task: Task, model: nn.Module, test: PackedDataset, rows: np.nd
             found["distance"] = measures.distance(among, encoder.patch, encoder.grid[1])
             for name, values in found.items():
                 sums[name] = sums.get(name, 0) + values.double().mean(-1).sum(0).cpu().numpy()  # l h
-    lengths = stacked(norms)[..., encoder.num_prefix_tokens :]  # f l n
+    lengths = stacked(norms)[..., encoder.num_prefix_tokens :] if norms else torch.empty(len(rows), 0, 1)  # f l n
     layers = {"outliers": measures.outliers(lengths), "norm_ratio": measures.norm_ratio(lengths)}
     heads = {name: total / len(rows) for name, total in sums.items()}
     return Measurements(
@@ -170,7 +181,9 @@ def measure_model(task: Task, model: nn.Module, test: PackedDataset, rows: np.nd
 
 def diversities(model: nn.Module, test: PackedDataset) -> dict[str, np.ndarray]:
     """diversity and output_diversity of each layer (l,); nothing where layers have one head."""
-    prefix, layers = encoder_of(model).num_prefix_tokens, modules_of(model, Attention)
+    prefix, layers = encoder_of(model).num_prefix_tokens, attention_layers(model)
+    if not layers:
+        return {name: np.empty(0) for name in ("diversity", "output_diversity")}
     if layers[0].heads == 1:
         return {}
     images = test.images("lr", evenly_spaced(test, COMPARED))

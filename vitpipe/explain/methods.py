@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitpipe.explain.encoders import encoder_of, images_at_once, on_grid, query_row
+from vitpipe.explain.encoders import attention_layers, encoder_of, images_at_once, on_grid, query_row
 from vitpipe.explain.gradients import SIGMA, input_gradient, integrated_gradients, local_attribution, smooth
 from vitpipe.explain.relevance import identity, relevance, rollout, weights_and_gradients
 from vitpipe.tasks.base import Questions
 
 PIXELS_AT_ONCE, WEIGHTS_AT_ONCE = 2**16, 2**24  # of all images of one pass with gradients: below 1 GB
+OF_ATTENTION = ("raw", "rollout", "relevance")
 
 
 class Maps(NamedTuple):
@@ -29,15 +30,12 @@ class Maps(NamedTuple):
 
 
 def attribution_maps(model: nn.Module, questions: Questions, images: Tensor) -> Maps:
-    """The maps of the methods that `questions` names, see `protocol`.
+    """The maps of the methods that are `applicable`, see `protocol`.
 
     Args:
         model: left as it was.
         questions: about these images, of this model or another one.
         images: (b, 3, s, s) float on [-1, 1]; at most `passes` of them fit into memory.
-
-    Raises:
-        InputError: the model has no attention.
     """
     encoder, score, at_once = encoder_of(model), questions.output_score, passes(model, images)
     attention = cache(lambda: weights_and_gradients(model, images, score))
@@ -56,7 +54,7 @@ def attribution_maps(model: nn.Module, questions: Questions, images: Tensor) -> 
         "local": lambda: local_attribution(model, images, score, questions.steps, at_once).abs().sum(1),
     }
     found = Maps({}, {})
-    for name in questions.methods:
+    for name in applicable(model, questions):
         if name in matrices:
             matrix, prefix = matrices[name](), encoder.num_prefix_tokens
             if questions.tokens is None:
@@ -69,6 +67,11 @@ def attribution_maps(model: nn.Module, questions: Questions, images: Tensor) -> 
             found.pixels[name] = pixels[name]()
             found.patches[name] = F.avg_pool2d(found.pixels[name][:, None], encoder.patch)[:, 0] * encoder.patch**2
     return found
+
+
+def applicable(model: nn.Module, questions: Questions) -> tuple[str, ...]:
+    """The methods that `questions` names, without those of attention where the model computes none."""
+    return tuple(name for name in questions.methods if name not in OF_ATTENTION or attention_layers(model))
 
 
 def passes(model: nn.Module, images: Tensor) -> int:

@@ -58,7 +58,7 @@ class Attention(nn.Module):
         return self.join(attend(q, k, v, mask))
 
     def controlled(self, v: Tensor, queries: int, mask: Tensor | None) -> Tensor:
-        """What the controls make of values (b, h, m, e); queries and keys have weights, so that all others begin alike."""
+        """What controls make of values (b, h, m, e). Queries and keys keep weights, so that all others begin alike."""
         if self.kind == "none":
             return v
         nothing = v.new_zeros(1)

@@ -32,6 +32,8 @@ MEASURES = {  # name, unit and format of a measure, in the order of the table; o
     "output_diversity": ("head diversity, outputs", "", ".4f"),
     "importance": ("importance: drop of the score without the head", "", ".4f"),
     "importance_loss": ("importance: rise of the log loss", "nats", ".4f"),
+    "drop": ("drop of the score", "", ".4f"),
+    "drop_loss": ("rise of the log loss", "nats", ".4f"),
     "outliers": ("token-norm outliers", "%", ".2%"),
     "norm_ratio": ("largest token norm / median", "", ".2f"),
     "mass": ("mass", "%", ".1%"),
@@ -57,6 +59,9 @@ MEASURES = {  # name, unit and format of a measure, in the order of the table; o
 ROWS = {  # of tables; others go by their key
     "majority": "majority class",
     "logistic": "logistic regression",
+    "mean": "the mean over all tokens",
+    "identity": "the identity: each token sees only itself",
+    "place": "the place term alone",
     "self_ensemble": "model, mean with the mirrored image's prediction",
     **NAMES,
     **CONTROLS,

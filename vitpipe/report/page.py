@@ -31,7 +31,7 @@ def build(reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int]) 
 
     Args:
         reports: the folder with metrics.json, baseline.json, attention.json, faithfulness.json, curve.csv,
-            explanations/explorer.npz, figures/ and heatmaps/.
+            figures/, heatmaps/ and, where the model computes attention, explanations/explorer.npz.
         settings: all settings, nested as in params.yaml.
         parts: number of images by part of the split.
 
@@ -43,7 +43,9 @@ def build(reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int]) 
     attention = load_json(reports / "attention.json", "explain")
     faithfulness = load_json(reports / "faithfulness.json", "explain")
     curve = load_csv(reports / "curve.csv", "train")
-    info, codes = explorer(reports / "explanations/explorer.npz")
+    layers = attention["layers"]  # empty where the model computes no attention
+    info, codes = explorer(reports / "explanations/explorer.npz") if layers else ({}, [])
+    replaced = {name: losses for name, losses in attention.get("replaced", {}).items() if named(losses)}
     rows = {name: values for name, values in baseline.items() if isinstance(values, dict)}
     rivals = [name for name in rows if name in metrics]
     if not rivals:
@@ -71,7 +73,9 @@ def build(reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int]) 
         curve=curve,
         attention=attention,
         attention_means=[name for name in named(attention) if name != "images"],
-        layer_means=named(attention["layers"][0]),
+        layer_means=named(layers[0]) if layers else [],
+        replaced=replaced,
+        replaced_by=named(*replaced.values()),
         faithfulness=faithfulness,
         trusted=named(*map(final, faithfulness["methods"])),
         trials=[final(trial) for kind in ("methods", "controls") for trial in faithfulness[kind]],

@@ -36,6 +36,8 @@ class Scoring(Training, Task):
         "importance": "drop of the accuracy, a share, when that head alone outputs zeros (Michel et al. 2019), on up "
         "to 512 test images",
         "importance_loss": "rise of the mean cross-entropy in nats on the same",
+        "drop": "drop of the accuracy, a share, when all attention is replaced, on the images of importance",
+        "drop_loss": "rise of the mean cross-entropy in nats on the same",
         "score": "probability of the class that is predicted for the whole image",
         "gradient_score": "ln(p / (1 - p)) of the predicted class",
     }

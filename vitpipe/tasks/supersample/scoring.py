@@ -36,6 +36,7 @@ class Scoring(Training, Task):
     explanation_protocol: ClassVar[dict[str, str]] = {
         "importance": "drop of the mean PSNR in dB (RGB, uint8) when that head alone outputs zeros (Michel et al. "
         "2019), on up to 16 test images",
+        "drop": "drop of the mean PSNR in dB when all attention is replaced, on the images of importance",
         "score": "1 - RMS change of the window's output / its RMS change with all patches deleted, at least "
         "0; the window is the patch at an eye, the centre without landmarks, and its own patch is never deleted",
         "gradient_score": "sum of gradient lengths of the output within the window",
