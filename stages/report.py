@@ -13,7 +13,8 @@ def main(settings: Settings) -> None:
     page = Path("reports/index.html")
     manifest = load_json(Path("data/packed/manifest.json"), "downsample")
     parts = {part: entry["images"] for part, entry in manifest.items()}
-    html = build(page.parent, settings.model_dump(), parts)
+    worth = load_json(Path("docs/study/worth.json"), "make controls")["models"]
+    html = build(page.parent, settings.model_dump(), parts, worth)
     with atomic_file(page) as temporary:
         temporary.write_text(html, encoding="utf-8")
     print(f"{page}: {len(html) / 1e6:.1f} MB, opens in a browser")

@@ -48,6 +48,8 @@ class Model:
     kinds: tuple[str, ...] = ("softmax", "place", "none")
     root: str | None = None
     """The option that names the folder of its data."""
+    added: tuple[str, ...] = ()
+    """Overrides that only serve to tell place from content; the page of a run without them tells the same."""
 
     @property
     def base(self) -> str:
@@ -55,18 +57,16 @@ class Model:
         return "none" if "none" in self.kinds else "uniform"
 
 
-HYBRID = ("recipe=supersample-hybrid", "model.place=true")
+HYBRID = ("model.place=true",)
 REAL = ("data.split=identity", "train.epochs=2")
 MODELS = {
     "faces": Model("built-in faces, 4x, pure", ("recipe=supersample",), tuple(KINDS)),
     "faces-x8": Model("built-in faces, 8x, pure", ("recipe=supersample", "data.scale=8")),
-    "faces-hybrid": Model("built-in faces, 4x, hybrid", HYBRID),
-    "faces-x8-hybrid": Model("built-in faces, 8x, hybrid", (*HYBRID, "data.scale=8")),
+    "faces-hybrid": Model("built-in faces, 4x, hybrid", ("recipe=supersample-hybrid",), added=HYBRID),
+    "faces-x8-hybrid": Model("built-in faces, 8x, hybrid", ("recipe=supersample-hybrid", "data.scale=8"), added=HYBRID),
     "celeba": Model("real faces, 4x, pure", ("recipe=celeba", *REAL), root="celeba"),
     "celeba-x8": Model("real faces, 8x, pure", ("recipe=celeba", "data.scale=8", *REAL), root="celeba"),
-    "celeba-hybrid": Model(
-        "real faces, 4x, hybrid", ("recipe=celeba-hybrid", "model.place=true", *REAL), root="celeba"
-    ),
+    "celeba-hybrid": Model("real faces, 4x, hybrid", ("recipe=celeba-hybrid", *REAL), root="celeba", added=HYBRID),
     "digits": Model("digits", ("recipe=digits",), ("softmax", "none")),
     "mnist": Model("MNIST", ("recipe=mnist", "train.epochs=2"), ("softmax", "uniform"), root="mnist"),
     "gender": Model("gender, built-in faces", ("recipe=gender", "train.epochs=10"), ("softmax", "uniform")),
@@ -76,7 +76,7 @@ MODELS = {
 def settings_of(model: Model, kind: str, seed: int) -> dict[str, Any]:
     """The settings of one training by dotted key, as DVC composes them, without the folder of the data."""
     with initialize_config_dir(str(Path("conf").absolute()), version_base=None):
-        composed = compose("config", [*model.overrides, KINDS[kind], f"seed={seed}"])
+        composed = compose("config", [*model.overrides, *model.added, KINDS[kind], f"seed={seed}"])
     nested: Any = OmegaConf.to_container(composed, resolve=True)
     flat = pd.json_normalize({key: part for key, part in nested.items() if key != "dvc"}).astype(object)
     return {key: value for key, value in flat.iloc[0].to_dict().items() if key != "data.root"}
@@ -87,12 +87,13 @@ def queue(names: Sequence[str], roots: dict[str, str | None]) -> None:
     every = []
     for name in names:
         model = MODELS[name]
-        root = [f"data.root={Path(roots[model.root] or '').absolute()}"] if model.root else []
+        shared = [*model.overrides, *model.added]
+        shared += [f"data.root={Path(roots[model.root] or '').absolute()}"] if model.root else []
         attention = ",".join(KINDS[kind].partition("=")[2] for kind in model.kinds if kind != "no blocks")
         seeds = f"seed={','.join(map(str, SEEDS))}"
-        every += queued([*model.overrides, *root, f"model.attention={attention}", seeds], "evaluate")
+        every += queued([*shared, f"model.attention={attention}", seeds], "evaluate")
         if "no blocks" in model.kinds:
-            every += queued([*model.overrides, *root, KINDS["no blocks"], seeds], "evaluate")
+            every += queued([*shared, KINDS["no blocks"], seeds], "evaluate")
     run_queued(every, JOBS)
 
 
@@ -150,9 +151,11 @@ def entry(name: str, runs: pd.DataFrame) -> dict[str, Any]:
     for part, values in parts(name, runs).items():
         mean, low, high = (round(float(value), 4) for value in interval(values))
         worth[part] = {"mean": mean, "low": low, "high": high}
-    kept = ("task.", "model.", "data.name", "data.size", "data.scale", "train.epochs")
+    kept = ("task.name", "task.target", "model.", "data.name", "data.size", "data.scale", "train.epochs")
+    added = [override.partition("=")[0] for override in MODELS[name].added]
     told = {"title": MODELS[name].title, "unit": own.unit.iloc[0], "seeds": int(own.seed.nunique())}
-    return told | {"settings": {k: v for k, v in settings.items() if k.startswith(kept)}, "worth": worth}
+    shown = {key: value for key, value in settings.items() if key.startswith(kept) and key not in added}
+    return told | {"settings": shown, "worth": worth}
 
 
 def markdown(runs: pd.DataFrame) -> str:

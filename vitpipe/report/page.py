@@ -7,7 +7,7 @@ measure NAME; a list of objects, such as `per_class`, is a table of its own. Fig
 """
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from vitpipe.files import damaged, load_json, read
 from vitpipe.report import format as words
 from vitpipe.report.embed import explorer, figures
 from vitpipe.report.format import is_end, is_number, is_table, rank
+from vitpipe.report.worth import worth_of
 
 FILTERS = (
     words.label, words.unit, words.number, words.signed, words.difference, words.interval, words.quantity,
@@ -26,7 +27,9 @@ FILTERS = (
 OMITTED = ("deletion_over", "insertion_over")  # measures of faithfulness.json that are not on the page
 
 
-def build(reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int]) -> str:
+def build(
+    reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int], worth: Sequence[Mapping[str, Any]] = ()
+) -> str:
     """The page as HTML: pictures, arrays, style and script embedded, nothing loaded from elsewhere.
 
     Args:
@@ -34,6 +37,7 @@ def build(reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int]) 
             figures/, heatmaps/ and, where the model computes attention, explanations/explorer.npz.
         settings: all settings, nested as in params.yaml.
         parts: number of images by part of the split.
+        worth: what `make controls` measured, see `worth_of`.
 
     Raises:
         InputError: a file is missing or damaged; the message names it and the stage that makes it.
@@ -74,6 +78,7 @@ def build(reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int]) 
         attention=attention,
         attention_means=[name for name in named(attention) if name != "images"],
         layer_means=named(layers[0]) if layers else [],
+        worth=worth_of(worth, flat(settings)) if layers else "",
         replaced=replaced,
         replaced_by=named(*replaced.values()),
         faithfulness=faithfulness,
