@@ -15,7 +15,7 @@ from vitpipe.progress import progress
 from vitpipe.tasks.base import Questions
 
 BLUR = 8  # an image's width over the sigma of the Gaussian blur that patches are put back into
-PIXELS_AT_ONCE = 2**16  # of all images that go through the model together
+PIXELS_AT_ONCE = 2**14  # of all images that go through the model together; more is slower on a CPU
 
 
 class Deletion:
