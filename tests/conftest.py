@@ -35,6 +35,8 @@ PARAMS: dict[str, Any] = {
         "depth": 2,
         "heads": 2,
         "mlp_ratio": 2.0,
+        "attention": "softmax",
+        "place": False,
         "position": "learned",
         "proj": True,
         "qkv_bias": True,

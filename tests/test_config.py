@@ -57,7 +57,8 @@ def test_every_recipe_composes_validates_and_says_its_name(recipe):
 
 
 def test_the_recipes_are_those_that_are_promised():
-    supersample = {"supersample", "celeba", "trial01", "trial02", "trial03"}
+    supersample = {"supersample", "supersample-hybrid", "supersample-conv", "celeba", "celeba-hybrid"}
+    supersample |= {"trial01", "trial02", "trial03"}
     classify = {"gender", "gender-celeba", "digits", "mnist", "mnist-original", "cifar10", "cifar10-original"}
     assert set(RECIPES) >= supersample | classify
     assert {r: composed(f"recipe={r}")["task"]["name"] for r in supersample | classify} == (
@@ -71,13 +72,19 @@ def test_the_recipes_are_those_that_are_promised():
     ]
     assert all(t.train.epochs == 1 and t.train.batch == 32 for t in trials)
     assert checked().model.patch == 3
+    pure = [checked(f"recipe={name}").model for name in ("supersample", "celeba")]
+    assert all((model.conv_channels, model.attention, model.place) == (0, "softmax", True) for model in pure)
+    assert checked("recipe=supersample-conv").model.depth == 0
 
 
 @pytest.mark.parametrize(
     ("recipe", "classes", "parameters"),
     [
-        ("supersample", 0, 494_880),
-        ("celeba", 0, 946_096),
+        ("supersample", 0, 1_277_328),
+        ("supersample-hybrid", 0, 494_880),
+        ("supersample-conv", 0, 229_920),
+        ("celeba", 0, 1_277_328),
+        ("celeba-hybrid", 0, 946_096),
         ("gender", 2, 272_882),
         ("gender-celeba", 2, 271_874),
         ("digits", 10, 146_762),
@@ -157,7 +164,10 @@ def test_unknown_recipe_is_told_with_the_known_ones():
         ({"train": {"lr": 0.1}}, "train.epochs is missing"),
         ({"train": None}, "train is None, but input should be a valid"),
         ({"task.name": "classfy"}, "'classfy', but must be one of supersample, classify (did you mean classify?)"),
-        ({"model.conv_channels": 3}, "model.conv_channels is 3, but must be at least 4 for task.name supersample"),
+        ({"model.conv_channels": 0}, "model.conv_blocks is 1, but must be 0 with model.conv_channels 0"),
+        ({"model.depth": -1}, "model.depth is -1, but input should be greater than or equal to 0"),
+        ({"model.attention": "mean"}, "model.attention is 'mean', but must be one of softmax, place, uniform, none"),
+        ({"model.attention": "place"}, "model.attention is 'place', but needs model.place true"),
         ({"train.patience": 0}, "train.patience is 0, but input should be greater than or equal to 1"),
         ({"train.momentum": 1.0}, "train.momentum is 1.0, but input should be less than 1"),
         ({"train.optimizer": "adam"}, "train.optimizer is 'adam', but must be one of adamw, muon, sgd"),
@@ -184,7 +194,9 @@ def test_wrong_value_is_one_line_with_key_value_and_what_is_right(tmp_path, para
         ({"model.pool": "max"}, "model.pool is 'max', but must be one of token, avg"),
         ({"model.in_chans": 2}, "model.in_chans is 2, but must be one of 1, 3"),
         ({"train.mix": "blend"}, "train.mix is 'blend', but must be one of none, mixup, cutmix, both"),
-        ({"model.conv_channels": 0}, "model.conv_blocks is 1, but must be 0 with model.conv_channels 0"),
+        ({"model.attention": "none"}, "model.attention is 'none', but needs model.pool avg"),
+        ({"model.attention": "none", "model.depth": 0}, "model.depth is 0, but needs model.pool avg"),
+        ({"model.attention": "place", "model.pool": "avg"}, "model.attention is 'place', but needs model.place true"),
         ({"model.skip": "nearest"}, "unknown key model.skip; known there: patch, dim"),
         ({"model.consistent": True}, "unknown key model.consistent"),
         ({"train.loss": "mse"}, "unknown key train.loss"),
@@ -213,6 +225,22 @@ def test_wrong_value_of_classification_is_one_line(tmp_path, params, changes, ex
 )
 def test_classification_may_have_what_super_sampling_may_not(settings, changes):
     assert (settings("classify", **changes).target, settings().target) == ("odd", None)
+
+
+@pytest.mark.parametrize(
+    ("task", "changes"),
+    [
+        ("supersample", {"model.attention": "none"}),
+        ("supersample", {"model.depth": 0, "model.conv_channels": 0, "model.conv_blocks": 0}),
+        ("classify", {"model.attention": "none", "model.pool": "avg"}),
+        ("classify", {"model.depth": 0, "model.pool": "avg"}),
+        ("classify", {"model.attention": "uniform"}),
+        ("classify", {"model.attention": "place", "model.place": True}),
+    ],
+)
+def test_attention_may_be_left_out_where_the_output_sees_patches_without_it(settings, task, changes):
+    model = settings(task, **changes).model
+    assert all(getattr(model, name.removeprefix("model.")) == value for name, value in changes.items())
 
 
 def test_a_task_changed_by_hand_is_told_to_choose_a_recipe(tmp_path, params):

@@ -182,6 +182,24 @@ def test_trials_are_run_and_compared(repository: Path) -> None:
     assert 'src="http' not in page, "the page needs the network"
 
 
+def test_a_model_without_attention_goes_through_all_stages(repository: Path) -> None:
+    call(repository, "dvc", "exp", "run", "--name", "none", "-S", "model.attention=none")
+    reports = repository / "reports"
+    assert not (reports / "explanations/explorer.npz").exists()
+    assert "This model computes no attention" in (reports / "index.html").read_text()
+    diff = json.loads(call(repository, "dvc", "metrics", "diff", "patch3", "none", "--json"))
+    changed = diff["reports/attention.json"]
+    for name in ("entropy", "importance", "untrained.entropy", "replaced.mean.drop"):
+        assert changed[name]["old"] is not None
+        assert changed[name]["new"] is None
+    trust = diff["reports/faithfulness.json"]
+    assert trust["rollout.deletion"]["new"] is None
+    assert trust["gradient.deletion"]["new"] is not None
+    output = call(repository, "dvc", "plots", "diff", "patch3", "none", "--out", "plots")
+    assert "failed to load" not in output.lower()
+    shown_plots(repository)
+
+
 def test_a_sweep_through_the_queue(repository: Path) -> None:
     sweep = ("-S", "model.patch=3,6", "-S", "model.heads=2", "-S", "train.epochs=1")
     call(repository, "dvc", "exp", "run", "--queue", *sweep)

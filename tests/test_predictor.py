@@ -141,8 +141,15 @@ def test_explanations_by_every_method(weights, task):
     assert np.array_equal(model.explain(image).map, found["rollout"].map)
     assert not np.array_equal(found["raw"].map, found["rollout"].map)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.model.state_dict().items())
-    with pytest.raises(InputError, match=f"there is no method 'magic' for {task}: use raw, rollout, "):
+    with pytest.raises(InputError, match=f"no method 'magic' for this {task} model: use raw, rollout, "):
         model.explain(image, method="magic")
+
+
+def test_a_model_without_attention_is_explained_by_gradients(weights):
+    model = vitpipe.load(weights("supersample", **{"model.attention": "none"}))
+    assert model.explain(noise(12, 12, 3), method="gradient").map.shape == (4, 4)
+    with pytest.raises(InputError, match="no method 'rollout' for this supersample model: use gradient, smooth, local"):
+        model.explain(noise(12, 12, 3))
 
 
 def test_loading_draws_no_numbers_and_takes_other_settings_of_the_same_model(weights, settings):

@@ -43,9 +43,17 @@ def shapes(seen) -> dict[str, tuple[int, ...]]:
     return {name: tuple(weights.shape) for name, weights in seen.items()}
 
 
-@pytest.mark.parametrize(("task", "tokens"), [("supersample", 16), ("classify", 17)])
-def test_our_models(made, images, task, tokens):
-    _, model = made(task)
+@pytest.mark.parametrize(
+    ("task", "tokens", "changes"),
+    [
+        ("supersample", 16, {}),
+        ("classify", 17, {}),
+        ("classify", 17, {"model.attention": "uniform"}),
+        ("supersample", 16, {"model.attention": "place", "model.place": True}),
+    ],
+)
+def test_our_models(made, images, task, tokens, changes):
+    _, model = made(task, **changes)
     seen = recorded(model, images(5))
     assert shapes(seen) == {f"encoder.blocks.{i}.attn": (5, 2, tokens, tokens) for i in range(2)}
 
@@ -222,11 +230,11 @@ def test_nothing_recorded_is_an_error(call):
 def test_a_failure_inside_leaves_nothing_behind(made, images):
     _, model = made()
     with pytest.raises(RuntimeError, match="normalized_shape"), capture(model):
-        model.encoder.blocks[0](torch.randn(1, 16, 17))
+        model.encoder.blocks[0](torch.randn(1, 16, 17), (4, 4))
     assert clean(model)
     with capture(model) as seen:
         with pytest.raises(RuntimeError, match="normalized_shape"):
-            model.encoder.blocks[0](torch.randn(1, 16, 17))
+            model.encoder.blocks[0](torch.randn(1, 16, 17), (4, 4))
         attend(*torch.randn(3, 1, 2, 5, 8))  # no module runs any more, so this is not recorded
         model.encoder(model.stem(images(1)))
     assert list(seen) == ["encoder.blocks.0.attn", "encoder.blocks.1.attn"]

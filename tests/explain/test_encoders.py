@@ -7,7 +7,14 @@ from torch import nn
 
 from vitpipe.errors import InputError
 from vitpipe.explain import encoders
-from vitpipe.explain.encoders import attention_batches, evaluating, images_at_once, query_name, query_row
+from vitpipe.explain.encoders import (
+    attention_batches,
+    attention_layers,
+    evaluating,
+    images_at_once,
+    query_name,
+    query_row,
+)
 from vitpipe.models.vit import ViT
 
 WEIGHTS = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.3, 0.3, 0.4, 0.0], [0.5, 0.5, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]])
@@ -56,11 +63,25 @@ def test_a_model_evaluates_and_returns_to_its_modes():
     assert [module.training for module in model.modules()] == [True, False, True]
 
 
-def test_models_without_encoder_or_attention(made):
-    images = np.zeros((1, 12, 12, 3), np.uint8)
+def test_a_model_without_encoder():
     with pytest.raises(InputError, match=r"^Linear has no encoder, so no attention to look at$"):
-        next(attention_batches(nn.Linear(2, 2), images))
-    _, model = made()
-    model.encoder.blocks = nn.ModuleList()
-    with pytest.raises(InputError, match=r"^ViT has no attention layers$"):
-        next(attention_batches(model, images))
+        next(attention_batches(nn.Linear(2, 2), np.zeros((1, 12, 12, 3), np.uint8)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "layers"),
+    [
+        ({"model.attention": "none"}, 0),
+        ({"model.depth": 0}, 0),
+        ({"model.attention": "uniform"}, 2),
+        ({"model.attention": "place", "model.place": True}, 2),
+    ],
+)
+def test_a_model_has_the_layers_that_compute_attention(made, test, unchanged, monkeypatch, changes, layers):
+    _, model = made(**changes)
+    assert len(attention_layers(model)) == layers
+    monkeypatch.setattr(encoders, "WEIGHTS_AT_ONCE", 5 * 2 * 2 * 16**2)
+    with unchanged(model):
+        parts = list(attention_batches(model, test.images("lr", np.arange(12))))
+    assert torch.cat(parts).shape == (12, layers, 2 if layers else 0, 16, 16)
+    torch.testing.assert_close(torch.cat(parts).sum(-1), torch.ones(12, layers, 2 if layers else 0, 16))

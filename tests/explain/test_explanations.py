@@ -11,12 +11,15 @@ from vitpipe.errors import InputError
 from vitpipe.explain import per_class
 from vitpipe.explain.explanations import explain
 from vitpipe.explain.per_class import attention_per_class
+from vitpipe.figures import draw
 from vitpipe.training.checkpoint import save_weights
 
 CLASSES = ("east", "north", "south", "west")
 LABEL = {"task.target": "label", "classes": CLASSES}
-GENERAL = {"maps", "filters", "distances", "methods", "faithfulness", "explorer"}
+ALWAYS = {"filters", "methods", "faithfulness"}
+GENERAL = ALWAYS | {"maps", "distances", "explorer"}
 SINGLE = {"class_attention", "pixels"}
+AVERAGE = LABEL | {"model.pool": "avg"}
 
 
 @pytest.fixture
@@ -47,7 +50,9 @@ def given(made, val, test):
     [
         ("supersample", {}, {"positions"}),
         ("classify", LABEL, SINGLE | {"positions", "per_class"}),
-        ("classify", LABEL | {"model.position": "none", "model.pool": "avg"}, SINGLE | {"per_class"}),
+        ("classify", AVERAGE | {"model.position": "none"}, SINGLE | {"per_class"}),
+        ("classify", LABEL | {"model.attention": "uniform"}, SINGLE | {"positions", "per_class"}),
+        ("supersample", {"model.attention": "place", "model.place": True}, {"positions"}),
     ],
 )
 def test_arrays_are_those_that_there_is_something_to_show_of(given, unchanged, name, changes, more):
@@ -64,6 +69,40 @@ def test_arrays_are_those_that_there_is_something_to_show_of(given, unchanged, n
         assert len(arrays["pixels"]["ids"]) == 6
     again = explain(*models)
     assert (again[0], again[1]) == (attention, faithfulness)
+
+
+@pytest.mark.parametrize("changes", [{"model.attention": "none"}, {"model.depth": 0}], ids=str)
+@pytest.mark.parametrize(("name", "more"), [("supersample", {}), ("classify", AVERAGE)])
+def test_what_needs_attention_is_null_where_there_is_none(given, unchanged, tmp_path, name, more, changes):
+    measured, trusted, _ = explain(*given(name, **more))
+    models = given(name, **more, **changes)
+    with unchanged(models[1]):
+        attention, faithfulness, arrays = explain(*models)
+    json.dumps([attention, faithfulness], allow_nan=False)
+    assert set(arrays) == ALWAYS | {"positions"} | ({"pixels"} if name == "classify" else set())
+
+    kept = {"distance_uniform", "images"}
+    norms = {"outliers", "norm_ratio"} if "model.attention" in changes else set()  # of blocks, which there are
+    assert attention.keys() == measured.keys()
+    assert {key for key, value in attention.items() if isinstance(value, int | float)} == kept | norms
+    assert {key for key, value in attention["untrained"].items() if value is not None} == norms
+    assert attention["untrained"].keys() == measured["untrained"].keys()
+    assert attention["replaced"] == {kind: dict.fromkeys(drops) for kind, drops in measured["replaced"].items()}
+    assert (attention["layers"], attention["regions"]) == ([], None)
+    assert attention["protocol"][0]["attention"].startswith("null: the model computes no attention")
+
+    assert faithfulness.keys() == trusted.keys()
+    for method in ("raw", "rollout", "relevance"):
+        assert faithfulness[method] == dict.fromkeys(trusted[method])
+        assert faithfulness["protocol"][0][method].startswith("null: the model computes no attention")
+    names = [entry["method"] for entry in faithfulness["methods"]]
+    assert names == [entry["method"] for entry in trusted["methods"]][3:] == list(arrays["methods"]["methods"])
+    assert all(isinstance(faithfulness[method]["deletion"], float) for method in [*names, "random", "centre"])
+
+    draw(arrays, tmp_path)
+    pictures = {"filters", "positions", "position_matrix", "methods", "faithfulness"}
+    pictures |= {"pixels"} if name == "classify" else set()
+    assert json.loads((tmp_path / "captions.json").read_text()).keys() == {f"{picture}.png" for picture in pictures}
 
 
 def test_nothing_is_compared_where_every_class_has_one_image(given, monkeypatch):

@@ -107,12 +107,19 @@ def test_every_number_is_explained(made, report):
     for numbers in found["regions"].values():
         assert SCORES <= set(numbers) <= SCORES | CONTENT
     names = set(found) | set(found["layers"][0]) | {"lift"} | set(found["regions"]["eyes"])
+    names |= set(found["replaced"]["mean"])
     told = {name.removesuffix("_low").removesuffix("_high") for name in names}
     beside = {"mass_untrained", "pointing_untrained", "content_lift_untrained"}  # told under lift_untrained
     assert told - set(protocol) - beside == {"images", "protocol", "layers", "layer", "head", "heads"}
-    importance = {name: task.explanation_protocol[name] for name in ("importance", "importance_loss")}
+    scores = ("importance", "importance_loss", "drop", "drop_loss")
+    importance = {name: task.explanation_protocol[name] for name in scores}
     assert protocol == PROTOCOL | importance | REGIONS_PROTOCOL | {"landmarks": "annotated: those of each image"}
-    assert set(found["untrained"]) == set(protocol) & set(found) - {"distance_uniform", "regions", "untrained"}
+    assert set(found["untrained"]) == set(protocol) & set(found) - {
+        "distance_uniform",
+        "regions",
+        "untrained",
+        "replaced",
+    }
 
 
 def test_the_head_is_chosen_on_validation_and_scored_on_test(models, report, val, test):
@@ -146,7 +153,7 @@ def test_no_regions_without_landmarks_in_both_parts(models, report, part, reques
     del request.getfixturevalue(part).samples["nose_x"]
     found = report(*models)
     assert "regions" not in found
-    importance = {"importance": models[0].explanation_protocol["importance"]}
+    importance = {name: models[0].explanation_protocol[name] for name in ("importance", "drop")}
     missing = {"regions": "not measured: fewer than 8 images have landmarks"}
     assert found["protocol"] == [PROTOCOL | importance | missing]
     assert list(found["layers"][0]["heads"][0]) == HEADS

@@ -54,7 +54,7 @@ def test_gradients_are_those_of_the_weights(made, images):
     """The attention of a layer changed by hand changes the score by the gradient."""
 
     class Nudged(Attention):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def forward(self, x: torch.Tensor, context: None = None, mask: None = None) -> torch.Tensor:
             q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
             weights = torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, -1) + self.nudge
             return self.proj((weights @ v).transpose(1, 2).flatten(2))
@@ -72,6 +72,21 @@ def test_gradients_are_those_of_the_weights(made, images):
             scores.append(first(model(images(1).double())).item())
         slope = (scores[0] - scores[1]) / 2e-5
         assert float(gradients[0, 1, head, query, key]) == pytest.approx(slope, rel=1e-3, abs=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["uniform", "place"])
+def test_controls_have_the_gradients_of_attention_without_queries_and_keys(made, images, kind):
+    _, model = made("classify", **{"model.place": kind == "place"})
+    model.requires_grad_(False)
+    for block in model.encoder.blocks:
+        block.attn.qkv.weight[:32], block.attn.qkv.bias[:32] = 0, 0
+    expected = weights_and_gradients(model, images(), first)
+    for block in model.encoder.blocks:
+        block.attn.kind = kind
+        block.attn.qkv.weight[:32] = 1
+    for found, wanted in zip(weights_and_gradients(model, images(), first), expected, strict=True):
+        assert wanted.abs().max() > 1e-3
+        torch.testing.assert_close(found, wanted)
 
 
 def test_attention_that_the_score_does_not_use_is_the_identity(made, images):

@@ -69,6 +69,36 @@ def test_without_an_output_projection_the_outputs_of_heads_are_concatenated():
     assert [name for name, _ in layer.named_parameters()] == ["qkv.weight"]
 
 
+@pytest.mark.parametrize("cross", [False, True])
+def test_controls_are_attention_with_known_weights(cross):
+    """Set on a layer as it is, because the weights of queries and keys stay; these have no influence."""
+    torch.manual_seed(0)
+    layer, x, mask = Attention(16, 2), torch.randn(3, 5, 16), torch.randn(2, 5, 5)
+    context = torch.randn(3, 5, 16) if cross else x
+    value = layer.project(context, slice(32, None))
+    windows = mask.softmax(-1).repeat_interleave(8, 0)  # of each dimension of the values
+    expected = {
+        "uniform": layer.proj(value.mean(1, keepdim=True)).expand(-1, 5, -1),
+        "none": layer.proj(value),
+        "place": layer.proj(torch.einsum("dnm,bmd->bnd", windows, value)),
+    }
+    weights = dict(layer.named_parameters())
+    for kind, output in expected.items():
+        layer.kind = kind
+        torch.testing.assert_close(layer(x, context if cross else None, mask), output)
+        control = Attention(16, 2, kind=kind)
+        control.load_state_dict(layer.state_dict())
+        assert torch.equal(control(x, context if cross else None, mask), layer(x, context if cross else None, mask))
+        other = Attention(16, 2, kind=kind)
+        other.load_state_dict(weights | {"qkv.weight": weights["qkv.weight"].clone()})
+        other.qkv.weight.data[:32], other.qkv.bias.data[:32] = torch.randn(32, 16), torch.randn(32)
+        assert torch.equal(other(x, context if cross else None, mask), layer(x, context if cross else None, mask))
+    layer.kind = "none"
+    assert torch.equal(layer(context), expected["none"])
+    layer.kind = "softmax"
+    assert min(float((layer(x, context, mask) - output).detach().abs().max()) for output in expected.values()) > 0.01
+
+
 def test_a_mode_sees_the_call_and_may_answer_it():
     class Seen(TorchFunctionMode):
         def __torch_function__(self, func, types, args=(), kwargs=None):

@@ -7,13 +7,16 @@ from vitpipe.data.pixels import normalize, to_uint8
 from vitpipe.models.consistency import Consistency, reduction
 from vitpipe.models.supersampler import pixel_shuffle, upsample
 
+PURE = {"conv_channels": 0, "conv_blocks": 0}
+
 
 @pytest.mark.parametrize("patch", [1, 2, 3, 6, 12])
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 @pytest.mark.parametrize("skip", ["nearest", "bicubic"])
-def test_untrained_is_exactly_its_skip(supersampler, patch, scale, skip):
+@pytest.mark.parametrize("changes", [{}, PURE, PURE | {"place": True}, PURE | {"depth": 0}], ids=str)
+def test_untrained_is_exactly_its_skip(supersampler, patch, scale, skip, changes):
     lr = torch.rand(2, 3, 12, 12) * 2 - 1
-    out = supersampler(patch=patch, scale=scale, skip=skip)(lr)
+    out = supersampler(patch=patch, scale=scale, skip=skip, **changes)(lr)
     assert out.shape == (2, 3, 12 * scale, 12 * scale)
     assert torch.equal(out, upsample(lr, scale, skip))
 
@@ -69,13 +72,40 @@ def test_weights_have_the_names_and_values_that_were_published(supersampler):
 
 
 @pytest.mark.parametrize("patch", [1, 2, 3, 6])
-def test_one_step_uses_every_weight(supersampler, patch):
+@pytest.mark.parametrize("changes", [{}, PURE | {"place": True}], ids=str)
+def test_one_step_uses_every_weight(supersampler, patch, changes):
     """After the last layer has left zero, gradients reach all parameters."""
-    net, lr = supersampler(patch=patch), torch.randn(2, 3, 12, 12)
+    net, lr = supersampler(patch=patch, **changes), torch.randn(2, 3, 12, 12)
     torch.nn.init.normal_(net.head.weight, std=0.1)
     net(lr).square().mean().backward()
     silent = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert silent == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "alone"),
+    [({"attention": "none"}, True), ({"depth": 0}, True), ({"attention": "uniform"}, False), ({"place": True}, False)],
+)
+def test_nothing_but_attention_passes_anything_from_patch_to_patch(supersampler, changes, alone):
+    """Of a pure model, apart from the interpolation that the output is added to."""
+    net, lr = supersampler(**PURE, **changes), torch.rand(1, 3, 12, 12) * 2 - 1
+    torch.nn.init.normal_(net.head.weight, std=0.1)
+    other = lr.clone()
+    other[..., 3:6, 6:9] *= -1  # the patch in row 1, column 2
+    differs = (net.residual(lr) - net.residual(other)).abs().amax(1)[0]
+    patches = differs.unflatten(0, (4, 6)).unflatten(2, (4, 6)).amax((1, 3)) > 0
+    assert bool(patches[1, 2])
+    assert int(patches.sum()) == (1 if alone else 16)
+    torch.testing.assert_close(net(lr) - upsample(lr, 2, "bicubic"), net.residual(lr))
+
+
+def test_a_pure_prediction_lies_in_the_place_of_its_patch(supersampler):
+    """A last layer that writes one constant for each HR pixel of a patch and channel."""
+    net, lr = supersampler(**PURE), torch.zeros(1, 3, 12, 12)
+    net.head.bias.data = torch.arange(108.0)
+    made = net(lr)[0]  # 3 24 24
+    assert torch.equal(made, made[:, :6, :6].repeat(1, 4, 4))
+    assert made[:, :6, :6].unique().tolist() == list(range(108))
 
 
 def test_prediction_is_added_where_it_belongs(supersampler):

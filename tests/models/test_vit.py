@@ -138,6 +138,35 @@ def test_parts_that_are_left_out_have_no_weights(vit):
     assert whole - names(final_norm=False) == {"norm.weight", "norm.bias"}
     assert names(class_token=True) - whole == {"cls_token"}
     assert names(registers=2) - whole == {"reg_token"}
+    terms = {"blocks.0.place.centre", "blocks.0.place.sharpness"}
+    kinds = {"softmax": terms, "place": terms, "uniform": set(), "none": set()}
+    for attention, more in kinds.items():
+        assert names(attention=attention, place=True) - whole == more
+        assert names(attention=attention) == whole
+
+
+@pytest.mark.parametrize("size", [(12, 12), (9, 15)])
+@pytest.mark.parametrize(("class_token", "registers"), [(False, 0), (True, 2)])
+def test_blocks_look_by_place_on_the_grid_of_the_image(vit, size, class_token, registers):
+    """The place term is added to the logits of queries and keys, with prefix tokens before the patches."""
+    model = vit(place=True, class_token=class_token, registers=registers)
+    seen: list[torch.Tensor] = []
+    model.blocks[1].attn.register_forward_pre_hook(lambda m, args, kw: seen.append(kw["mask"]), with_kwargs=True)
+    images = torch.randn(1, 3, *size)
+    before = tokens(model, images)
+    assert torch.equal(seen[0], model.blocks[1].place((size[0] // 3, size[1] // 3), class_token + registers))
+    for block in model.blocks:
+        block.place.sharpness.data.zero_()
+    plain = vit(class_token=class_token, registers=registers)
+    plain.load_state_dict({name: value for name, value in model.state_dict().items() if "place" not in name})
+    torch.testing.assert_close(tokens(model, images), tokens(plain, images))
+    assert (tokens(model, images) - before).abs().max() > 1e-3
+
+
+def test_without_blocks_each_token_is_its_embedding(vit):
+    model, images = vit(depth=0), torch.randn(2, 3, 12, 12)
+    expected = model.norm(model.patch_embed(patchify(images, 3)) + model.pos_embed)
+    assert torch.equal(tokens(model, images), expected)
 
 
 def test_patch_that_does_not_divide(vit):

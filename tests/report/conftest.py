@@ -101,11 +101,12 @@ def reports_of() -> Callable[..., Path]:
         }
         heads = [{"self_weight": 0.1234 + i, "entropy": 1.5 + i, "distance": 20.0 + i} for i in range(4)]
         means = {"self_weight": 0.321, "entropy": 2.222, "distance": 33.25, "distance_uniform": 50.5}
+        replaced = {"mean": {"drop": 1.25}, "identity": {"drop": 2.5}, "place": {"drop": None}}
         methods = {"rollout": 0.0625, "raw": 0.0125, "smooth": -0.0625}
         files = {
             "metrics": metrics,
             "baseline": baseline | {"images": 300, "protocol": []},
-            "attention": means | {"layers": [{"heads": heads[:2]}, {"heads": heads[2:]}]},
+            "attention": means | {"replaced": replaced, "layers": [{"heads": heads[:2]}, {"heads": heads[2:]}]},
             "faithfulness": {
                 "methods": [trial("method", name, gain) for name, gain in methods.items()],
                 "controls": [trial("control", "random")],

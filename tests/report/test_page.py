@@ -200,6 +200,36 @@ def test_trained_stands_beside_untrained_and_each_region_has_a_row(reports):
     assert page.row("nose")[-1] == "looks at it; whether it follows was not measured"
 
 
+def test_what_replaced_attention_loses_stands_first_as_an_upper_bound(html):
+    page = Page(html)
+    assert ["attention replaced by", "drop of the score"] in page.rows
+    assert page.row("the mean over all tokens") == ["1.2500"]
+    assert page.row("the identity: each token sees only itself") == ["2.5000"]
+    assert not [row for row in page.rows if row[:1] == ["the place term alone"]]  # the model has none
+    assert "an upper bound of what attention is worth" in page.text
+    assert html.index("<h2>Attention</h2>") < html.index("upper bound") < html.index("Trained and untrained")
+
+
+def test_a_model_without_attention_has_no_explorer_and_no_empty_table(reports, html):
+    content = json.loads((reports / "attention.json").read_text())
+    content |= dict.fromkeys(("self_weight", "entropy", "distance", "regions")) | {"layers": []}
+    content |= {"replaced": {name: {"drop": None} for name in content["replaced"]}, "untrained": {"entropy": None}}
+    (reports / "attention.json").write_text(json.dumps(content))
+    (reports / "explanations/explorer.npz").unlink()
+    without = build(reports, SETTINGS, PARTS)
+    page = Page(without)
+    told = "This model computes no attention, so there is none to look at"
+    assert told in page.text
+    assert told not in Page(html).text
+    assert "explorer" not in without.partition("<body>")[2]
+    for heading in ("Without its attention", "Trained and untrained", "Every head"):
+        assert heading in Page(html).text
+        assert heading not in page.text
+    assert all(len(table.split("<tr")) > 2 and "<td" in table for table in without.split("<table")[1:])
+    assert page.row("SmoothGrad")[-1] == "better by insertion"
+    assert "Title attention.png" in page.text
+
+
 def test_methods_stand_beside_controls(html):
     assert "Which parts of a face" not in html  # there are no landmarks
     page = Page(html)
