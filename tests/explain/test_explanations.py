@@ -45,7 +45,7 @@ def given(made, val, test):
 @pytest.mark.parametrize(
     ("name", "changes", "more"),
     [
-        ("supersample", {}, {"positions"}),
+        ("supersample", {"model.place": True}, {"positions", "place"}),
         ("classify", LABEL, SINGLE | {"positions", "per_class"}),
         ("classify", LABEL | {"model.position": "none", "model.pool": "avg"}, SINGLE | {"per_class"}),
     ],

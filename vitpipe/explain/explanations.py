@@ -13,6 +13,7 @@ from vitpipe.explain.explorer import explorer
 from vitpipe.explain.faithfulness import faithfulness
 from vitpipe.explain.measure import measure
 from vitpipe.explain.per_class import attention_per_class
+from vitpipe.explain.place import place
 from vitpipe.tasks.base import Task
 
 IMAGES = 6  # in the figures of single images
@@ -33,7 +34,8 @@ def explain(
     Returns:
         The contents of reports/attention.json and reports/faithfulness.json, and by name the arrays of the figures and
         the explorer: maps, filters, distances, methods, faithfulness and explorer; positions where there are position
-        embeddings; class_attention and pixels where there are classes, and per_class where one has two images or more.
+        embeddings; place where heads have a place term; class_attention and pixels where there are classes, and
+        per_class where one has two images or more.
 
     Raises:
         InputError: the model has no attention, or `compared_classes` of the task names an unknown class or one with
@@ -48,6 +50,7 @@ def explain(
             "per_class": attention_per_class(model, test, task.compared_classes, task.settings.seed),
         }
     attention, arrays["distances"] = measure(task, model, untrained, val, test)
+    arrays["place"] = place(model, untrained, test, attention["layers"])
     trust, pictures = faithfulness(task, model, other, test)
     arrays |= pictures | {"explorer": explorer(task, model, test)}
     return attention, trust, {name: found for name, found in arrays.items() if found}
