@@ -48,7 +48,7 @@ def given(made, val, test):
 @pytest.mark.parametrize(
     ("name", "changes", "more"),
     [
-        ("supersample", {}, {"positions"}),
+        ("supersample", {"model.place": True}, {"positions", "place"}),
         ("classify", LABEL, SINGLE | {"positions", "per_class"}),
         ("classify", AVERAGE | {"model.position": "none"}, SINGLE | {"per_class"}),
         ("classify", LABEL | {"model.attention": "uniform"}, SINGLE | {"positions", "per_class"}),

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import ttest_1samp
 
 from vitpipe.explain.importance import (
     attention_replaced,
     head_importance,
+    heads_by_place,
     heads_zeroed,
+    lower_end,
     recording,
     replacement_losses,
     stacked,
@@ -58,31 +61,53 @@ def test_zeroing_is_the_same_as_values_of_zero(model, images):
     torch.testing.assert_close(model(images()), without)
 
 
+@pytest.mark.parametrize("place", [True, False])
+def test_looking_by_place_is_the_same_as_leaving_queries_out(made, images, place):
+    _, model = made(**{"model.place": place})
+    attention, whole = model.encoder.blocks[1].attn, model(images())
+    with heads_by_place(model, 1, 0):
+        one = model(images())
+        with heads_by_place(model, 1, 1):
+            both = model(images())
+    assert (one - whole).abs().max() > 1e-4
+    assert hooks(model) == 0
+    attention.kind = "place" if place else "uniform"
+    torch.testing.assert_close(model(images()), both)
+    attention.kind = "softmax"
+    attention.qkv.weight.data[:8], attention.qkv.bias.data[:8] = 0, 0
+    torch.testing.assert_close(model(images()), one)
+
+
 @pytest.mark.parametrize("name", ["supersample", "classify"])
 def test_importance_is_the_score_lost(made, test, unchanged, monkeypatch, name):
-    (task, model), rows = made(name), np.arange(9)
+    (task, model), rows = made(name, **{"model.place": True}), np.arange(9)
+    qkv = model.encoder.blocks[0].attn.qkv
+    qkv.weight.data[8:16], qkv.bias.data[8:16] = 0, 0  # layer 1, head 2 looks by place
     with unchanged(model):
         found = head_importance(task, model, test, rows)
     images = test.images("lr", rows)
 
-    def scores() -> dict[str, float]:
+    def scores() -> dict[str, np.ndarray]:
         predictions = task.predict(model, images)
         if name == "supersample":
             error = np.square(predictions.astype(float) - test.images("hr", rows)).mean((1, 2, 3))
-            return {"importance": float((10 * np.log10(255**2 / error)).mean())}
+            return {"importance": 10 * np.log10(255**2 / error)}
         labels = test.labels[rows]
-        right = float((predictions.argmax(1) == labels).mean())
-        return {"importance": right, "importance_loss": float(np.log(predictions[rows, labels]).mean())}
+        right = (predictions.argmax(1) == labels).astype(float)
+        return {"importance": right, "importance_loss": np.log(predictions[rows, labels])}
 
     whole = scores()
-    assert found.keys() == whole.keys()
-    for layer in range(2):
-        for head in range(2):
-            with heads_zeroed(model, layer, head):
-                less = scores()
-            for key, values in found.items():
-                assert values[layer, head] == pytest.approx(whole[key] - less[key], abs=1e-5)
-    assert all(abs(values).max() > 1e-4 for values in found.values())
+    assert found.keys() == {*whole, *(f"content_{key}" for key in whole), "by_place"}
+    for layer, head in np.ndindex(2, 2):
+        for kind, change in (("", heads_zeroed), ("content_", heads_by_place)):
+            with change(model, layer, head):
+                drops = {key: whole[key] - values for key, values in scores().items()}
+            for key, values in drops.items():
+                assert found[f"{kind}{key}"][layer, head] == pytest.approx(values.mean(), abs=1e-5), kind + key
+        least = ttest_1samp(drops[[*drops][-1]], 0).confidence_interval(0.95).low if (layer, head) != (0, 1) else 0
+        assert found["by_place"][layer, head] == (least <= 0)
+    assert all(abs(found[key]).max() > 1e-4 for key in whole)
+    assert [found[f"content_{key}"][0, 1] for key in whole] == [0] * len(whole)
     monkeypatch.setattr("vitpipe.tasks.base.scoring_batches", lambda dataset, rows: np.array_split(rows, 3))
     for key, values in head_importance(task, model, test, rows).items():
         np.testing.assert_allclose(values, found[key], atol=1e-5)
@@ -96,8 +121,9 @@ def test_a_head_layer_of_zeros_reads_no_attention(made, test, monkeypatch, name)
     predictions = iter([task.predict(model, test.images("lr", np.arange(6)))])
     monkeypatch.setattr(task, "predict", lambda *_: next(predictions))
     found = head_importance(task, model, test, np.arange(6))
+    assert found.pop("by_place").tolist() == [[1, 1], [1, 1]]
     assert all(values.tolist() == [[0, 0], [0, 0]] for values in found.values())
-    assert len(found) == 1 + (name == "classify")
+    assert len(found) == 2 * (1 + (name == "classify"))
 
 
 @pytest.mark.parametrize("name", ["supersample", "classify"])
@@ -161,3 +187,10 @@ def test_the_loss_of_a_model_that_copies_a_neighbour_is_that_computed_by_hand(ma
         assert found[name]["drop"] == pytest.approx(psnr(right) - psnr(seen), abs=1e-3)
     assert found["place"]["drop"] == 0
     assert abs(found["identity"]["drop"]) > 0.1
+
+
+def test_one_image_tells_nothing_about_the_mean():
+    values = np.array([[0.1, 0.2, 0.4], [0.3, 0.3, 0.3]])
+    assert lower_end(values)[0] == pytest.approx(ttest_1samp(values[0], 0).confidence_interval(0.95).low)
+    assert lower_end(values)[1] == pytest.approx(0.3)
+    assert lower_end(values[:, :1]).tolist() == [-np.inf, -np.inf]

@@ -106,9 +106,12 @@ def test_scores_of_a_head_are_means_over_the_faces_that_show_the_region():
     maps = torch.tensor([[0.5, 0.5, 0, 0], [1.0, 0, 0, 0], [0, 0, 0, 1.0]])[:, None, None]
     shares = torch.zeros(3, 4, 4)
     shares[:2, 2, 0] = 1  # the mouth is the first token, and the third face has none
-    found = scores(maps, shares, "mouth", (0, 0), seed=0)
+    alone = torch.tensor([[[[0.5, 0.25, 0.25, 0]]]])
+    found = scores(maps, alone, shares, "mouth", (0, 0), seed=0)
     assert (found["mass"], found["lift"], found["pointing"]) == (0.75, 3, 0.75)
-    assert (found["lift_low"], found["lift_high"]) == (2, 4)
+    assert (found["lift_low"], found["lift_high"], found["lift_place"]) == (2, 4, 2)
+    content = [found[f"lift_content{end}"] for end in ("", "_low", "_high")]
+    assert content == pytest.approx([1.5, 1, 2])
 
 
 def test_ratio_of_means_not_mean_of_ratios():
@@ -164,11 +167,14 @@ def test_faces_that_fill_the_image_have_no_control(model):
 
 def test_a_head_survives_above_one_and_above_the_untrained_model():
     numbers = {"lift_low": 1.5, "lift_untrained": 1.1, "content_lift_low": 1.2, "content_lift_untrained": 1.0}
+    numbers |= {"lift_content_low": 1.3, "lift_content_untrained": 0.9}
     for same in ({}, {"content_lift_untrained": 0.4}):
         assert survives(numbers | same)
     for worse in (
         {"lift_low": 0.9},
         {"content_lift_low": 1.0},
+        {"lift_content_low": 1.0},
+        {"lift_content_untrained": 1.4},
         {"lift_untrained": 1.6},
         {"content_lift_untrained": 1.3},
     ):

@@ -7,17 +7,22 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import jensenshannon
 
 from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.pixels import to_input
 from vitpipe.explain.importance import head_importance
 from vitpipe.explain.measure import PROTOCOL, REGIONS_PROTOCOL, measure
+from vitpipe.explain.place import place_weights
 from vitpipe.metrics import attention as measures
 
-HEADS = ["self_weight", "entropy", "distance", "importance"]
+HEADS = ["self_weight", "entropy", "distance", "content", "importance", "content_importance", "by_place"]
+CLASSIFY = [*HEADS[:5], "importance_loss", "content_importance", "content_importance_loss", "by_place"]
+IMPORTANCE = [name for name in CLASSIFY if "importance" in name]
 LAYERS = ["diversity", "output_diversity", "outliers", "norm_ratio"]
 SCORES = {"layer", "head", "mass", "lift", "lift_low", "lift_high", "pointing", "survives", "lift_untrained"}
-SCORES |= {"mass_untrained", "pointing_untrained"}
+SCORES |= {"mass_untrained", "pointing_untrained", "lift_content_untrained"}
+SCORES |= {"lift_place", "lift_content", "lift_content_low", "lift_content_high"}
 CONTENT = {"content_lift", "content_lift_low", "content_lift_high", "content_lift_untrained"}
 FACE = {"lefteye": (10, 9), "righteye": (15, 9), "nose": (12.5, 12), "leftmouth": (11, 14), "rightmouth": (14, 14)}
 
@@ -59,12 +64,14 @@ def expected(task, model, part: PackedDataset, attention: torch.Tensor) -> dict[
             hooks.enter_context(block.attn.proj.register_forward_hook(lambda m, x, out: outputs.append(x[0])))
         model(images)
     weights, norms = measures.among_patches(attention, prefix), torch.stack(norms, 1)[..., prefix:]
+    alone = measures.among_patches(place_weights(model.encoder), prefix).expand_as(weights)
     heads = torch.stack(outputs)[:, :, prefix:].unflatten(-1, (2, 8))  # l f n h e
     together = heads.permute(0, 3, 1, 2, 4).flatten(2, 3)[None]
     return {
         "self_weight": measures.self_weight(weights).mean((0, 3)).numpy(),
         "entropy": measures.entropy(weights).mean((0, 3)).numpy(),
         "distance": measures.distance(weights, 3, 4).mean((0, 3)).numpy(),
+        "content": (jensenshannon(weights.double(), alone.double(), 2, axis=-1) ** 2).mean((0, 3)),
         "diversity": measures.diversity(weights).mean(0).numpy(),
         "output_diversity": measures.output_diversity(together)[0].numpy(),
         "outliers": measures.outliers(norms).numpy(),
@@ -74,8 +81,8 @@ def expected(task, model, part: PackedDataset, attention: torch.Tensor) -> dict[
 
 @pytest.mark.parametrize("name", ["supersample", "classify"])
 def test_numbers_are_those_of_the_weights(made, report, val, test, attention_of, name):
-    (task, trained), (_, untrained) = made(name), made(name, seed=1)
-    found, heads = report(task, trained, untrained), HEADS + ["importance_loss"] * (name == "classify")
+    (task, trained), (_, untrained) = (made(name, seed, **{"model.place": True}) for seed in (0, 1))
+    found, heads = report(task, trained, untrained), CLASSIFY if name == "classify" else HEADS
     assert found["images"] == 12
     assert found["distance_uniform"] == pytest.approx(measures.uniform_distance(16, 3, 4), abs=1e-5)
     numbers = {net: expected(task, net, test, attention_of(net, test)) for net in (trained, untrained)}
@@ -109,10 +116,9 @@ def test_every_number_is_explained(made, report):
     names = set(found) | set(found["layers"][0]) | {"lift"} | set(found["regions"]["eyes"])
     names |= set(found["replaced"]["mean"])
     told = {name.removesuffix("_low").removesuffix("_high") for name in names}
-    beside = {"mass_untrained", "pointing_untrained", "content_lift_untrained"}  # told under lift_untrained
+    beside = {f"{name}_untrained" for name in ("mass", "pointing", "lift_content", "content_lift")}  # in lift_untrained
     assert told - set(protocol) - beside == {"images", "protocol", "layers", "layer", "head", "heads"}
-    scores = ("importance", "importance_loss", "drop", "drop_loss")
-    importance = {name: task.explanation_protocol[name] for name in scores}
+    importance = {name: task.explanation_protocol[name] for name in (*IMPORTANCE, "drop", "drop_loss")}
     assert protocol == PROTOCOL | importance | REGIONS_PROTOCOL | {"landmarks": "annotated: those of each image"}
     assert set(found["untrained"]) == set(protocol) & set(found) - {
         "distance_uniform",
@@ -153,7 +159,7 @@ def test_no_regions_without_landmarks_in_both_parts(models, report, part, reques
     del request.getfixturevalue(part).samples["nose_x"]
     found = report(*models)
     assert "regions" not in found
-    importance = {name: models[0].explanation_protocol[name] for name in ("importance", "drop")}
+    importance = {name: models[0].explanation_protocol[name] for name in ("importance", "content_importance", "drop")}
     missing = {"regions": "not measured: fewer than 8 images have landmarks"}
     assert found["protocol"] == [PROTOCOL | importance | missing]
     assert list(found["layers"][0]["heads"][0]) == HEADS

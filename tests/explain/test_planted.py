@@ -19,6 +19,7 @@ from vitpipe.data.packing import pack
 from vitpipe.explain.measure import measure
 from vitpipe.metrics.regions import regions
 from vitpipe.models.classifier import Classifier
+from vitpipe.report.format import region_verdict
 from vitpipe.sources import LANDMARKS
 from vitpipe.tasks.base import scoring_task
 
@@ -81,14 +82,16 @@ def on(*kinds: str):
     return pytest.mark.parametrize("given", kinds, indirect=True)
 
 
-def planted(settings, *layers: tuple[str, ...], pool: str = "avg") -> Classifier:
-    """A classifier whose heads attend as named; one tuple of equal length for each layer.
+def planted(settings, *layers: tuple[str, ...], pool: str = "avg", place: bool = False) -> Classifier:
+    """A classifier whose heads attend as named; one tuple of equal length for each layer. With `place` each has a wide
+    place term as well.
 
     uniform: to all alike; eyes: to the usual place of the eyes; about: to 3x3 patches about these; bright: to bright
     patches, wherever; faint: the same, e^-6 as much as to the upper left corner.
     """
     heads, strong = len(layers[0]), 40.0
     shape = {"patch": 2, "dim": E * heads, "depth": len(layers), "heads": heads, "mlp_ratio": 0.02, "pool": pool}
+    shape |= {"place": place}
     model = settings.model.model_copy(update=shape | {"in_chans": 1, "conv_channels": 0, "conv_blocks": 0})
     net = Classifier(model, size=24, classes=2).eval()
     torch.nn.init.zeros_(net.head.weight)  # no head's importance needs a pass
@@ -101,6 +104,8 @@ def planted(settings, *layers: tuple[str, ...], pool: str = "avg") -> Classifier
         block.norm1 = torch.nn.Identity()
         for tensor in (*block.attn.parameters(), *block.mlp.parameters()):
             torch.nn.init.zeros_(tensor)
+        if place:
+            block.place.sharpness.data.fill_(0.1)
         k = block.attn.qkv.weight.data.unflatten(0, (3, heads, E))[1]
         asked = block.attn.qkv.bias.data.unflatten(0, (3, heads, E))[0]
         for head, name in enumerate(names):
@@ -160,6 +165,30 @@ def test_a_head_survives_only_if_it_looks_at_the_eyes_and_follows_them(given, he
     eyes = given(given.planted(heads))["regions"]["eyes"]
     for name, (low, high) in expected.items():
         assert low <= eyes[name] <= high, name
+    assert eyes["lift_place"] == pytest.approx(1, abs=1e-5)  # there is no place term
+    for end in ("", "_low", "_high"):
+        assert eyes[f"lift_content{end}"] == pytest.approx(eyes[f"lift{end}"], rel=1e-5, abs=1e-5)
+
+
+@on("wandering")
+def test_content_is_what_a_head_adds_to_its_place_term(given):
+    """Of the heads with a place term one has nothing else, the other finds what is bright."""
+    term = given.planted(("uniform",), place=True)
+    found = given(term, term)
+    alone = found["regions"]["eyes"]
+    assert (found["content"], found["content_importance"], found["by_place"]) == (0, 0, 1)
+    assert alone["lift"] == alone["lift_place"] > 1.05  # the eyes lie where windows overlap
+    assert [alone[f"lift_content{end}"] for end in ("", "_low", "_high", "_untrained")] == [1, 1, 1, 1]
+    assert (alone["content_lift"], alone["survives"]) == (1, 0)
+    assert region_verdict(alone) == "looks by place"
+    found = given(given.planted(("uniform", "bright"), place=True), given.planted(("uniform",) * 2, place=True))
+    eyes = found["regions"]["eyes"]
+    assert heads_of(found, "content")[0] == 0
+    assert heads_of(found, "content")[1] > 0.5
+    assert (eyes["head"], eyes["survives"]) == (2, 1)
+    assert eyes["lift_content_low"] > 5
+    assert eyes["lift_content"] * alone["lift_place"] == pytest.approx(eyes["lift"], rel=0.05)
+    assert region_verdict(eyes) == "looks at it and follows it when it moves"
 
 
 @on("wandering")

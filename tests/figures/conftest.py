@@ -174,6 +174,31 @@ def distances(random: np.random.Generator, layers: int = 3, heads: int = 4) -> A
     return {"trained": trained, "untrained": untrained, "uniform": np.array(21.0)}
 
 
+def place(
+    random: np.random.Generator, layers: int = 2, heads: int = 3, grid: tuple[int, int] = (9, 9), reach: int = 3
+) -> Arrays:
+    """The queries lie at row 0, column 1 and at the last row, column 2; all of their attention is nearby."""
+    side, of_heads = 2 * reach + 1, (layers, heads)
+    boxes = np.array([[6, 0, 12, 6], [12, 6 * grid[0] - 6, 18, 6 * grid[0]]])
+    looks, near = np.zeros((2, 2, layers, *grid)), random.dirichlet(np.ones(16), (2, 2, layers))
+    looks[0, ..., :4, :4], looks[1, ..., -4:, :4] = near.reshape(2, 2, layers, 4, 4)  # attention and alone of a query
+    return {
+        "window": random.dirichlet(np.ones(side * side), of_heads).reshape(*of_heads, side, side),
+        "centre": random.uniform(-1, 1, (*of_heads, 2)),
+        "begun": random.integers(-1, 2, (*of_heads, 2)).astype(float),
+        "width": np.where(np.arange(heads) == heads - 1, np.nan, random.uniform(1, 3, of_heads)),
+        "content": random.uniform(0, 1, of_heads),
+        "by_place": (np.arange(layers * heads) % 2.0).reshape(of_heads),
+        "shown": np.arange(layers) % heads,
+        "id": np.array("b.png"),
+        "image": pictures(random, 6 * grid[0], 6 * grid[1]),
+        "queries": np.array(["eye", "mouth"]),
+        "boxes": boxes,
+        "attention": looks[:, 0],
+        "alone": looks[:, 1],
+    }
+
+
 def filters(random: np.random.Generator, count: int = 28, patch: int = 3, reach: int = 2) -> Arrays:
     side, arrays = patch + 2 * reach, {"patch": np.array(patch), "reach": np.array(reach)}
     for name in ("trained", "untrained"):
@@ -195,8 +220,8 @@ def positions(
 
 
 MAKERS: tuple[Callable[..., Arrays], ...] = (
-    curve, gallery, confusion, ranking, patches, maps, class_attention, per_class, pixels, methods, faithfulness,
-    distances, filters, positions,
+    curve, gallery, confusion, ranking, patches, maps, place, class_attention, per_class, pixels, methods,
+    faithfulness, distances, filters, positions,
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ FILES = {
     "confusion": ["confusion", "confusion_rows"],
     "class_attention": ["class_attention", "class_heads"],
     "maps": ["overview", "received_head", "received_layer1", "queries"],
+    "place": ["place", "content"],
     "positions": ["positions", "position_matrix"],
 }
 OPTIONS = {

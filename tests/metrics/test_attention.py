@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from vitpipe.metrics.attention import (
     among_patches,
     distance,
+    divergence,
     diversity,
     entropy,
     non_self,
@@ -121,6 +122,8 @@ def test_diversity_of_planted_heads():
     assert float(diversity(layer(IDENTITY, to_the_right()))) == pytest.approx(1)
     assert float(diversity(layer(IDENTITY, to_the_right(), IDENTITY))) == pytest.approx(2 / 3)  # one pair is equal
     assert diversity(IDENTITY).isnan().all()
+    assert divergence(IDENTITY, to_the_right()).tolist() == torch.ones(1, 1, 1, N).tolist()
+    assert not divergence(UNIFORM, UNIFORM).any()
 
 
 @given(st.integers(2, 5), st.integers(2, 9), st.floats(0.1, 8), st.integers(0, 2**31))
@@ -135,6 +138,8 @@ def test_diversity_is_the_mean_divergence_of_pairs(heads, tokens, sharp, seed):
             apart = ((p * (p / middle).log()).sum(-1) + (q * (q / middle).log()).sum(-1)) / 2
             expected += apart.mean(-1) / math.log(2)
     torch.testing.assert_close(diversity(weights), expected / (heads * (heads - 1) / 2), atol=1e-9, rtol=1e-6)
+    pair = divergence(weights[:, :, :1], weights[:, :, 1:2])
+    torch.testing.assert_close(pair.mean(-1)[..., 0], diversity(weights[:, :, :2]), atol=1e-9, rtol=1e-6)
 
 
 def spread_outputs(heads: int, tokens: int = 40, width: int = 4) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitpipe.metrics.regions import EYE, FACE, MOUTH, NOSE, REGIONS, lift, mass, pointing, regions
+from vitpipe.metrics.regions import EYE, FACE, MOUTH, NOSE, REGIONS, lift, lift_over, mass, pointing, regions
 
 FACE_AT = np.array([[[80, 80], [120, 80], [100, 102], [84, 120], [116, 120]]], dtype=float)  # eyes 40 apart, mouth 40
 EYES, NOSE_AT, MOUTH_AT, BACKGROUND = range(4)
@@ -104,6 +104,13 @@ def test_measures_of_maps_by_hand():
     lifts = lift(found, SHARES).flatten()
     assert lifts[[0, 1, 3]].tolist() == pytest.approx([0.6 / 0.375, 0.1 / 0.125, 0.3 / 0.5])
     assert lifts[2].isnan()
+    over = lift_over(found.repeat(2, 1, 1, 1), one_map(0.0, 0.5, 0.5, 0.0), SHARES.repeat(2, 1, 1))
+    assert over[1].flatten()[[0, 1, 3]].tolist() == pytest.approx([0.6 / 0.25, 0.1 / 0.25, 0.3 / 0.5])
+    assert over[1].flatten()[2].isnan()
+    background = [
+        float(lift_over(map, one_map(1, 0, 0, 0), SHARES).flatten()[3]) for map in (found, one_map(0, 1, 0, 0))
+    ]
+    assert background == [100, 1]  # nothing is expected there
     assert pointing(found, SHARES).flatten().tolist() == [1, 0, 0, 0]
     assert pointing(one_map(0.1, 0.9, 0, 0), SHARES).flatten().tolist() == [0.5, 0.5, 0, 0]
 

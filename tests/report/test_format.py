@@ -25,6 +25,9 @@ def test_numbers_as_text():
         ({"lift_low": 0.9}, "not more than its share of the area"),
         ({"lift_low": 0.998, "lift_high": 0.9996}, "not more than its share of the area"),
         ({"lift_low": 1.004, "lift_high": 1.02}, "not more than its share of the area"),
+        ({"lift_content_low": 0.98}, "looks by place"),
+        ({"lift_content_low": 1.004}, "looks by place"),
+        ({"lift_content_low": 0.7, "lift_content_high": 0.9}, "looks at it by place, and content turns it away"),
         ({"content_lift_low": 0.98}, "looks at the place, does not follow the content"),
         ({"content_lift_low": 1.004}, "looks at the place, does not follow the content"),
         ({"survives": 0}, "follows the content, no more than untrained"),
@@ -32,6 +35,7 @@ def test_numbers_as_text():
 )
 def test_regions_in_words(changes, words):
     found = {"lift_low": 1.9, "lift_high": 2.1, "content_lift_low": 1.3, "survives": 1, "lift_untrained": 1.2}
+    found |= {"lift_content_low": 1.4, "lift_content_high": 1.6}
     assert region_verdict(found | changes) == words
 
 

@@ -179,9 +179,10 @@ def test_trained_stands_beside_untrained_and_each_region_has_a_row(reports):
     for layer in attention["layers"]:
         layer |= {"diversity": 0.25, "outliers": 0.0125}
     eyes = {"layer": 2, "head": 1, "mass": 0.084, "lift": 2.0, "lift_low": 1.9, "lift_high": 2.12, "pointing": 0.21}
+    eyes |= {"lift_place": 1.02, "lift_content": 1.96, "lift_content_low": 1.8, "lift_content_high": 2.1}
     eyes |= {"content_lift": 1.5, "content_lift_low": 1.4, "content_lift_high": 1.6, "survives": 1}
     attention["regions"] = {"eyes": eyes | {"lift_untrained": 1.1}}
-    attention["regions"]["nose"] = {k: v for k, v in eyes.items() if "content" not in k} | {"survives": 0}
+    attention["regions"]["nose"] = {k: v for k, v in eyes.items() if "content_lift" not in k} | {"survives": 0}
     attention["regions"]["nose"]["lift_untrained"] = 1.1
     path.write_text(json.dumps(attention))
     page = Page(build(reports, SETTINGS, PARTS))
@@ -193,10 +194,10 @@ def test_trained_stands_beside_untrained_and_each_region_has_a_row(reports):
     assert "of 128 test images" in page.text
     assert page.row("layer 1, all heads") == ["0.2500", "1.25"]
     assert page.row("eyes") == [
-        "layer 2, head 1", "8.4", "2.00 1.90 to 2.12", "1.10", "1.50 1.40 to 1.60", "21",
+        "layer 2, head 1", "8.4", "2.00 1.90 to 2.12", "1.02", "1.96 1.80 to 2.10", "1.10", "1.50 1.40 to 1.60", "21",
         "looks at it and follows it when it moves",
     ]  # fmt: skip
-    assert page.row("nose")[4] == "–"
+    assert page.row("nose")[6] == "–"
     assert page.row("nose")[-1] == "looks at it; whether it follows was not measured"
 
 

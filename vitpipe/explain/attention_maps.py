@@ -41,10 +41,7 @@ def maps(model: nn.Module, dataset: PackedDataset) -> dict[str, np.ndarray]:
         ratio to uniform (0 at the patch itself).
     """
     encoder, rows = encoder_of(model), evenly_spaced(dataset, IMAGES)
-    images, (down, across) = dataset.images("hr", rows), encoder.grid
-    side = images.shape[2] // across  # of a patch, in HR pixels
-    points = query_points(dataset.samples.iloc[rows[0]], images.shape[1])
-    tokens = [token_at(x, y, side, across, down) for x, y in points.values()]
+    names, tokens, boxes = query_tokens(dataset, int(rows[0]), encoder)
     received: list[np.ndarray] = []
     for every in attention_batches(model, dataset.images("lr", rows)):
         weights = measures.among_patches(every, encoder.num_prefix_tokens)
@@ -54,12 +51,22 @@ def maps(model: nn.Module, dataset: PackedDataset) -> dict[str, np.ndarray]:
         received.append(on_grid(measures.received(weights), encoder).cpu().numpy())
     return {
         "ids": dataset.samples.index[rows].to_numpy(dtype=str),
-        "images": images,
+        "images": dataset.images("hr", rows),
         "received": np.concatenate(received),
-        "queries": np.array(list(points)),
-        "boxes": np.array([token_box(token, side, across) for token in tokens]),
+        "queries": np.array(names),
+        "boxes": boxes,
         "looks": looks,
     }
+
+
+def query_tokens(dataset: PackedDataset, row: int, encoder: ViT) -> tuple[list[str], list[int], np.ndarray]:
+    """Patches of an image that are asked where they look: their names, their indices among the patches, and their
+    boxes in HR pixels (q, 4); see `vitpipe.metrics.grid.query_points`."""
+    (down, across), size = encoder.grid, dataset.images("hr", np.array([row])).shape[1]
+    side = size // across  # of a patch, in HR pixels
+    points = query_points(dataset.samples.iloc[row], size)
+    tokens = [token_at(x, y, side, across, down) for x, y in points.values()]
+    return list(points), tokens, np.array([token_box(token, side, across) for token in tokens])
 
 
 def class_attention(task: Task, model: nn.Module, dataset: PackedDataset, rows: np.ndarray) -> dict[str, np.ndarray]:

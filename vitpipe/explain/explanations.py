@@ -14,6 +14,7 @@ from vitpipe.explain.explorer import explorer
 from vitpipe.explain.faithfulness import faithfulness
 from vitpipe.explain.measure import measure
 from vitpipe.explain.per_class import attention_per_class
+from vitpipe.explain.place import place
 from vitpipe.tasks.base import Task
 
 IMAGES = 6  # in the figures of single images
@@ -34,8 +35,8 @@ def explain(
     Returns:
         The contents of reports/attention.json and reports/faithfulness.json, and by name the arrays of the figures and
         the explorer: filters, methods and faithfulness; positions where there are position embeddings; pixels where
-        there are classes. Where the model computes attention, also maps, distances and explorer; class_attention where
-        there are classes, and per_class where one has two images or more.
+        there are classes. Where the model computes attention, also maps, distances and explorer; place where heads
+        have a place term; class_attention where there are classes, and per_class where one has two images or more.
 
     Raises:
         InputError: `compared_classes` of the task names an unknown class or one with fewer than two of the images.
@@ -52,4 +53,5 @@ def explain(
     arrays |= pictures
     if attends:
         arrays |= {"maps": maps(model, test), "distances": distances, "explorer": explorer(task, model, test)}
+        arrays["place"] = place(model, untrained, test, attention["layers"])
     return attention, trust, {name: found for name, found in arrays.items() if found}

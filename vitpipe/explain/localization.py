@@ -15,17 +15,17 @@ from torch import Tensor, nn
 from vitpipe.data.batches import evenly_spaced
 from vitpipe.data.dataset import PackedDataset
 from vitpipe.explain.encoders import attention_batches, encoder_of, query_row
+from vitpipe.explain.place import place_weights
 from vitpipe.metrics.attention import among_patches, received
 from vitpipe.metrics.faithfulness import RESAMPLES, interval
-from vitpipe.metrics.regions import REGIONS, lift, mass, pointing, regions
+from vitpipe.metrics.regions import CAP, REGIONS, TINY, lift, lift_over, mass, pointing, regions
 from vitpipe.models.vit import ViT
 from vitpipe.sources import LANDMARKS
 
 LEAST = 8  # faces that an interval needs: of fewer, bootstrap intervals are too narrow
 MOVED = 32  # faces that the shift control moves, at most
-CONTENT_CAP = 100.0  # JSON knows no infinity
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
-OF_BOTH = ("mass", "lift", "pointing", "content_lift")  # numbers of the trained and the untrained model
+OF_BOTH = ("mass", "lift", "lift_content", "pointing", "content_lift")  # numbers of the trained and the untrained model
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,16 @@ def maps_of(model: nn.Module, images: np.ndarray) -> Tensor:
     return torch.cat([head_maps(weights, encoder).cpu() for weights in attention_batches(model, images)])
 
 
+def place_maps(model: nn.Module) -> Tensor:
+    """`head_maps` of attention by place alone, which is the same in all images: (1, l, h, n) on the CPU."""
+    encoder = encoder_of(model)
+    return head_maps(place_weights(encoder)[None], encoder).cpu()
+
+
 def compare_regions(
     model: nn.Module, untrained: nn.Module, val: Faces, test: Faces, test_maps: tuple[Tensor, Tensor], seed: int
 ) -> dict[str, dict[str, float]]:
-    """The head that looks most at each region that enough images show, its numbers and the untrained model's.
+    """The head whose content looks most at each region that enough images show, its numbers and the untrained model's.
 
     Args:
         val: faces that heads are chosen on.
@@ -107,17 +113,19 @@ def compare_regions(
     names, moved = visible(before, after), test.some(MOVED)
     chosen, numbers = [], []
     for net, maps in zip((model, untrained), test_maps, strict=True):
-        heads = best_heads(head_lifts(maps_of(net, val.images), before), names)
+        alone = place_maps(net)
+        heads = best_heads(lift_over(maps_of(net, val.images).double(), alone.double(), before), names)
         control = shift_control(net, moved, heads, seed)
         chosen.append(heads)
-        numbers.append({name: scores(maps, after, name, heads[name], seed) | control.get(name, {}) for name in names})
-    found: dict[str, dict[str, float]] = {}
+        found = {name: scores(maps, alone, after, name, heads[name], seed) for name in names}
+        numbers.append({name: found[name] | control.get(name, {}) for name in names})
+    report: dict[str, dict[str, float]] = {}
     for name, (layer, head) in chosen[0].items():
         own, other = (of_model[name] for of_model in numbers)
         own |= {f"{key}_untrained": other[key] for key in OF_BOTH if key in other}
         told = {key: rounded(value) for key, value in own.items()}
-        found[name] = {"layer": layer + 1, "head": head + 1, **told, "survives": int(survives(told))}
-    return found
+        report[name] = {"layer": layer + 1, "head": head + 1, **told, "survives": int(survives(told))}
+    return report
 
 
 def rounded(value: float) -> float:
@@ -126,8 +134,8 @@ def rounded(value: float) -> float:
 
 
 def survives(numbers: Mapping[str, float]) -> bool:
-    """Whether a head follows content: both lifts' intervals lie above 1 and above the untrained model's lifts."""
-    keys = ("lift", "content_lift")
+    """Whether a head follows content: the intervals of all three lifts lie above 1 and above the untrained model's."""
+    keys = ("lift", "lift_content", "content_lift")
     return all(numbers.get(f"{key}_low", 0) > max(1, numbers.get(f"{key}_untrained", 1)) for key in keys)
 
 
@@ -142,20 +150,27 @@ def visible(*parts: Tensor) -> list[str]:
     return [name for name, there in zip(REGIONS, enough.tolist(), strict=True) if there]
 
 
-def best_heads(lifts: np.ndarray, names: list[str]) -> dict[str, tuple[int, int]]:
-    """The head (layer, head) with the highest of `head_lifts` on each of the named regions."""
-    return {name: divmod(int(lifts[..., REGIONS.index(name)].argmax()), lifts.shape[1]) for name in names}
+def best_heads(lifts: Tensor, names: list[str]) -> dict[str, tuple[int, int]]:
+    """The head (layer, head) with the highest mean over the faces of `lifts` (f, l, h, r) on each named region."""
+    means = lifts.nanmean(0).numpy()
+    return {name: divmod(int(means[..., REGIONS.index(name)].argmax()), means.shape[1]) for name in names}
 
 
-def scores(maps: Tensor, shares: Tensor, region: str, head: tuple[int, int], seed: int) -> dict[str, float]:
-    """mass, lift with its interval, and pointing of one head on one region, means over the faces that show it."""
+def scores(
+    maps: Tensor, alone: Tensor, shares: Tensor, region: str, head: tuple[int, int], seed: int
+) -> dict[str, float]:
+    """mass, pointing, lift and lift_content with their intervals, and lift_place, of one head on one region, means over
+    the faces that show it. `alone`: `place_maps`."""
     index = REGIONS.index(region)
     there = shares[:, index].sum(-1) > 0
-    own, area = maps[there][:, head[0], head[1]][:, None, None].double(), shares[there][:, index : index + 1]
-    measures = {"mass": mass, "pointing": pointing, "lift": lift}
-    values = {name: measure(own, area).flatten().numpy() for name, measure in measures.items()}
-    _, low, high = interval(values["lift"], seed)
-    return {name: float(found.mean()) for name, found in values.items()} | {"lift_low": low, "lift_high": high}
+    own, placed = (x[:, head[0], head[1]][:, None, None].double() for x in (maps[there], alone))
+    area = shares[there][:, index : index + 1]
+    values = {"mass": mass(own, area), "pointing": pointing(own, area), "lift": lift(own, area)}
+    values |= {"lift_place": lift(placed.expand_as(own), area), "lift_content": lift_over(own, placed, area)}
+    found = {name: float(x.mean()) for name, x in values.items()}
+    for name in ("lift", "lift_content"):
+        found[f"{name}_low"], found[f"{name}_high"] = interval(values[name].flatten().numpy(), seed)[1:].tolist()
+    return found
 
 
 def shift_control(
@@ -217,6 +232,6 @@ def move(images: np.ndarray, dx: int, dy: int) -> np.ndarray:
 
 
 def mean_ratio(above: np.ndarray, below: np.ndarray, axis: int = -1) -> np.ndarray:
-    """mean(above) / mean(below), at most `CONTENT_CAP`; 1 where both are zero."""
-    ratio: np.ndarray = np.minimum((above.mean(axis) + 1e-9) / (below.mean(axis) + 1e-9), CONTENT_CAP)
+    """mean(above) / mean(below), at most `CAP`; 1 where both are zero."""
+    ratio: np.ndarray = np.minimum((above.mean(axis) + TINY) / (below.mean(axis) + TINY), CAP)
     return ratio

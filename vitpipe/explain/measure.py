@@ -16,7 +16,6 @@ from vitpipe.data.dataset import PackedDataset
 from vitpipe.explain.encoders import NO_ATTENTION, attention_batches, attention_layers, encoder_of
 from vitpipe.explain.importance import head_importance, recording, replacement_losses, stacked
 from vitpipe.explain.localization import (
-    CONTENT_CAP,
     LEAST,
     MOVED,
     compare_regions,
@@ -25,9 +24,10 @@ from vitpipe.explain.localization import (
     head_maps,
     rounded,
 )
+from vitpipe.explain.place import place_weights
 from vitpipe.metrics import attention as measures
 from vitpipe.metrics.faithfulness import RESAMPLES
-from vitpipe.metrics.regions import REGIONS
+from vitpipe.metrics.regions import CAP, REGIONS
 from vitpipe.tasks.base import Task
 
 MEASURED = 128  # test images in the measures
@@ -43,6 +43,13 @@ PROTOCOL = {
     "entropy": "entropy of a query's attention, itself included, over ln of the number of tokens, 0 to 1",
     "distance": "mean distance between the centres of query and key, in pixels of the LR input",
     "distance_uniform": "the same for attention that sees all tokens equally",
+    "place": "attention by place alone is the softmax of a head's place term, whatever the image; uniform without one. "
+    "Content is what queries and keys, which see the image and position embeddings, change about it",
+    "content": "Jensen-Shannon divergence between attention and attention by place alone over ln 2: 0 looks by place, "
+    "whatever the image, 1 has nothing in common with it",
+    "by_place": "1 for a head that looks by place: content_importance (content_importance_loss where there is one) is "
+    "not above 0, by the 95 % interval of its mean over the images (Student's t), else 0; of heads whose content is "
+    "worth nothing one in 40 gets 0 by chance. The mean is the share of heads that look by place",
     "diversity": "Jensen-Shannon divergence of two heads' attention over ln 2, mean over pairs of heads, queries and "
     f"up to {COMPARED} test images: 0 alike, 1 nothing in common; left out where layers have one head",
     "output_diversity": "1 - linear CKA of two heads' outputs over the patches of these images together (Kornblith et "
@@ -61,20 +68,24 @@ REGIONS_PROTOCOL = {
     "areas": "ellipses about both eyes, nose and mouth, scaled with the inter-eye and the eye-to-mouth distance; "
     "background: outside the ellipse of the face, hair included for the most part; cheeks, forehead and chin are "
     "in none",
-    "regions": f"of each region the head with the highest mean lift on up to {CHOSEN_ON} validation images, scored on "
-    f"the test images; layer and head count from 1; ends of 95 % bootstrap intervals over {RESAMPLES} draws of the "
+    "regions": f"of each region the head with the highest lift_content on up to {CHOSEN_ON} validation images, scored "
+    f"on the test images; layer and head count from 1; ends of 95 % bootstrap intervals over {RESAMPLES} draws of the "
     "images",
     "mass": "share of the map in the region",
     "lift": "mass over the region's share of the image's area, mean over images; 1 is what uniform attention has",
+    "lift_place": "lift that the head would have by place alone",
+    "lift_content": "mass over the mass that the head would have by place alone, mean over images: 1 for a head that "
+    f"looks by place; at most {CAP:g}. Without a place term it is lift",
     "pointing": "covered share of the patch with the map's maximum (pointing game, Zhang et al. 2016); chance is "
     "about mass over lift",
     "content_lift": f"shift control: up to {MOVED} images are moved left, right, up and down by whole patches (half "
     "the inter-eye distance or a little more), edges replicated; lift of the moved image's map on the moved region "
     "over that of the unmoved image's map there: 1 for a head that looks at places, above 1 if it follows the "
-    f"content; at most {CONTENT_CAP:g}",
-    "lift_untrained": "lift (and under such names mass, pointing and content_lift) of the untrained model's head, "
-    "chosen and scored the same way",
-    "survives": "1 if the lower ends of lift and content_lift are both above 1 and above the untrained model's, else 0",
+    f"content; at most {CAP:g}",
+    "lift_untrained": "lift (and under such names mass, pointing, lift_content and content_lift) of the untrained "
+    "model's head, chosen and scored the same way",
+    "survives": "1 if the lower ends of lift, lift_content and content_lift are all above 1 and above the untrained "
+    "model's, else 0",
 }
 LANDMARKS = {
     "annotated": "annotated: those of each image",
@@ -159,17 +170,20 @@ def measure(
 def measure_model(task: Task, model: nn.Module, test: PackedDataset, rows: np.ndarray) -> Measurements:
     """Every measure of one model on the test images `rows`, and its maps."""
     encoder = encoder_of(model)
+    prefix = encoder.num_prefix_tokens
+    alone = measures.among_patches(place_weights(encoder), prefix)
     sums: dict[str, np.ndarray] = {}
     maps: list[Tensor] = []
     with recording([*encoder.blocks], lambda x, output: output.norm(dim=-1)) as norms:
         for weights in attention_batches(model, test.images("lr", rows)):
             maps.append(head_maps(weights, encoder).cpu())
-            among = measures.among_patches(weights, encoder.num_prefix_tokens)
+            among = measures.among_patches(weights, prefix)
             found = {"self_weight": measures.self_weight(among), "entropy": measures.entropy(among)}
             found["distance"] = measures.distance(among, encoder.patch, encoder.grid[1])
+            found["content"] = measures.divergence(among, alone)
             for name, values in found.items():
                 sums[name] = sums.get(name, 0) + values.double().mean(-1).sum(0).cpu().numpy()  # l h
-    lengths = stacked(norms)[..., encoder.num_prefix_tokens :] if norms else torch.empty(len(rows), 0, 1)  # f l n
+    lengths = stacked(norms)[..., prefix:] if norms else torch.empty(len(rows), 0, 1)  # f l n
     layers = {"outliers": measures.outliers(lengths), "norm_ratio": measures.norm_ratio(lengths)}
     heads = {name: total / len(rows) for name, total in sums.items()}
     return Measurements(

@@ -12,8 +12,8 @@ from vitpipe.figures.style import save
 from vitpipe.files import write_json
 
 KINDS = (
-    "curve", "gallery", "confusion", "ranking", "patches", "class_attention", "per_class", "pixels", "maps", "methods",
-    "faithfulness", "distances", "filters", "positions",
+    "curve", "gallery", "confusion", "ranking", "patches", "class_attention", "per_class", "pixels", "maps", "place",
+    "methods", "faithfulness", "distances", "filters", "positions",
 )  # fmt: skip
 """In the order of the captions."""
 

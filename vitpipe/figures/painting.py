@@ -33,12 +33,12 @@ def blocks(panel: Axes, values: np.ndarray, **style: Any) -> None:
     panel.imshow(values, interpolation="nearest", **style)
 
 
-def painted(panel: Axes, image: np.ndarray, values: np.ndarray, norm: Normalize) -> None:
-    """A map over the image in grey, in the colours `PAINT`; both keep their own resolution."""
+def painted(panel: Axes, image: np.ndarray, values: np.ndarray, norm: Normalize, cmap: ListedColormap = PAINT) -> None:
+    """A map over the image in grey, in colours that are transparent where it is low; both keep their own resolution."""
     height, width = image.shape[:2]
     grey = image @ np.array([0.299, 0.587, 0.114])
     panel.imshow(grey, cmap="gray", vmin=-110, vmax=290)  # flat and light, so that paint looks alike on all of it
-    blocks(panel, values, norm=norm, cmap=PAINT, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
+    blocks(panel, values, norm=norm, cmap=cmap, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
 
 
 def outline(panel: Axes, box: Sequence[float], linewidth: float, hatch: str | None = None) -> None:

@@ -90,6 +90,15 @@ def diversity(weights: Tensor) -> Tensor:
     return (total / (len(pairs) * math.log(2))).clamp(0, 1)
 
 
+def divergence(weights: Tensor, other: Tensor) -> Tensor:
+    """How unlike two attentions of each query are, in [0, 1]: (b, l, h, n) of weights that broadcast to each other.
+
+    Jensen-Shannon divergence over ln 2, as in `diversity`: 0 where both are alike, 1 where they have no key in common.
+    """
+    apart = nats((weights + other) / 2) - (nats(weights) + nats(other)) / 2
+    return (apart / math.log(2)).clamp(0, 1)
+
+
 def output_diversity(outputs: Tensor) -> Tensor:
     """How differently the outputs of a layer's heads arrange the tokens, in [0, 1]: (b, l) of (b, l, h, n, e).
 

@@ -22,6 +22,7 @@ NOSE_UP = 0.7  # the nose's centre lies at this share of the way from between th
 FACE_CENTRE = 0.35  # on the way from between the eyes to the mouth
 FINEST = 12  # points across a token that coverage is counted on, at most
 FLATTEST = 0.1  # sine of the angle between the two axes below which a face has no frame
+CAP, TINY = 100.0, 1e-9  # of ratios: JSON knows no infinity, and 0 / 0 counts as 1
 AT_ONCE = 2**22  # points tested at a time
 
 
@@ -88,6 +89,16 @@ def lift(maps: Tensor, shares: Tensor) -> Tensor:
     """
     area = shares.to(maps).mean(-1)[:, None, None]  # b 1 1 r
     return torch.where(area > 0, mass(maps, shares) / area, torch.nan)
+
+
+def lift_over(maps: Tensor, others: Tensor, shares: Tensor) -> Tensor:
+    """`mass` over that of other maps (1 or b, l, h, n), (b, l, h, r), at most `CAP`: 1 where both masses are alike.
+
+    NaN where the region does not lie in the image.
+    """
+    ratio = (mass(maps, shares) + TINY) / (mass(others.expand_as(maps), shares) + TINY)
+    there = shares.sum(-1)[:, None, None] > 0  # b 1 1 r
+    return torch.where(there, ratio.clamp(max=CAP), torch.nan)
 
 
 def pointing(maps: Tensor, shares: Tensor) -> Tensor:

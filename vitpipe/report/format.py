@@ -30,14 +30,20 @@ MEASURES = {  # name, unit and format of a measure, in the order of the table; o
     "distance_uniform": ("distance if uniform", "input px", ".1f"),
     "diversity": ("head diversity, attention", "", ".4f"),
     "output_diversity": ("head diversity, outputs", "", ".4f"),
+    "content": ("content, 0 = looks by place", "", ".4f"),
     "importance": ("importance: drop of the score without the head", "", ".4f"),
     "importance_loss": ("importance: rise of the log loss", "nats", ".4f"),
     "drop": ("drop of the score", "", ".4f"),
     "drop_loss": ("rise of the log loss", "nats", ".4f"),
+    "content_importance": ("worth of content: drop of the score if the head looks by place", "", ".4f"),
+    "content_importance_loss": ("worth of content: rise of the log loss", "nats", ".4f"),
+    "by_place": ("heads that look by place", "%", ".0%"),
     "outliers": ("token-norm outliers", "%", ".2%"),
     "norm_ratio": ("largest token norm / median", "", ".2f"),
     "mass": ("mass", "%", ".1%"),
     "lift": ("lift", "×", ".2f"),
+    "lift_place": ("lift by place", "×", ".2f"),
+    "lift_content": ("lift by content", "×", ".2f"),
     "pointing": ("pointing game", "%", ".0%"),
     "content_lift": ("shift control", "×", ".2f"),
     "lift_untrained": ("lift, untrained", "×", ".2f"),
@@ -146,12 +152,16 @@ def shade(value: float, layers: list[dict[str, Any]], measure: str) -> int:
 
 def region_verdict(found: dict[str, Any]) -> str:
     """What the numbers of a region say in plain words, by the ends of their intervals and the untrained model."""
-    ends = ("lift_low", "lift_high", "content_lift_low")
+    ends = ("lift_low", "lift_high", "lift_content_low", "lift_content_high", "content_lift_low")
     found = found | {name: round(found[name], 2) for name in ends if name in found}  # as the table shows them
     if found["lift_high"] < 1:
         return "looks away from it"
     if found["lift_low"] <= 1:
         return "not more than its share of the area"
+    if found["lift_content_low"] <= 1 <= found["lift_content_high"]:
+        return "looks by place"
+    if found["lift_content_high"] < 1:
+        return "looks at it by place, and content turns it away"
     if "content_lift_low" not in found:
         return "looks at it; whether it follows was not measured"
     if found["content_lift_low"] <= 1:

@@ -141,8 +141,11 @@ class Task(TrainingTask):
         """How much better a summary is than that of the reference."""
 
     @abstractmethod
-    def head_scores(self, scores: Scores) -> dict[str, float]:
-        """Scores whose drop without a head is its importance, by the names `importance`, ...; higher is better."""
+    def head_scores(self, scores: Scores) -> Scores:
+        """Scores of single images whose mean drop without a head is its importance, by the names `importance`, ...
+
+        Higher is better. The last one decides which heads look by place, so it is no mere hit or miss.
+        """
 
     @abstractmethod
     def examples(

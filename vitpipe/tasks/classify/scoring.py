@@ -38,6 +38,8 @@ class Scoring(Training, Task):
         "importance_loss": "rise of the mean cross-entropy in nats on the same",
         "drop": "drop of the accuracy, a share, when all attention is replaced, on the images of importance",
         "drop_loss": "rise of the mean cross-entropy in nats on the same",
+        "content_importance": "drop of the accuracy when that head alone looks by place: its queries are zero",
+        "content_importance_loss": "rise of the mean cross-entropy in nats at that",
         "score": "probability of the class that is predicted for the whole image",
         "gradient_score": "ln(p / (1 - p)) of the predicted class",
     }
@@ -86,9 +88,9 @@ class Scoring(Training, Task):
         names = ("accuracy", "balanced_accuracy", "macro_f1")
         return {name: rounded(own[name] - reference[name]) for name in names}
 
-    def head_scores(self, scores: Scores) -> dict[str, float]:
+    def head_scores(self, scores: Scores) -> Scores:
         right = scores["predicted"] == scores["actual"]
-        return {"importance": float(right.mean()), "importance_loss": -float(scores["loss"].mean())}
+        return {"importance": right.astype(np.float64), "importance_loss": -scores["loss"]}
 
     def examples(
         self, model: nn.Module, dataset: PackedDataset, table: pd.DataFrame, curve: pd.DataFrame

@@ -37,6 +37,7 @@ class Scoring(Training, Task):
         "importance": "drop of the mean PSNR in dB (RGB, uint8) when that head alone outputs zeros (Michel et al. "
         "2019), on up to 16 test images",
         "drop": "drop of the mean PSNR in dB when all attention is replaced, on the images of importance",
+        "content_importance": "drop of the same when that head alone looks by place: its queries are zero",
         "score": "1 - RMS change of the window's output / its RMS change with all patches deleted, at least "
         "0; the window is the patch at an eye, the centre without landmarks, and its own patch is never deleted",
         "gradient_score": "sum of gradient lengths of the output within the window",
@@ -88,8 +89,8 @@ class Scoring(Training, Task):
             "mse_ratio": round(own["mse"] / reference["mse"], 6),
         }
 
-    def head_scores(self, scores: Scores) -> dict[str, float]:
-        return {"importance": float(scores["psnr"].mean())}
+    def head_scores(self, scores: Scores) -> Scores:
+        return {"importance": scores["psnr"]}
 
     def examples(
         self, model: nn.Module, dataset: PackedDataset, table: pd.DataFrame, curve: pd.DataFrame
