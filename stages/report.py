@@ -13,7 +13,8 @@ def main(settings: Settings) -> None:
     page = Path("reports/index.html")
     manifest = load_json(Path("data/packed/manifest.json"), "downsample")
     parts = {part: entry["images"] for part, entry in manifest.items()}
-    worth = load_json(Path("docs/study/worth.json"), "make controls")["models"]
+    study = Path("docs/study/worth.json")
+    worth = load_json(study, "controls")["models"] if study.exists() else []
     html = build(page.parent, settings.model_dump(), parts, worth)
     with atomic_file(page) as temporary:
         temporary.write_text(html, encoding="utf-8")

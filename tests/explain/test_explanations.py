@@ -52,7 +52,7 @@ def given(made, val, test):
         ("classify", LABEL, SINGLE | {"positions", "per_class"}),
         ("classify", AVERAGE | {"model.position": "none"}, SINGLE | {"per_class"}),
         ("classify", LABEL | {"model.attention": "uniform"}, SINGLE | {"positions", "per_class"}),
-        ("supersample", {"model.attention": "place", "model.place": True}, {"positions"}),
+        ("supersample", {"model.attention": "place", "model.place": True}, {"positions", "place"}),
     ],
 )
 def test_arrays_are_those_that_there_is_something_to_show_of(given, unchanged, name, changes, more):

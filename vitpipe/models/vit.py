@@ -51,7 +51,7 @@ class Block(nn.Module):
         hidden = int(dim * mlp_ratio)
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
 
-    def forward(self, x: Tensor, grid: tuple[int, int], prefix: int = 0) -> Tensor:
+    def forward(self, x: Tensor, grid: tuple[int, int] = (0, 0), prefix: int = 0) -> Tensor:
         x = x + self.attn(self.norm1(x), mask=None if self.place is None else self.place(grid, prefix))
         x = x + self.mlp(self.norm2(x))
         return x
