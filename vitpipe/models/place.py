@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SHARPNESS = 1.5  # at the start: a direct neighbour of the centre has e^(-0.75) = 0.47 times its weight
+SHARPNESS = 6.0  # at the start: a direct neighbour of the centre has e^-3 = 0.05 times its weight
 NEIGHBOURS = [
     (0, 0),
     (0, 1),
