@@ -57,6 +57,21 @@ def test_the_update_of_a_weight_is_nearly_the_nearest_orthogonal_matrix(shape):
     assert (unused == 1).all(), "it has no gradient"
 
 
+def test_queries_keys_and_values_are_matrices_of_their_own():
+    """One weight of three matrices changes as three weights do, and not as one, however different their gradients."""
+    torch.manual_seed(0)
+    gradients = [torch.randn(8, 8) * size for size in (1e-3, 1e-3, 1)]
+    three, (joined, whole) = [nn.Parameter(torch.zeros(8, 8)) for _ in range(3)], torch.zeros(2, 24, 8)
+    joined, whole = nn.Parameter(joined), nn.Parameter(whole)
+    for weight, gradient in zip((*three, joined, whole), (*gradients, *[torch.cat(gradients)] * 2), strict=True):
+        weight.grad = gradient.clone()
+    Muon([{"params": three}, {"params": [joined], "matrices": 3}, {"params": [whole]}], lr=1.0).step()
+    torch.testing.assert_close(joined.detach(), torch.cat(three).detach())
+    sizes = [part.norm() for part in joined.detach().chunk(3)]
+    assert max(sizes) < 1.2 * min(sizes)
+    assert whole.detach()[:16].norm() < 0.1 * whole.detach()[16:].norm()
+
+
 @pytest.mark.parametrize("rate", [0.1, torch.tensor(0.1)])
 def test_momentum_and_decay(rate):
     torch.manual_seed(0)
@@ -82,13 +97,17 @@ def test_every_weight_has_one_optimizer(settings, name):
 
 
 def test_muon_has_the_hidden_layers_matrices(settings):
-    made = settings(**{"train.optimizer": "muon"})
+    made = settings(**{"train.optimizer": "muon", "model.place": True})
     model = training_task(made).build()
     muon, adamw = optimizers(model, made.train)
-    inside = {id(weight) for weight in muon.param_groups[0]["params"]}
-    names = {name for name, weight in model.named_parameters() if id(weight) in inside}
+    matrices = {id(weight): group["matrices"] for group in muon.param_groups for weight in group["params"]}
+    names = {name: matrices[id(weight)] for name, weight in model.named_parameters() if id(weight) in matrices}
     assert isinstance(muon, Muon)
     assert isinstance(adamw, torch.optim.AdamW)
+    assert {name for name, count in names.items() if count == 3} == {
+        f"encoder.blocks.{i}.attn.qkv.weight" for i in (0, 1)
+    }
+    assert set(names.values()) == {1, 3}
     layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    assert names == {f"{name}.weight" for name in layers} - {"stem.0.weight", "head.weight"}
-    assert {"encoder.blocks.0.attn.qkv.weight", "encoder.blocks.1.mlp.2.weight", "patch_unembed.weight"} <= names
+    assert set(names) == {f"{name}.weight" for name in layers} - {"stem.0.weight", "head.weight"}
+    assert {"encoder.blocks.1.mlp.2.weight", "patch_unembed.weight"} <= set(names)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vitpipe.config import Train
+from vitpipe.models.attention import Attention
 
 STEPS = 5
 COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the Newton-Schulz iteration, from Jordan et al.
@@ -32,7 +33,14 @@ def optimizers(model: nn.Module, train: Train, dtype: torch.dtype = torch.float3
     others = [weight for weight in weights if id(weight) not in found]
     adamw = torch.optim.AdamW(others, fused=True, capturable=weights[0].is_cuda, **own)
     adamw._warned_capturable_if_run_uncaptured = True  # the first steps are not recorded as CUDA graphs
-    return [Muon(hidden, dtype=dtype, **own), adamw] if hidden else [adamw]
+    if not hidden:
+        return [adamw]
+    three = {id(module.qkv.weight) for module in model.modules() if isinstance(module, Attention)}
+    groups = [
+        {"params": [weight for weight in hidden if (id(weight) in three) == fused], "matrices": 3 if fused else 1}
+        for fused in (False, True)
+    ]
+    return [Muon([group for group in groups if group["params"]], dtype=dtype, **own), adamw]
 
 
 class Muon(torch.optim.Optimizer):
@@ -51,14 +59,14 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(
         self,
-        weights: Iterable[Tensor],
+        weights: Iterable[Tensor] | Iterable[dict[str, Any]],
         *,
         lr: float,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__(weights, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        super().__init__(weights, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "matrices": 1})
         self.dtype = dtype
 
     @torch.no_grad()
@@ -71,18 +79,19 @@ class Muon(torch.optim.Optimizer):
                 if not state:
                     state["momentum"] = torch.zeros_like(weight)
                 state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
                 ahead = weight.grad.lerp(state["momentum"], group["momentum"]).flatten(1)
-                alike[tuple(sorted(ahead.shape))].append((weight, ahead))
+                for part, matrix in zip(weight.chunk(group["matrices"]), ahead.chunk(group["matrices"]), strict=True):
+                    alike[tuple(sorted(matrix.shape))].append((part, matrix))
             for (short, long), members in alike.items():
-                matrices = torch.stack([ahead.mT if len(ahead) > short else ahead for _, ahead in members])
+                matrices = torch.stack([matrix.mT if len(matrix) > short else matrix for _, matrix in members])
                 step = -group["lr"] * (0.2 * long**0.5)
-                for (weight, ahead), update in zip(members, orthogonalize(matrices, self.dtype), strict=True):
-                    update = (update.mT if len(ahead) > short else update).reshape(weight.shape)
-                    weight.mul_(1 - group["lr"] * group["weight_decay"])
+                for (part, matrix), update in zip(members, orthogonalize(matrices, self.dtype), strict=True):
+                    update = (update.mT if len(matrix) > short else update).reshape(part.shape)
                     if isinstance(step, Tensor):
-                        weight.add_(update * step)
+                        part.add_(update * step)
                     else:
-                        weight.add_(update, alpha=step)
+                        part.add_(update, alpha=step)
 
 
 def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
