@@ -28,7 +28,7 @@ repro: $(READY)  ## run the pipeline: train, score, draw; then open reports/inde
 test: $(READY)  ## run all tests
 	pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
-bench: $(PEERS)  ## compare speed and quality with peers, 80 min; CELEBA=folder for real faces; tables in docs/benchmarks.md
+bench: $(PEERS)  ## compare speed and quality with peers, 2 h; CELEBA=folder for real faces; tables in docs/benchmarks.md
 	python -m benchmarks encoder
 	python -m benchmarks data $(if $(CELEBA),--root $(CELEBA))
 	python -m benchmarks quality $(if $(CELEBA),--root $(CELEBA))
@@ -45,6 +45,7 @@ controls: $(READY)  ## what attention is worth: trains again without it, 3 h; CE
 	dvc repro
 	OMP_NUM_THREADS=1 python -m studies.attention_worth queue $(if $(CELEBA),--celeba $(CELEBA)) $(if $(MNIST),--mnist $(MNIST))
 	python -m studies.attention_worth gather
+	dvc repro
 
 lint: $(READY)  ## check style and types
 	ruff check .

@@ -25,7 +25,8 @@ class Network:
     Args:
         build: makes it with fresh weights from torch's generator.
         train: settings of the section `train` that differ from those of vitpipe's recipe. Validation chose learning
-            rate, batch and size of every network in trainings of 2 and 10 minutes before the rebuild of the benchmarks.
+            rate, batch and size of every other network in trainings of 2 and 10 minutes, before the benchmarks were
+            rebuilt.
         channels_last: whether it is faster with channels last in memory.
     """
 
@@ -144,7 +145,15 @@ def vitpipe(**changes: Any) -> Callable[[SupersampleSettings], nn.Module]:
     return make
 
 
-HYBRID = {"patch": 6, "dim": 128, "depth": 2, "place": False, "conv_channels": 32, "conv_blocks": 10}  # celeba-hybrid
+HYBRID = {
+    "patch": 6,
+    "dim": 128,
+    "depth": 2,
+    "heads": 8,
+    "place": False,
+    "conv_channels": 32,
+    "conv_blocks": 10,
+}  # celeba-hybrid
 ADAM = {"optimizer": "adamw", "weight_decay": 0.0, "crop": 0}  # Adam, as the publications have it
 NETWORKS = {
     "vitpipe": Network(vitpipe()),

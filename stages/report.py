@@ -1,5 +1,6 @@
 """Puts settings, numbers and figures of this run on one page: reports/index.html."""
 
+import json
 from pathlib import Path
 
 from vitpipe.config import Settings
@@ -14,7 +15,7 @@ def main(settings: Settings) -> None:
     manifest = load_json(Path("data/packed/manifest.json"), "downsample")
     parts = {part: entry["images"] for part, entry in manifest.items()}
     study = Path("docs/study/worth.json")
-    worth = load_json(study, "controls")["models"] if study.exists() else []
+    worth = json.loads(study.read_text(encoding="utf-8"))["models"] if study.exists() else []
     html = build(page.parent, settings.model_dump(), parts, worth)
     with atomic_file(page) as temporary:
         temporary.write_text(html, encoding="utf-8")

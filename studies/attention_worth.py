@@ -48,8 +48,6 @@ class Model:
     kinds: tuple[str, ...] = ("softmax", "place", "none")
     root: str | None = None
     """The option that names the folder of its data."""
-    added: tuple[str, ...] = ()
-    """Overrides that only serve to tell place from content; the page of a run without them tells the same."""
 
     @property
     def base(self) -> str:
@@ -57,17 +55,18 @@ class Model:
         return "none" if "none" in self.kinds else "uniform"
 
 
-HYBRID = ("model.place=true",)
+PLACED = "model.place=true"  # so that place and content can be told apart
 REAL = ("data.split=identity", "train.epochs=2")
+TWO = ("softmax", "none")
 MODELS = {
     "faces": Model("built-in faces, 4x, pure", ("recipe=supersample",), tuple(KINDS)),
     "faces-x8": Model("built-in faces, 8x, pure", ("recipe=supersample", "data.scale=8")),
-    "faces-hybrid": Model("built-in faces, 4x, hybrid", ("recipe=supersample-hybrid",), added=HYBRID),
-    "faces-x8-hybrid": Model("built-in faces, 8x, hybrid", ("recipe=supersample-hybrid", "data.scale=8"), added=HYBRID),
+    "faces-hybrid": Model("built-in faces, 4x, hybrid", ("recipe=supersample-hybrid",), TWO),
+    "faces-hybrid-placed": Model("built-in faces, 4x, hybrid with place", ("recipe=supersample-hybrid", PLACED)),
     "celeba": Model("real faces, 4x, pure", ("recipe=celeba", *REAL), root="celeba"),
     "celeba-x8": Model("real faces, 8x, pure", ("recipe=celeba", "data.scale=8", *REAL), root="celeba"),
-    "celeba-hybrid": Model("real faces, 4x, hybrid", ("recipe=celeba-hybrid", *REAL), root="celeba", added=HYBRID),
-    "digits": Model("digits", ("recipe=digits",), ("softmax", "none")),
+    "celeba-hybrid": Model("real faces, 4x, hybrid", ("recipe=celeba-hybrid", *REAL), TWO, root="celeba"),
+    "digits": Model("digits", ("recipe=digits",), TWO),
     "mnist": Model("MNIST", ("recipe=mnist", "train.epochs=2"), ("softmax", "uniform"), root="mnist"),
     "gender": Model("gender, built-in faces", ("recipe=gender", "train.epochs=10"), ("softmax", "uniform")),
 }
@@ -76,7 +75,7 @@ MODELS = {
 def settings_of(model: Model, kind: str, seed: int) -> dict[str, Any]:
     """The settings of one training by dotted key, as DVC composes them, without the folder of the data."""
     with initialize_config_dir(str(Path("conf").absolute()), version_base=None):
-        composed = compose("config", [*model.overrides, *model.added, KINDS[kind], f"seed={seed}"])
+        composed = compose("config", [*model.overrides, KINDS[kind], f"seed={seed}"])
     nested: Any = OmegaConf.to_container(composed, resolve=True)
     flat = pd.json_normalize({key: part for key, part in nested.items() if key != "dvc"}).astype(object)
     return {key: value for key, value in flat.iloc[0].to_dict().items() if key != "data.root"}
@@ -87,7 +86,7 @@ def queue(names: Sequence[str], roots: dict[str, str | None]) -> None:
     every = []
     for name in names:
         model = MODELS[name]
-        shared = [*model.overrides, *model.added]
+        shared = [*model.overrides]
         shared += [f"data.root={Path(roots[model.root] or '').absolute()}"] if model.root else []
         attention = ",".join(KINDS[kind].partition("=")[2] for kind in model.kinds if kind != "no blocks")
         seeds = f"seed={','.join(map(str, SEEDS))}"
@@ -113,21 +112,22 @@ def gather(names: Sequence[str], revision: str) -> None:
 
 
 def rows(name: str, found: Sequence[Run]) -> list[dict[str, Any]]:
-    """The newest run of each kind and seed of a model: model, kind, seed, unit, score, gain, parameters."""
-    newest = {}
+    """The newest run of each kind and seed of a model: model, kind, seed, epochs, unit, score, gain, parameters.
+
+    Nothing, and a line that says so, where a run is missing.
+    """
+    table = []
     for kind in MODELS[name].kinds:
         for seed in SEEDS:
             wanted = settings_of(MODELS[name], kind, seed)
-            for settings, metrics in found:
-                if {key: settings.get(key) for key in wanted} == wanted:
-                    newest[kind, seed] = metrics
-    return [
-        {"model": name, "kind": kind, "seed": seed}
-        | score(metrics)
-        | {"gain": metrics.get("metrics.gain.psnr", metrics.get("metrics.gain.accuracy"))}
-        | {"parameters": metrics["metrics.parameters"]}
-        for (kind, seed), metrics in newest.items()
-    ]
+            own = [metrics for settings, metrics in found if {key: settings.get(key) for key in wanted} == wanted]
+            if not own:
+                print(f"{name} is left out: no finished run of {kind} with seed {seed}", file=sys.stderr)
+                return []
+            run = {"model": name, "kind": kind, "seed": seed, "epochs": wanted["train.epochs"]} | score(own[-1])
+            gain = own[-1].get("metrics.gain.psnr", own[-1].get("metrics.gain.accuracy"))
+            table.append(run | {"gain": gain, "parameters": own[-1]["metrics.parameters"]})
+    return table
 
 
 def score(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -145,17 +145,22 @@ def parts(name: str, runs: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def entry(name: str, runs: pd.DataFrame) -> dict[str, Any]:
-    """What the page of a run says about such a model: its settings, unit, and each part with its interval."""
+    """What the page of a run says about such a model: what it is, and each part with its interval."""
     settings, own = settings_of(MODELS[name], "softmax", SEEDS[0]), runs[runs.model == name]
     worth = {}
     for part, values in parts(name, runs).items():
         mean, low, high = (round(float(value), 4) for value in interval(values))
         worth[part] = {"mean": mean, "low": low, "high": high}
-    kept = ("task.name", "task.target", "model.", "data.name", "data.size", "data.scale", "train.epochs")
-    added = [override.partition("=")[0] for override in MODELS[name].added]
-    told = {"title": MODELS[name].title, "unit": own.unit.iloc[0], "seeds": int(own.seed.nunique())}
-    shown = {key: value for key, value in settings.items() if key.startswith(kept) and key not in added}
-    return told | {"settings": shown, "worth": worth}
+    kept = ("recipe", "task.name", "task.target", "model.", "data.name", "data.size", "data.scale")
+    return {
+        "title": MODELS[name].title,
+        "unit": own.unit.iloc[0],
+        "seeds": int(own.seed.nunique()),
+        "epochs": int(own.epochs.iloc[0]),
+        "base": {"none": "no attention", "uniform": "uniform attention"}[MODELS[name].base],
+        "settings": {key: value for key, value in settings.items() if key.startswith(kept)},
+        "worth": worth,
+    }
 
 
 def markdown(runs: pd.DataFrame) -> str:
@@ -164,7 +169,7 @@ def markdown(runs: pd.DataFrame) -> str:
     for name in runs.model.unique():
         own, title = runs[runs.model == name], MODELS[name].title
         decimals = 2 if own.unit.iloc[0] == "dB" else 1
-        scores[title] = {"unit": own.unit.iloc[0]} | {
+        scores[title] = {"epochs": own.epochs.iloc[0], "unit": own.unit.iloc[0]} | {
             kind: written(own[own.kind == kind].score, decimals) for kind in KINDS if kind in set(own.kind)
         }
         found = parts(name, runs)

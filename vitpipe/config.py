@@ -50,7 +50,7 @@ class Model(Section):
     depth: Annotated[Whole, Field(ge=0, le=64)]
     heads: Annotated[Whole, Field(ge=1)]
     mlp_ratio: Annotated[float, Field(gt=0, le=16)]
-    attention: Literal["softmax", "place", "uniform", "none"] = "softmax"
+    attention: Literal["softmax", "place", "uniform", "none"] = "softmax"  # weights saved earlier have neither of these
     place: bool = False
     position: Literal["none", "learned", "sincos"]
     proj: bool
@@ -100,8 +100,7 @@ class Settings(Section):
             fail("data.scale", data.scale, f"must divide data.size {data.size}", divisors(data.size, 16))
         self.task_fields_agree()
         if model.conv_blocks and not model.conv_channels:
-            rule = "must be 0 with model.conv_channels 0, which has no convolutions"
-            fail("model.conv_blocks", model.conv_blocks, rule)
+            fail("model.conv_blocks", model.conv_blocks, "must be 0 with model.conv_channels 0")
         if self.train.crop >= data.input_size:
             fail("train.crop", self.train.crop, f"must be less than the input size {data.input_size}")
         side = data.input_size
@@ -119,8 +118,8 @@ class Settings(Section):
         if model.position == "sincos" and model.dim % 4:
             fail("model.dim", model.dim, "must be a multiple of 4 with model.position sincos")
         if self.train.batch % self.train.processes:
-            rule = f"must divide train.batch {self.train.batch}"
-            fail("train.processes", self.train.processes, rule, divisors(self.train.batch, 64))
+            batch = self.train.batch
+            fail("train.processes", self.train.processes, f"must divide train.batch {batch}", divisors(batch, 64))
         return self
 
     def task_fields_agree(self) -> None:
@@ -156,8 +155,7 @@ class SupersampleSettings(Settings):
         data = self.data
         if data.scale < 2:
             fail("data.scale", data.scale, "must be at least 2 for task.name supersample", divisors(data.size, 16)[1:])
-        smallest = 11 + 2 * data.scale
-        if data.size < smallest:
+        if data.size < (smallest := 11 + 2 * data.scale):
             fail("data.size", data.size, f"must be at least {smallest}: SSIM's 11-pixel window and the border to crop")
 
 
@@ -195,11 +193,9 @@ class ClassifySettings(Settings):
     train: ClassifyTrain
 
     def task_fields_agree(self) -> None:
-        model = self.model
-        if model.pool == "token" and (model.attention == "none" or not model.depth):
-            name, value = ("depth", 0) if not model.depth else ("attention", "none")
-            rule = "needs model.pool avg: a class token would see no patch; its control is model.attention uniform"
-            fail(f"model.{name}", value, rule)
+        for name, nothing in (("depth", 0), ("attention", "none")) if self.model.pool == "token" else ():
+            if getattr(self.model, name) == nothing:
+                fail(f"model.{name}", nothing, "needs model.pool avg: a class token would see no patch; use uniform")
 
     @property
     def target(self) -> str:
@@ -225,10 +221,10 @@ def load_settings(path: Path = Path("params.yaml")) -> Settings:
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold sections such as data: and model:, but holds {type(content).__name__}")
     settings = check_settings(content, str(path))
-    recipes = tuple(sorted(recipe.stem for recipe in Path("conf/recipe").glob("*.yaml")))
-    if recipes and settings.recipe not in recipes:
-        known = f"{', '.join(recipes)}{nearest(settings.recipe, recipes)}"
-        raise InputError(f"{path}: recipe is {settings.recipe!r}, but must be one of {known}")
+    known = sorted(recipe.stem for recipe in Path("conf/recipe").glob("*.yaml"))
+    if known and settings.recipe not in known:
+        choices = f"{', '.join(known)}{nearest(settings.recipe, known)}"
+        raise InputError(f"{path}: recipe is {settings.recipe!r}, but must be one of {choices}")
     return settings
 
 

@@ -23,7 +23,7 @@ def planted(*names: str) -> pd.DataFrame:
         for kind in MODELS[name].kinds:
             for seed in SEEDS:
                 score = 30 + 2 * seed + WORTH[kind] + NOISE[list(KINDS).index(kind), seed]
-                found.append({"model": name, "kind": kind, "seed": seed, "unit": "dB", "score": score, "gain": 1.0})
+                found.append({"model": name, "kind": kind, "seed": seed, "epochs": 2, "unit": "dB", "score": score})
     return pd.DataFrame(found)
 
 
@@ -63,7 +63,7 @@ def test_a_class_token_is_compared_with_uniform_attention() -> None:
     assert set(parts("mnist", planted("mnist"))) == {"attention"}
 
 
-def test_gather_takes_the_runs_with_exactly_these_settings(monkeypatch, tmp_path: Path) -> None:
+def test_gather_takes_the_runs_with_exactly_these_settings(monkeypatch, tmp_path: Path, capsys) -> None:
     monkeypatch.setattr(attention_worth, "dvc", lambda *_: json.dumps(shown("celeba")))
     monkeypatch.setattr(attention_worth, "PATH", tmp_path / "study/worth")
     main(["gather"])
@@ -76,6 +76,7 @@ def test_gather_takes_the_runs_with_exactly_these_settings(monkeypatch, tmp_path
     assert "| real faces, 4x, pure | dB | 1.250 (1.250 to 1.250) |" in (tmp_path / "study/worth.md").read_text()
     with pytest.raises(SystemExit, match="no finished experiment of digits starts from HEAD"):
         main(["gather", "--only", "digits"])
+    assert "faces is left out: no finished run of softmax with seed 0" in capsys.readouterr().err
 
 
 def test_queue_trains_every_kind_and_seed(monkeypatch) -> None:

@@ -66,9 +66,6 @@ def heads_zeroed(model: nn.Module, layer: int, head: int) -> Iterator[None]:
 def heads_by_place(model: nn.Module, layer: int, head: int) -> Iterator[None]:
     """Inside the block, that head attends by place alone, whatever the image: its queries are zero; see
     `vitpipe.explain.place`. Afterwards the model is as it was. Layers and heads count from 0.
-
-    Raises:
-        InputError: the model has no attention.
     """
     attention = attention_layers(model)[layer]
     width = attention.qkv.in_features // attention.heads

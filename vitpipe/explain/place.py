@@ -1,7 +1,7 @@
-"""Attention by place alone, and what the picture changes about it.
+"""Attention by place alone, and what queries and keys change about it.
 
 The logits of a head are q k / sqrt(e) + P, where its place term P depends on the offset between two patches alone (see
-`vitpipe.models.place`). softmax(P) is where the head looks by place, whatever the picture; attention minus softmax(P)
+`vitpipe.models.place`). softmax(P) is where the head looks by place, whatever the image; attention minus softmax(P)
 is what queries and keys change about that. Without a place term attention by place is uniform.
 
 Shapes: l layers, h heads, t tokens (prefix tokens and patches), g rows and columns of patches, w offsets on a side,

@@ -1,4 +1,4 @@
-"""Where heads look by place, whatever the picture, and what the picture changes about that.
+"""Where heads look by place, whatever the image, and what queries and keys change about that.
 
 Shapes: l layers, h heads, w offsets on a side around a query, g rows and columns of patches, q queries.
 """
@@ -15,7 +15,7 @@ from vitpipe.figures.painting import Arrays, Drawn
 from vitpipe.figures.style import BLUE, DIFFERENCE, INK, MUTED, ORANGE, Sheet, spread, styled
 from vitpipe.figures.text import extent, fitted
 
-TITLE, CHANGES = "Where each head looks by place", "What the picture changes about attention"
+TITLE, CHANGES = "Where each head looks by place", "What queries and keys change about attention"
 MOST_LAYERS, MOST_HEADS, MOST_ROWS = 12, 16, 6
 INSIDE, NEAREST = 0.99, 3  # share of each head's attention in the part of the image that is shown; least patches around
 SIDE, GAP = 150, 6  # pixels: a panel of `content`, between panels
@@ -32,17 +32,17 @@ def draw(arrays: Arrays) -> Drawn:
     """Both figures with their captions; the second only where heads have content. `arrays`: see `place`, `content`."""
     by_place, every = int(arrays["by_place"].sum()), arrays["by_place"].size
     caption = (
-        "The attention of the outlined patch to those around it by the place term alone, which no picture changes. The "
-        "dot is the learned centre, the ring where it began. Below: the width of the window, and how far the picture "
-        f"changes attention, 0 to 1. {by_place} of {every} heads look by place: what their queries and keys add is "
-        "worth nothing that could be told from 0."
+        "The attention of the outlined patch to those around it by the place term alone, which no image changes. The "
+        "dot is the learned centre, the ring where it began. Below: the width of the window, and how far queries "
+        f"and keys change attention, 0 to 1. {by_place} of {every} heads look by place: the 95 % interval of what the "
+        "trained model's score loses without such a head's queries holds 0."
     )
     yield "place", place(arrays), TITLE, caption
     if arrays["content"].any():
         names = " and ".join(str(name) for name in arrays["queries"])
         caption = (
             f"Attention of the patches at {names} in image {arrays['id']}, the same by place alone, and the "
-            "difference, of the head of each layer whose attention the picture changes most. Red: more than by place "
+            "difference, of the head of each layer that they change most. Red: more than by place "
             "alone, blue: less."
         )
         yield "content", content(arrays), CHANGES, caption

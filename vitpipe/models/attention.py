@@ -22,8 +22,8 @@ class Attention(nn.Module):
         proj: whether there is an output projection; without one the outputs of the heads are only concatenated.
         qkv_bias: whether queries, keys and values have a bias.
         kind: softmax is attention. The others are controls that tell what it is worth: place leaves queries and keys
-            out, so that weights come from the mask alone; uniform gives all tokens the same weight; none lets each
-            token see only itself.
+            out, so that weights come from the mask alone; uniform gives all tokens the same weight, whatever the mask;
+            none lets each token see only itself, and is for self-attention alone.
     """
 
     def __init__(

@@ -8,17 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SHARPNESS = 6.0  # at the start: a direct neighbour of the centre has e^-3 = 0.05 times its weight
-NEIGHBOURS = [
-    (0, 0),
-    (0, 1),
-    (1, 0),
-    (0, -1),
-    (-1, 0),
-    (1, 1),
-    (1, -1),
-    (-1, -1),
-    (-1, 1),
-]  # rows, columns; by distance
+NEIGHBOURS = [(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, -1), (-1, 1)]
+"""Offsets in rows and columns, by distance."""
 
 
 class Place(nn.Module):

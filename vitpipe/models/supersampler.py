@@ -18,10 +18,10 @@ class SuperSampler(nn.Module):
     """LR images (b, 3, s, s) to HR images (b, 3, k*s, k*s), both on [-1, 1].
 
     Without convolutions a pure Vision Transformer: patches of pixels are embedded linearly, and each patch of the HR
-    image is a linear function of one output vector, so that attention alone passes anything from patch to patch. With
-    `model.conv_channels` a hybrid: a convolutional stem at input resolution, the encoder on patches of its features,
-    back to pixels and added to the stem's output, convolutions again, and a pixel shuffle (Shi et al. 2016,
-    arXiv:1609.05158).
+    image is a linear function of one output vector, so that attention alone passes anything from patch to patch, apart
+    from the up-sampled input and the projection of `model.consistent`. With `model.conv_channels` a hybrid: a
+    convolutional stem at input resolution, the encoder on patches of its features, back to pixels and added to the
+    stem's output, convolutions again, and a pixel shuffle (Shi et al. 2016, arXiv:1609.05158).
 
     The last layer starts at zero: an untrained model gives exactly the up-sampled input, or with `model.consistent` the
     nearest image to it that is consistent with the input.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vitpipe.config import Train
 from vitpipe.models.attention import Attention
+from vitpipe.models.place import Place
 
 STEPS = 5
 COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the Newton-Schulz iteration, from Jordan et al.
@@ -31,16 +32,20 @@ def optimizers(model: nn.Module, train: Train, dtype: torch.dtype = torch.float3
     hidden = [layer.weight for layer in layers[1:-1]] if train.optimizer == "muon" else []
     found = {id(weight) for weight in hidden}
     others = [weight for weight in weights if id(weight) not in found]
-    adamw = torch.optim.AdamW(others, fused=True, capturable=weights[0].is_cuda, **own)
+    placed = {id(weight) for module in model.modules() if isinstance(module, Place) for weight in module.parameters()}
+    groups: list[dict[str, Any]] = [{"params": [weight for weight in others if id(weight) not in placed]}]
+    if placed:  # decay would pull every head to its own patch, and its window to the whole image
+        groups.append({"params": [weight for weight in others if id(weight) in placed], "weight_decay": 0.0})
+    adamw = torch.optim.AdamW(groups, fused=True, capturable=weights[0].is_cuda, **own)
     adamw._warned_capturable_if_run_uncaptured = True  # the first steps are not recorded as CUDA graphs
     if not hidden:
         return [adamw]
     three = {id(module.qkv.weight) for module in model.modules() if isinstance(module, Attention)}
-    groups = [
+    matrices = [
         {"params": [weight for weight in hidden if (id(weight) in three) == fused], "matrices": 3 if fused else 1}
         for fused in (False, True)
     ]
-    return [Muon([group for group in groups if group["params"]], dtype=dtype, **own), adamw]
+    return [Muon([group for group in matrices if group["params"]], dtype=dtype, **own), adamw]
 
 
 class Muon(torch.optim.Optimizer):
