@@ -1,7 +1,7 @@
 """Settings: reads `params.yaml` into frozen, checked models. Nothing else reads that file.
 
-`conf/config.yaml` and `conf/task` say what each setting is for. This module has the types, the ranges and the rules
-across fields. It imports nothing heavy, so a wrong value is reported at once.
+`conf/` says what each setting is for, this module its type, range and rules across fields. It imports nothing heavy, so
+a wrong value is reported at once.
 """
 
 from pathlib import Path
@@ -113,13 +113,11 @@ class Settings(Section):
         if model.attention == "place" and not model.place:
             fail("model.attention", model.attention, "needs model.place true: nothing else says where a head looks")
         if int(model.dim * model.mlp_ratio) < 1:
-            rule = f"must be at least 1 / model.dim: the MLP has model.dim {model.dim} times as many hidden units"
-            fail("model.mlp_ratio", model.mlp_ratio, rule)
+            fail("model.mlp_ratio", model.mlp_ratio, f"must be at least 1 / model.dim, {1 / model.dim:.3g}")
         if model.position == "sincos" and model.dim % 4:
             fail("model.dim", model.dim, "must be a multiple of 4 with model.position sincos")
         if self.train.batch % self.train.processes:
-            batch = self.train.batch
-            fail("train.processes", self.train.processes, f"must divide train.batch {batch}", divisors(batch, 64))
+            fail("train.processes", self.train.processes, "must divide train.batch", divisors(self.train.batch, 64))
         return self
 
     def task_fields_agree(self) -> None:
@@ -169,9 +167,9 @@ class ClassifyTask(Task):
     def names(cls, show: object) -> object:
         if show is None:
             return None
-        if not isinstance(show, list | tuple) or not show:
-            raise ValueError("must be a list of classes, such as [cat, dog], or null")
-        return tuple(str(name) for name in show)  # YAML reads 3 as a number, and a class may be called so
+        if isinstance(show, list | tuple) and show:
+            return tuple(str(name) for name in show)  # YAML reads 3 as a number, and a class may be called so
+        raise ValueError("must be a list of classes, such as [cat, dog], or null")
 
 
 class ClassifyModel(Model):
