@@ -66,7 +66,7 @@ def place(arrays: Arrays) -> Figure:
     note = "Attention of a patch (outlined) to those around it by the place term alone, whatever the image"
     note += painting.selection((len(layers), every[0], "layers"), (len(heads), every[1], "heads"))
     words = ("width {} px", "content {:.3f}") if side >= 90 else ("{} px", "{:.3f}")
-    legend = "Below: width of the window in pixels of the input, and content, how far the image changes attention"
+    legend = "Below: width of the window in pixels of the input, and content, how far queries and keys change attention"
     legend += " (0 to 1; grey: looks by place)."
     room = max(extent(note, 10.5), extent(legend, 10.5)) + 24
     sheet = Sheet(max(left + len(heads) * (side + gap) + 12, room), top + len(layers) * (side + below + gap) + 60)
@@ -138,7 +138,7 @@ def content(arrays: Arrays) -> Figure:
     first = top + SIDE + 50
     width = left + len(boxes) * (3 * step + between) - between + 8
     sheet = Sheet(width, first + len(layers) * step + 74)
-    note = "Attention of the outlined patch, of the head of each layer whose attention the image changes most"
+    note = "Attention of the outlined patch, of the head of each layer that queries and keys change most"
     note += painting.selection((len(layers), depth, "layers"))
     sample = fitted(str(arrays["id"]), width - 24 - extent(f"{CHANGES} in ", 14, "bold"), 14, weight="bold")
     sheet.title(12, 10, f"{CHANGES} in {sample}", note)
