@@ -157,7 +157,7 @@ HYBRID = {
 ADAM = {"optimizer": "adamw", "weight_decay": 0.0, "crop": 0}  # Adam, as the publications have it
 NETWORKS = {
     "vitpipe": Network(vitpipe()),
-    "vitpipe, by place alone": Network(vitpipe(attention="place")),
+    "vitpipe by place alone": Network(vitpipe(attention="place")),
     "vitpipe without attention": Network(vitpipe(attention="none")),
     "vitpipe hybrid": Network(vitpipe(**HYBRID), {"batch": 12, "lr": 2.8e-3}),
     "small EDSR": Network(lambda settings: SmallEDSR(channels=32, blocks=20, scale=settings.data.scale), {"lr": 2e-3}),

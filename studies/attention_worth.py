@@ -25,6 +25,7 @@ from vitpipe.errors import InputError
 from vitpipe.figures.style import BLUE, MUTED, ORANGE, Sheet, save, styled
 from vitpipe.files import atomic_file, write_json
 
+CONF = Path(__file__).resolve().parents[1] / "conf"
 PATH = Path("docs/study/worth")
 SEEDS = (0, 1, 2)
 JOBS = 2  # trainings side by side; OMP_NUM_THREADS gives each its threads
@@ -74,7 +75,7 @@ MODELS = {
 
 def settings_of(model: Model, kind: str, seed: int) -> dict[str, Any]:
     """The settings of one training by dotted key, as DVC composes them, without the folder of the data."""
-    with initialize_config_dir(str(Path("conf").absolute()), version_base=None):
+    with initialize_config_dir(str(CONF), version_base=None):
         composed = compose("config", [*model.overrides, KINDS[kind], f"seed={seed}"])
     nested: Any = OmegaConf.to_container(composed, resolve=True)
     flat = pd.json_normalize({key: part for key, part in nested.items() if key != "dvc"}).astype(object)
