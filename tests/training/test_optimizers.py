@@ -111,3 +111,19 @@ def test_muon_has_the_hidden_layers_matrices(settings):
     layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     assert set(names) == {f"{name}.weight" for name in layers} - {"stem.0.weight", "head.weight"}
     assert {"encoder.blocks.1.mlp.2.weight", "patch_unembed.weight"} <= set(names)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_decay_leaves_places_alone(settings, name):
+    made = settings(**{"train.optimizer": name, "train.weight_decay": 0.5, "model.place": True})
+    model = training_task(made).build()
+    before = {key: weight.detach().clone() for key, weight in model.named_parameters()}
+    for weight in model.parameters():
+        weight.grad = torch.zeros_like(weight)
+    for optimizer in optimizers(model, made.train):
+        optimizer.step()
+    unchanged = {key for key, weight in model.named_parameters() if torch.equal(weight, before[key])}
+    zero = {key for key, weight in before.items() if not weight.any()}
+    places = {key for key in before if ".place." in key}
+    assert len(places) == 4
+    assert unchanged - zero == places
