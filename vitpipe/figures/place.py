@@ -35,7 +35,7 @@ def draw(arrays: Arrays) -> Drawn:
         "The attention of the outlined patch to those around it by the place term alone, which no image changes. The "
         "dot is the learned centre, the ring where it began. Below: the width of the window, and how far queries "
         f"and keys change attention, 0 to 1. {by_place} of {every} heads look by place: the 95 % interval of what the "
-        "trained model's score loses without such a head's queries holds 0."
+        "trained model's score loses without such a head's queries holds 0 or lies below."
     )
     yield "place", place(arrays), TITLE, caption
     if arrays["content"].any():

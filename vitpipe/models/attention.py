@@ -78,7 +78,7 @@ class Attention(nn.Module):
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(e)) v of queries (b, h, n, e), keys and values (b, h, m, e): (b, h, n, e).
 
-    On a CPU it is computed step by step: with torch's fused kernel a training step of the default super-sampler takes
+    On a CPU it is computed step by step: with torch's fused kernel a training step of the hybrid super-sampler took
     1.16 times as long (one thread, bfloat16). A `TorchFunctionMode` sees the call as it sees torch's own functions, see
     `vitpipe.explain.capture`.
     """
