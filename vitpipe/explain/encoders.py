@@ -33,8 +33,8 @@ def encoder_of(model: nn.Module) -> ViT:
 def attention_layers(model: nn.Module) -> list[Attention]:
     """The layers of the encoder that compute attention, in their order.
 
-    This alone decides whether there is attention to look at: with `model.attention` none or `model.depth` 0 it is
-    empty. Raises InputError where there is no encoder.
+    With `model.attention` none or `model.depth` 0 it is empty: there is no attention to look at. Raises InputError
+    where there is no encoder.
     """
     return [layer for layer in all_layers(encoder_of(model)) if layer.kind != "none"]
 
@@ -86,7 +86,7 @@ def attention_batches(model: nn.Module, images: np.ndarray) -> Iterator[Tensor]:
 def images_at_once(model: nn.Module, budget: int) -> int:
     """The number of images whose attention weights are at most `budget` numbers together; at least one.
 
-    A model that computes no attention gets batches of a similar size.
+    With attention left out of the blocks it stays the same; without blocks one head is counted.
     """
     encoder = encoder_of(model)
     heads = sum(layer.heads for layer in all_layers(encoder))
