@@ -41,7 +41,7 @@ study: $(READY)  ## patch 3, 6 x heads 4, 8, 16, 32 x three seeds through DVC's 
 	python -m studies.patch_and_heads queue
 	python -m studies.patch_and_heads gather faces -S recipe=supersample -S model.attention=softmax -S model.depth=4 -S data.scale=4
 
-controls: $(READY)  ## what attention is worth: trains again without it, 3 h; CELEBA=folder MNIST=folder for real data; writes docs/study/worth.*
+controls: $(READY)  ## what attention is worth: trains again without it, hours; CELEBA=folder MNIST=folder for real data; writes docs/study/worth.*
 	dvc repro
 	OMP_NUM_THREADS=1 python -m studies.attention_worth queue $(if $(CELEBA),--celeba $(CELEBA)) $(if $(MNIST),--mnist $(MNIST))
 	python -m studies.attention_worth gather
