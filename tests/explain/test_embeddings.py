@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 
 from vitpipe.explain.embeddings import COMPONENTS, embedding_filters, filters, positions, principal, reach, similarity
 from vitpipe.models.patches import patchify
-from vitpipe.models.vit import sincos_position
+from vitpipe.models.position import sincos_position
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from vitpipe.models.patches import patchify, unpatchify
-from vitpipe.models.vit import ViT, resize_pos_embed, sincos_position
+from vitpipe.models.position import resize_pos_embed, sincos_position
+from vitpipe.models.vit import ViT
 
 
 @pytest.mark.parametrize("patch", [1, 2, 3, 4, 6, 12])

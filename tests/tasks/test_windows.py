@@ -15,7 +15,7 @@ TOKENS = np.array([0, 3, 12, 15, 6])  # the corners, and row 1, column 2
 def asked(settings):
     """Questions about five images of 12x12 pixels in patches of 3, enlarged to 24x24."""
     names = np.array(["eye"] * len(TOKENS))
-    return window_questions(torch.zeros(5, 3, 12, 12), (TOKENS, names), settings())
+    return window_questions(torch.zeros(5, 3, 12, 12), (TOKENS, names), settings().model.patch, settings().data.scale)
 
 
 def outputs(count: int = 5) -> torch.Tensor:
@@ -63,10 +63,10 @@ def test_patches_that_ask_lie_at_the_eye_or_in_the_centre(settings):
     samples = samples.assign(
         **dict.fromkeys(["leftmouth_y", "rightmouth_x", "rightmouth_y"], 1.0), landmarks="annotated"
     )
-    tokens, names = query_patches(images, settings(), samples)
+    tokens, names = query_patches(images, settings().model.patch, settings(), samples)
     assert tokens.tolist() == [6, 15, 10]
     assert names.tolist() == ["eye", "eye", "centre"]
-    tokens, names = query_patches(images, settings(), None)
+    tokens, names = query_patches(images, settings().model.patch, settings(), None)
     assert (tokens.tolist(), names.tolist()) == ([10] * 3, ["centre"] * 3)
 
 

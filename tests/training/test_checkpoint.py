@@ -97,7 +97,13 @@ def test_the_folder_depends_on_the_code_of_training_alone(settings, monkeypatch,
     monkeypatch.setattr(checkpoint.vitpipe, "__file__", str(tmp_path / "__init__.py"))
     one = resume_folder(settings(), [], CPU)
     free = ["tasks/supersample/scoring.py", "tasks/classify/training.py", "tasks/base.py", "explain/capture.py"]
-    counts = ["tasks/supersample/training.py", "config.py", "models/vit.py", "data/batches.py", "training/loop.py"]
+    counts = [
+        "tasks/supersample/training.py",
+        "config/sections.py",
+        "models/vit.py",
+        "data/batches.py",
+        "training/loop.py",
+    ]
     for name in free + counts:
         content = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(content + b"\n")

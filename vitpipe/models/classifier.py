@@ -3,6 +3,9 @@
 Shapes: b batch, s side of the input, d embedding dimension, k classes.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor, nn
 
 from vitpipe.config import ClassifyModel
@@ -20,15 +23,31 @@ class Classifier(nn.Module):
         model: the settings.
         size: side s of the input in pixels.
         classes: number of classes k.
+        encoder: how an encoder in a weights file is built, see `vitpipe.models.vit.build_vit`. The head then starts at
+            zero, so that the first step changes nothing else.
+        regular: how training is regularized and saves memory, as arguments of `vitpipe.models.vit.ViT`.
     """
 
-    def __init__(self, model: ClassifyModel, *, size: int, classes: int) -> None:
+    def __init__(
+        self,
+        model: ClassifyModel,
+        *,
+        size: int,
+        classes: int,
+        encoder: Mapping[str, Any] | None = None,
+        **regular: Any,
+    ) -> None:
         super().__init__()
         self.in_chans, self.pool = model.in_chans, model.pool
         self.stem = conv_stem(model, model.in_chans, nn.GELU) if model.conv_channels else nn.Identity()
-        channels = model.conv_channels or model.in_chans
-        self.encoder = build_vit(model, size=size, channels=channels, class_token=model.pool == "token")
-        self.head = nn.Linear(model.dim, classes)
+        own = (
+            {} if encoder else {"channels": model.conv_channels or model.in_chans, "class_token": self.pool == "token"}
+        )
+        self.encoder = build_vit(model, encoder, size=size, **own, **regular)
+        self.head = nn.Linear(self.encoder.dim, classes)
+        if encoder:
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
 
     def forward_features(self, images: Tensor) -> Features:
         """The encoder's output for images (b, 3, s, s)."""
@@ -37,9 +56,10 @@ class Classifier(nn.Module):
         features: Features = self.encoder(self.stem(images))
         return features
 
+    def pooled(self, images: Tensor) -> Tensor:
+        """What the head reads (b, d)."""
+        return self.encoder.pool(self.forward_features(images), self.pool)
+
     def forward(self, images: Tensor) -> Tensor:
-        features = self.forward_features(images)
-        logits: Tensor = self.head(
-            features.prefix[:, 0] if self.pool == "token" else features.patches.flatten(1, 2).mean(1)
-        )
+        logits: Tensor = self.head(self.pooled(images))
         return logits

@@ -3,6 +3,9 @@
 Shapes: b batch, c channels, s side of the input, k scale, d embedding dimension.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -28,24 +31,36 @@ class SuperSampler(nn.Module):
 
     Args:
         model: the settings.
-        size: side s of the input in pixels, a multiple of `model.patch`. With `model.consistent` inputs can have no
-            other size.
+        size: side s of the input in pixels, a multiple of the patch. With `model.consistent` inputs can have no other
+            size.
         scale: k.
+        encoder: how an encoder in a weights file is built, see `vitpipe.models.vit.build_vit`.
+        regular: how training is regularized and saves memory, as arguments of `vitpipe.models.vit.ViT`.
     """
 
-    def __init__(self, model: SupersampleModel, *, size: int, scale: int) -> None:
+    def __init__(
+        self,
+        model: SupersampleModel,
+        *,
+        size: int,
+        scale: int,
+        encoder: Mapping[str, Any] | None = None,
+        **regular: Any,
+    ) -> None:
         super().__init__()
         self.scale, self.skip = scale, model.skip
         channels = model.conv_channels
         self.convolutions = channels > 0
         self.stem = conv_stem(model, 3, nn.ReLU) if channels else nn.Identity()
-        self.encoder = build_vit(model, size=size, channels=channels or 3)
+        own = {} if encoder else {"channels": channels or 3}
+        self.encoder = build_vit(model, encoder, size=size, **own, **regular)
+        patch, dim = self.encoder.patch, self.encoder.dim
         if channels:
-            self.patch_unembed = nn.Linear(model.dim, channels * model.patch**2)
+            self.patch_unembed = nn.Linear(dim, channels * patch**2)
             self.tail = nn.Sequential(*residual_blocks(model, nn.ReLU))
             self.head: nn.Module = nn.Conv2d(channels, 3 * scale**2, 3, padding=1)
         else:
-            self.head = nn.Linear(model.dim, 3 * (scale * model.patch) ** 2)
+            self.head = nn.Linear(dim, 3 * (scale * patch) ** 2)
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
         self.consistency = Consistency(size, scale) if model.consistent else None

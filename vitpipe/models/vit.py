@@ -3,17 +3,18 @@
 Shapes: b batch, n tokens, d embedding dimension, c channels, h rows and w columns of patches, p prefix tokens.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from vitpipe.config import Model
-from vitpipe.models.attention import Attention
+from vitpipe.models.block import Block
 from vitpipe.models.patches import patchify
-from vitpipe.models.place import Place
+from vitpipe.models.position import resize_pos_embed, sincos_position
 
 
 class Features(NamedTuple):
@@ -25,38 +26,6 @@ class Features(NamedTuple):
     """One vector for each patch (b, h, w, d)."""
 
 
-class Block(nn.Module):
-    """Pre-norm transformer block: attention, then a two-layer MLP, each added to its input; (b, n, d) to (b, n, d).
-
-    With `place` each head has a term for where it looks by place, which needs to know how patches lie: their `grid`
-    and the number of tokens before them, `prefix`.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        heads: int,
-        *,
-        mlp_ratio: float = 4.0,
-        proj: bool = True,
-        qkv_bias: bool = True,
-        attention: str = "softmax",
-        place: bool = False,
-    ) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
-        self.place = Place(heads) if place and attention in ("softmax", "place") else None
-        self.attn = Attention(dim, heads, proj=proj, qkv_bias=qkv_bias, kind=attention)
-        self.norm2 = nn.LayerNorm(dim)
-        hidden = int(dim * mlp_ratio)
-        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
-
-    def forward(self, x: Tensor, grid: tuple[int, int] = (0, 0), prefix: int = 0) -> Tensor:
-        x = x + self.attn(self.norm1(x), mask=None if self.place is None else self.place(grid, prefix))
-        x = x + self.mlp(self.norm2(x))
-        return x
-
-
 class ViT(nn.Module):
     """Images or feature maps (b, c, H, W) to `Features`, for any H and W that are multiples of `patch`.
 
@@ -66,16 +35,26 @@ class ViT(nn.Module):
         patch: side of a patch in pixels.
         channels: channels c of the input.
         position: none, learned (one vector for each token) or sincos (fixed, 2-D, zero for prefix tokens).
-        proj: whether attention ends with an output projection.
-        qkv_bias: whether queries, keys and values have a bias.
         final_norm: whether a layer norm follows the last block.
         class_token: whether a class token precedes the patches.
-        attention: softmax, or one of the controls place, uniform, none, see `Attention`.
-        place: whether heads have a term for where they look by place, see `Place`.
         registers: register tokens between class token and patches (Darcet et al. 2023, arXiv:2309.16588).
+        patch_bias: whether the patch embedding has a bias.
+        pre_norm: whether a layer norm precedes the blocks, as in CLIP.
+        pool_norm: whether a layer norm follows pooling.
+        resize: how position embeddings are resized, see `vitpipe.models.position.RESIZE`.
+        mean: of the images that the weights were trained on, for each channel, on [0, 1]. Inputs on [-1, 1] are
+            standardised with it; None, and `std` None, for models that take them as they are.
+        std: their standard deviation.
+        eps: of layer norms.
+        drop_path: for the last block; it rises linearly from 0 for the first one.
+        grad_checkpointing: whether blocks are computed again in the backward pass, which saves memory
+            (Chen et al. 2016, arXiv:1604.06174).
+        block: all else, see `Block`.
     """
 
     pos_embed: Tensor | None
+    shift: Tensor | None
+    scale: Tensor | None
 
     def __init__(
         self,
@@ -86,24 +65,33 @@ class ViT(nn.Module):
         dim: int,
         depth: int,
         heads: int,
-        mlp_ratio: float = 4.0,
         position: str = "learned",
-        proj: bool = True,
-        qkv_bias: bool = True,
         final_norm: bool = True,
-        attention: str = "softmax",
-        place: bool = False,
         class_token: bool = False,
         registers: int = 0,
+        patch_bias: bool = True,
+        pre_norm: bool = False,
+        pool_norm: bool = False,
+        resize: str = "bilinear",
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        eps: float = 1e-5,
+        drop_path: float = 0.0,
+        grad_checkpointing: bool = False,
+        **block: Any,
     ) -> None:
         super().__init__()
         height, width = (size, size) if isinstance(size, int) else size
         assert height % patch == width % patch == 0, f"patch {patch} must divide the input size {height}x{width}"
-        self.patch = patch
+        self.patch, self.dim, self.resize, self.grad_checkpointing = patch, dim, resize, grad_checkpointing
         self.grid = height // patch, width // patch
         self.prefix_names = ("class token",) * class_token + tuple(f"register {i + 1}" for i in range(registers))
         self.num_prefix_tokens = len(self.prefix_names)
-        self.patch_embed = nn.Linear(channels * patch * patch, dim)
+        # (x / 2 + 1 / 2 - mean) / std of x on [-1, 1]
+        affine = None if mean is None or std is None else (1 - 2 * torch.tensor(mean), 2 * torch.tensor(std))
+        self.register_buffer("shift", affine and affine[0][:, None, None], persistent=False)
+        self.register_buffer("scale", affine and affine[1][:, None, None], persistent=False)
+        self.patch_embed = nn.Linear(channels * patch * patch, dim, bias=patch_bias)
         self.cls_token = nn.Parameter(torch.randn(1, 1, dim) * 0.02) if class_token else None
         self.reg_token = nn.Parameter(torch.randn(1, registers, dim) * 0.02) if registers else None
         if position == "learned":
@@ -113,14 +101,17 @@ class ViT(nn.Module):
             fixed = sincos_position(*self.grid, dim) if position == "sincos" else None
             padded = None if fixed is None else F.pad(fixed, (0, 0, self.num_prefix_tokens, 0))[None]
             self.register_buffer("pos_embed", padded, persistent=False)
+        self.norm_pre = nn.LayerNorm(dim, eps) if pre_norm else nn.Identity()
         self.blocks = nn.ModuleList(
-            Block(dim, heads, mlp_ratio=mlp_ratio, proj=proj, qkv_bias=qkv_bias, attention=attention, place=place)
-            for _ in range(depth)
+            Block(dim, heads, eps=eps, drop_path=drop_path * i / max(1, depth - 1), **block) for i in range(depth)
         )
-        self.norm = nn.LayerNorm(dim) if final_norm else nn.Identity()
+        self.norm = nn.LayerNorm(dim, eps) if final_norm else nn.Identity()
+        self.fc_norm = nn.LayerNorm(dim, eps) if pool_norm else None
 
     def forward(self, images: Tensor) -> Features:
         grid = images.shape[-2] // self.patch, images.shape[-1] // self.patch
+        if self.shift is not None and self.scale is not None:
+            images = (images + self.shift) / self.scale
         x = self.patch_embed(patchify(images, self.patch))  # b h*w d
         prefix = [
             token.to(x.dtype).expand(len(x), -1, -1) for token in (self.cls_token, self.reg_token) if token is not None
@@ -128,60 +119,31 @@ class ViT(nn.Module):
         if prefix:
             x = torch.cat([*prefix, x], dim=1)
         if self.pos_embed is not None:
-            x = x + resize_pos_embed(self.pos_embed, self.grid, grid, self.num_prefix_tokens)
+            x = x + resize_pos_embed(self.pos_embed, self.grid, grid, self.num_prefix_tokens, self.resize)
+        x = self.norm_pre(x)
         for block in self.blocks:
-            x = block(x, grid, self.num_prefix_tokens)
+            if self.grad_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, grid, self.num_prefix_tokens, use_reentrant=False)
+            else:
+                x = block(x, grid, self.num_prefix_tokens)
         x = self.norm(x)
         patches = x[:, self.num_prefix_tokens :].unflatten(1, grid)
         return Features(x[:, : self.num_prefix_tokens], patches)
 
-
-def build_vit(model: Model, *, size: int, channels: int, class_token: bool = False) -> ViT:
-    """The encoder that the settings describe, for square inputs with `size` pixels on a side."""
-    return ViT(
-        size=size,
-        patch=model.patch,
-        channels=channels,
-        dim=model.dim,
-        depth=model.depth,
-        heads=model.heads,
-        mlp_ratio=model.mlp_ratio,
-        position=model.position,
-        proj=model.proj,
-        qkv_bias=model.qkv_bias,
-        final_norm=model.final_norm,
-        attention=model.attention,
-        place=model.place,
-        class_token=class_token,
-    )
+    def pool(self, features: Features, kind: str) -> Tensor:
+        """One vector for each image (b, d): the class token (`kind` token) or the mean of all patches (avg)."""
+        pooled = features.prefix[:, 0] if kind == "token" else features.patches.flatten(1, 2).mean(1)
+        return pooled if self.fc_norm is None else self.fc_norm(pooled)
 
 
-def sincos_position(rows: int, columns: int, dim: int) -> Tensor:
-    """Fixed 2-D sine and cosine position embedding (rows * columns, dim), after Chen et al. 2021 (MoCo v3, section 4).
-
-    A quarter of the dimensions each for sine and cosine of the row and of the column, at frequencies
-    10000^(-i / (dim / 4)); `dim` must be a multiple of 4.
-    """
-    assert dim % 4 == 0, f"dim {dim} must be a multiple of 4"
-    frequency = 10000.0 ** -(torch.arange(dim // 4) / (dim // 4))
-    angle = torch.arange(max(rows, columns)).float()[:, None] * frequency  # side, dim/4
-    wave = torch.cat([angle.sin(), angle.cos()], dim=1)  # side, dim/2
-    by_row, by_column = wave[:rows, None].expand(-1, columns, -1), wave[None, :columns].expand(rows, -1, -1)
-    return torch.cat([by_row, by_column], dim=-1).flatten(0, 1)
-
-
-def resize_pos_embed(pos_embed: Tensor, old: tuple[int, int], new: tuple[int, int], prefix: int) -> Tensor:
-    """Position embeddings (1, prefix + rows * columns, d) of a grid, resized to another grid.
-
-    Bilinear interpolation (Dosovitskiy et al. 2020, section 3.2). Those of the `prefix` tokens have no place in the
-    grid and stay as they are.
+def build_vit(model: Model, encoder: Mapping[str, Any] | None = None, **given: Any) -> ViT:
+    """The encoder that the settings describe, with random weights.
 
     Args:
-        old: rows and columns of the grid that they are for.
-        new: rows and columns wanted.
+        encoder: how an encoder in a weights file is built, see `vitpipe.models.pretrained`; without it the settings
+            say that.
+        given: further arguments of `ViT`.
     """
-    if old == new:
-        return pos_embed
-    grid = rearrange(pos_embed[:, prefix:], "1 (h w) d -> 1 d h w", h=old[0])
-    grid = F.interpolate(grid, size=new, mode="bilinear", align_corners=False)
-    return torch.cat([pos_embed[:, :prefix], rearrange(grid, "1 d h w -> 1 (h w) d")], dim=1)
+    own = ("patch", "dim", "depth", "heads", "mlp_ratio", "position", "proj", "qkv_bias", "final_norm", "place")
+    built = encoder or {key: getattr(model, key) for key in own}
+    return ViT(attention=model.attention, **built, **given)

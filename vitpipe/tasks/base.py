@@ -184,7 +184,7 @@ class Task(TrainingTask):
         """One prediction as `vitpipe.load(...).predict` returns it."""
 
 
-def scoring_task(settings: Settings, classes: tuple[str, ...] = ()) -> Task:
+def scoring_task(settings: Settings, classes: tuple[str, ...] = (), encoder: Mapping[str, Any] | None = None) -> Task:
     """The task that the settings name: the class `Scoring` of its module `scoring`."""
-    task: Task = import_module(f"vitpipe.tasks.{settings.task.name}.scoring").Scoring(settings, classes)
+    task: Task = import_module(f"vitpipe.tasks.{settings.task.name}.scoring").Scoring(settings, classes, encoder)
     return task

@@ -62,8 +62,8 @@ def resume_folder(settings: Settings, digests: list[str], compute: Compute) -> P
     machine = [torch.__version__, torch.get_num_threads(), compute.device.type, str(compute.dtype)]
     name = hashlib.blake2b(json.dumps([read, machine]).encode(), digest_size=8)
     package = Path(vitpipe.__file__).parent
-    files = [package / part for part in ("config.py", "tasks/__init__.py", f"tasks/{task}/training.py")]
-    folders = [package / part for part in ("data", "models", "training")]
+    files = [package / part for part in ("tasks/__init__.py", f"tasks/{task}/training.py")]
+    folders = [package / part for part in ("config", "data", "models", "training")]
     for path in files + sorted(path for folder in folders for path in folder.glob("*.py")):
         name.update(path.read_bytes())
     return Path(os.environ.get("DVC_ROOT", ".")) / ".resume" / name.hexdigest()

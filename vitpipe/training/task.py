@@ -4,8 +4,9 @@ Shapes: b images, s side of the input.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -20,6 +21,8 @@ class TrainingTask(ABC):
     Args:
         settings: the settings of the task.
         classes: the classes of the target; none where the target is an image.
+        encoder: how the encoder of a weights file is built, see `vitpipe.models.vit.build_vit`; None where the settings
+            say how.
     """
 
     best: ClassVar[str]
@@ -27,8 +30,10 @@ class TrainingTask(ABC):
 
     settings: Settings
 
-    def __init__(self, settings: Settings, classes: tuple[str, ...] = ()) -> None:
-        self.settings, self.classes = settings, classes
+    def __init__(
+        self, settings: Settings, classes: tuple[str, ...] = (), encoder: Mapping[str, Any] | None = None
+    ) -> None:
+        self.settings, self.classes, self.encoder = settings, classes, encoder
 
     @classmethod
     def open(cls, folder: Path, settings: Settings) -> PackedDataset:
@@ -42,6 +47,10 @@ class TrainingTask(ABC):
         Explanations need its parts `encoder`, a `vitpipe.models.vit.ViT`, `stem`, what comes before the encoder, and
         `head`, its last layer, and the method `forward_features(images)`, which returns the encoder's output.
         """
+
+    def regular(self) -> dict[str, Any]:
+        """The settings of training that concern the encoder, as arguments of `vitpipe.models.vit.ViT`."""
+        return {name: getattr(self.settings.train, name) for name in ("drop_path", "dropout", "grad_checkpointing")}
 
     @abstractmethod
     def targets(self, batch: Batch) -> Tensor:

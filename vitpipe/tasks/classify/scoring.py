@@ -96,6 +96,7 @@ class Scoring(Training, Task):
         self, model: nn.Module, dataset: PackedDataset, table: pd.DataFrame, curve: pd.DataFrame
     ) -> dict[str, dict[str, Any]]:
         """Arrays of the figures curve, confusion, ranking (highest, lowest and random losses) and patches."""
+        net: Any = model
         order = np.argsort(-table["loss"].to_numpy(), kind="stable")
         count = min(SHOWN, len(table))
         random = np.sort(np.random.default_rng(0).permutation(len(table))[:count])
@@ -109,9 +110,9 @@ class Scoring(Training, Task):
         matrix = matrix.reindex(index=self.classes, columns=self.classes, fill_value=0)
         patches = {
             "image": dataset.images("lr", random[:1])[0],
-            "patch": np.array(self.settings.model.patch),
+            "patch": np.array(net.encoder.patch),
             "id": np.array(str(table.index[random[0]])),
-            "prefix_tokens": np.array(int(self.settings.model.pool == "token")),
+            "prefix_tokens": np.array(net.encoder.num_prefix_tokens),
         }
         columns = {str(name): values.to_numpy() for name, values in curve.items()}
         return {

@@ -22,7 +22,13 @@ class Training(TrainingTask):
     best = "val_accuracy"
 
     def build(self) -> Classifier:
-        return Classifier(self.settings.model, size=self.settings.data.input_size, classes=len(self.classes))
+        return Classifier(
+            self.settings.model,
+            size=self.settings.data.input_size,
+            classes=len(self.classes),
+            encoder=self.encoder,
+            **self.regular(),
+        )
 
     def targets(self, batch: Batch) -> Tensor:
         """Class indices (b,), int64."""

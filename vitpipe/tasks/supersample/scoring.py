@@ -126,7 +126,10 @@ class Scoring(Training, Task):
 
     def questions(self, model: nn.Module, images: Tensor, samples: pd.DataFrame | None = None) -> Questions:
         """One window of the output for each image: the place of the patch at an eye, or in the centre."""
-        return window_questions(images, query_patches(images, self.settings, samples), self.settings)
+        net: Any = model
+        patch: int = net.encoder.patch
+        where = query_patches(images, patch, self.settings, samples)
+        return window_questions(images, where, patch, self.settings.data.scale)
 
     def outcome(self, model: nn.Module, dataset: PackedDataset, rows: np.ndarray) -> Outcome:
         """Input, bicubic, prediction and original, scored as evaluation scores them."""

@@ -31,7 +31,9 @@ class Training(TrainingTask):
 
     def build(self) -> SuperSampler:
         data = self.settings.data
-        return SuperSampler(self.settings.model, size=data.input_size, scale=data.scale)
+        return SuperSampler(
+            self.settings.model, size=data.input_size, scale=data.scale, encoder=self.encoder, **self.regular()
+        )
 
     def targets(self, batch: Batch) -> Tensor:
         """HR images (b, 3, k*s, k*s) on [-1, 1]."""

@@ -18,10 +18,10 @@ EPSILON = 1e-6  # under the root of `detail`: where nothing changes its slope is
 
 
 def query_patches(
-    images: Tensor, settings: SupersampleSettings, samples: pd.DataFrame | None
+    images: Tensor, patch: int, settings: SupersampleSettings, samples: pd.DataFrame | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The patch at an eye of each image, or in its centre without landmarks (b,), and the name of the place (b,)."""
-    size, columns = settings.data.size, images.shape[-1] // settings.model.patch
+    size, columns = settings.data.size, images.shape[-1] // patch
     side = size // columns  # of a patch, in HR pixels
     rows = [None] * len(images) if samples is None else [samples.iloc[i] for i in range(len(images))]
     points = [next(iter(query_points(row, size).items())) for row in rows]
@@ -29,14 +29,15 @@ def query_patches(
     return np.array(tokens), np.array([name for name, _ in points])
 
 
-def window_questions(images: Tensor, where: tuple[np.ndarray, np.ndarray], settings: SupersampleSettings) -> Questions:
+def window_questions(images: Tensor, where: tuple[np.ndarray, np.ndarray], patch: int, scale: int) -> Questions:
     """Questions about the windows of the output in the places of the given patches.
 
     Args:
         images: (b, 3, s, s) on [-1, 1].
         where: what `query_patches` returned.
+        patch: p.
+        scale: k.
     """
-    patch, scale = settings.model.patch, settings.data.scale
     columns, side = images.shape[-1] // patch, patch * scale
     tokens = torch.from_numpy(where[0]).to(images.device)
 
