@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro test bench study controls lint format lock clean
+.PHONY: help setup repro test bench study controls few-shot lint format lock clean
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
 
 setup: $(READY)  ## make .venv and install the exact versions of requirements.lock
 
@@ -46,6 +46,10 @@ controls: $(READY)  ## what attention is worth: trains again without it, hours; 
 	OMP_NUM_THREADS=1 python -m studies.attention_worth queue $(if $(CELEBA),--celeba $(CELEBA)) $(if $(MNIST),--mnist $(MNIST))
 	python -m studies.attention_worth gather
 	dvc repro
+
+few-shot: $(READY)  ## pets from 2, 5, 10, 20 images of each breed; PETS=folder WEIGHTS=name or file; writes docs/study/few-shot.*
+	python -m studies.few_shot queue $(if $(PETS),--pets $(PETS)) $(if $(WEIGHTS),--weights $(WEIGHTS))
+	python -m studies.few_shot gather
 
 lint: $(READY)  ## check style and types
 	ruff check .
