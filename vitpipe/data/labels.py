@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from vitpipe.config.validation import nearest
 from vitpipe.errors import InputError
-from vitpipe.validation import nearest
 
 Counts = Mapping[str, Mapping[str, int]]
 """Images of each class by label column; images without a class count under ""."""
