@@ -36,7 +36,7 @@ def test_arrays_hold_the_pictures_that_the_ids_name(packed, shapes, table):
         assert list(samples.index) == list(table.index[table["part"] == part])
         assert (hr.dtype, hr.shape[1:], lr.dtype, lr.shape[1:]) == (np.uint8, (24, 24, 3), np.uint8, (12, 12, 3))
         np.testing.assert_array_equal(np.load(packed / part / "hr-000.npy"), hr)
-        assert list(samples.columns) == [*LANDMARKS, "landmarks", "odd"]  # not the person
+        assert list(samples.columns) == ["identity", *LANDMARKS, "landmarks", "odd"]
         assert (samples["odd"] == table.loc[samples.index, "odd"]).all()
         for row, sample in enumerate(samples.index):
             target = shapes.read(sample).resize((24, 24), BICUBIC)
@@ -90,6 +90,7 @@ def test_the_file_of_the_split_stage_gives_the_same_bytes_as_its_table(tmp_path,
     table.index = [f'a "{name}", é' for name in table.index]
     table["part"] = [PARTS[i % 3] for i in range(60)]
     table.iloc[::7, 2:12] = np.nan
+    table["identity"] = pd.array([None if i == 5 else i // 2 for i in range(60)], dtype="Int64")
     table["label"] = table["odd"].map({0: "NA", 1: "007"}).where(table.index != table.index[45])
     table.to_csv(tmp_path / "split.csv", index_label="id")
     for name, given in {"table": table, "file": read_table(tmp_path / "split.csv")}.items():

@@ -15,8 +15,9 @@ from sklearn import metrics
 
 from vitpipe.metrics.classification import EPSILON, PROTOCOL, calibration_error, classification, sample_scores
 
-KEYS = ["accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1", "log_loss", "calibration_error"]
-KEYS += ["images", "per_class", "confusion"]
+KEYS = ["accuracy", "accuracy_low", "accuracy_high"]
+KEYS += ["balanced_accuracy", "balanced_accuracy_low", "balanced_accuracy_high"]
+KEYS += ["macro_f1", "log_loss", "calibration_error", "images", "per_class", "confusion"]
 
 
 def names(count: int) -> list[str]:
@@ -111,6 +112,7 @@ def test_holds_for_any_probabilities(case):
     assert confusion.sum(0).tolist() == [row["predicted"] for row in result["per_class"]]
     assert result["accuracy"] == pytest.approx(np.trace(confusion) / len(labels), rel=1e-5)
     assert 0 <= result["accuracy_low"] <= result["accuracy"] <= result["accuracy_high"] <= 1
+    assert 0 <= result["balanced_accuracy_low"] <= result["balanced_accuracy_high"] <= 1
     assert 0 <= result["calibration_error"] <= 1
     scores = sample_scores(labels, probabilities)
     assert result["log_loss"] == pytest.approx(scores["loss"].mean(), rel=1e-5)
@@ -122,7 +124,8 @@ def test_holds_for_any_probabilities(case):
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=30))
 def test_perfect_predictions(labels):
     result = classification(np.array(labels), one_hot(labels, 4), names(4))  # also where classes do not occur
-    for key in ("accuracy", "accuracy_high", "balanced_accuracy", "macro_f1"):
+    bootstrapped = ("balanced_accuracy_low", "balanced_accuracy_high")  # also of draws that lack a class
+    for key in ("accuracy", "accuracy_high", "balanced_accuracy", *bootstrapped, "macro_f1"):
         assert result[key] == 1
     assert result["log_loss"] == result["calibration_error"] == 0
     loss = sample_scores(np.array(labels), one_hot(labels, 4))["loss"]
@@ -175,8 +178,57 @@ def test_rounding_of_float32_is_no_probability_above_one():
     assert scores["loss"] == 0
 
 
+ENDS = ["accuracy_low", "accuracy_high", "balanced_accuracy_low", "balanced_accuracy_high"]
+
+
+def ends(labels, probabilities, persons=None) -> list[float]:
+    result = classification(labels, probabilities, names(probabilities.shape[1]), persons)
+    return [result[name] for name in ENDS]
+
+
+def resampled(labels, predicted, persons) -> list[float]:
+    """Ends of both intervals, from drawing persons one by one."""
+    random, found = np.random.default_rng(1), []
+    rows = [np.flatnonzero(persons == person) for person in np.unique(persons)]
+    for _ in range(1000):
+        drawn = np.concatenate([rows[i] for i in random.integers(0, len(rows), len(rows))])
+        right = predicted[drawn] == labels[drawn]
+        found.append([right.mean(), np.mean([right[labels[drawn] == c].mean() for c in np.unique(labels[drawn])])])
+    return np.quantile(found, [0.025, 0.975], axis=0).T.ravel().tolist()
+
+
+@pytest.mark.parametrize("people", [500, 40])
+def test_intervals_are_those_of_persons_drawn_with_replacement(many, people):
+    """Every third person is always told right: with few people that makes wide intervals."""
+    labels, probabilities = many
+    persons = np.arange(500) % people
+    probabilities = np.where((persons % 3 == 0)[:, None], one_hot(labels, 4), probabilities)
+    expected = resampled(labels, probabilities.argmax(1), persons)
+    assert ends(labels, probabilities, persons) == pytest.approx(expected, abs=0.008)
+    if people == 500:  # each image another person: as if nobody were known
+        assert ends(labels, probabilities) == pytest.approx(expected, abs=0.008)
+
+
+def test_more_pictures_of_the_same_people_make_no_interval_narrower(many):
+    alone = ends(*many, np.arange(500))
+    labels, probabilities = (np.repeat(array, 4, axis=0) for array in many)
+    persons = np.repeat(np.arange(500), 4)
+    assert ends(labels, probabilities, persons) == alone
+    unaware = ends(labels, probabilities)
+    assert all(unaware[i + 1] - unaware[i] < 0.6 * (alone[i + 1] - alone[i]) for i in (0, 2))
+    order = np.random.default_rng(0).permutation(2000)
+    assert ends(labels[order], probabilities[order], persons[order] + 7) == alone  # names and order do not matter
+
+
+def test_persons_are_counted_where_there_are_several(many):
+    assert classification(*many, names(4), np.arange(500) % 40)["persons"] == 40
+    alone = classification(*many, names(4), np.full(500, 3))  # one person tells nothing of others
+    assert alone == classification(*many, names(4))
+    assert "persons" not in alone
+
+
 def test_protocol_names_every_measure(many):
-    assert set(classification(*many, names(4))) <= set(PROTOCOL)
+    assert set(classification(*many, names(4), np.arange(500))) <= set(PROTOCOL)
 
 
 @pytest.mark.parametrize(

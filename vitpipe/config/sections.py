@@ -141,3 +141,8 @@ class Settings(Section):
     def target(self) -> str | None:
         """The label column that the model learns; None where the target is an image."""
         return None
+
+    @property
+    def pool(self) -> str | None:
+        """How the tokens of an image become one vector, token or avg; None where the task reads all of them."""
+        return None

@@ -91,5 +91,9 @@ class ClassifySettings(Settings):
     def target(self) -> str:
         return self.task.target
 
+    @property
+    def pool(self) -> str:
+        return self.model.pool
+
 
 TASKS: dict[str, type[Settings]] = {"supersample": SupersampleSettings, "classify": ClassifySettings}

@@ -13,7 +13,7 @@ from torch import Tensor
 from vitpipe.data.labels import classes, indices
 from vitpipe.data.split import read_table
 from vitpipe.errors import InputError
-from vitpipe.files import load_json
+from vitpipe.files import damaged, load_json
 
 COPIED = 1024  # images that are copied to a CUDA device at once
 
@@ -67,10 +67,36 @@ class PackedDataset:
         return indices(table, self.target, self.classes)
 
     @cached_property
+    def persons(self) -> np.ndarray | None:
+        """Who is in each image, int64 (n,) from 0; None where that is not known of every image."""
+        identity = self.samples.get("identity")
+        return None if identity is None or identity.isna().any() else pd.factorize(identity)[0]
+
+    @cached_property
     def shards(self) -> dict[str, list["Shard"]]:
         """The files of lr and hr, in order. Where the scale is 1 there are no files of lr, and hr is the input."""
         found = {name: [Shard(path) for path in sorted(self.folder.glob(f"{name}-*.npy"))] for name in ("lr", "hr")}
         return found | {"lr": found["lr"] or found["hr"]}
+
+    @cached_property
+    def features(self) -> "Shard":
+        """What the pretrained encoder makes of every image, float32 (n, d): `data/features`, beside `data/packed`.
+
+        Raises:
+            InputError: there is no such file, it is damaged or holds another number of images.
+        """
+        path = self.folder.parent.with_name("features") / f"{self.folder.name}.npy"
+        if not path.is_file():
+            raise InputError(f"{path} is missing: the stage features makes it (dvc repro features)")
+        try:
+            found = Shard(path)
+        except (ValueError, EOFError):
+            raise damaged(path, "features") from None
+        if found.shape[0] != len(self):
+            raise InputError(
+                f"{path} holds {found.shape[0]} images, but {self.folder} {len(self)}: run dvc repro features"
+            )
+        return found
 
     def __len__(self) -> int:
         return sum(shard.shape[0] for shard in self.shards["hr"])
@@ -86,10 +112,13 @@ class PackedDataset:
         return self.size // self.shards["lr"][0].shape[1]
 
     def images(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """Images `name` (lr or hr) of the given rows, (len(rows), height, width, 3) uint8."""
-        shards = self.shards[name]
+        """Images `name` (lr or hr) of the given rows, (len(rows), height, width, 3) uint8.
+
+        With the name features it is what the pretrained encoder makes of them, (len(rows), d) float32; see `features`.
+        """
+        shards = [self.features] if name == "features" else self.shards[name]
         per_shard = shards[0].shape[0]
-        images = np.empty((len(rows), *shards[0].shape[1:]), np.uint8)
+        images = np.empty((len(rows), *shards[0].shape[1:]), shards[0].dtype)
         for image, row in zip(images, rows.tolist(), strict=True):
             shards[row // per_shard].read(row % per_shard, image)
         return images
@@ -118,18 +147,19 @@ class PackedDataset:
 
 
 class Shard:
-    """A .npy file of uint8 images (n, height, width, 3), open for reading.
+    """A .npy file of n images, such as uint8 (n, height, width, 3), open for reading.
 
     It is read, not memory-mapped: pages of a map count as memory of this process, in the end the whole file.
     """
 
     def __init__(self, path: Path) -> None:
         mapped = np.load(path, mmap_mode="r")  # numpy reads the header
-        self.shape, self.start, self.image_bytes = mapped.shape, mapped.offset, mapped[0].nbytes
+        self.shape, self.dtype = mapped.shape, mapped.dtype
+        self.start, self.image_bytes = mapped.offset, mapped[0].nbytes
         self.file = path.open("rb", buffering=0)
 
     def read(self, row: int, image: np.ndarray) -> None:
-        """Fills `image`, uint8 (height, width, 3), with the image in `row`. Raises OSError if the file is cut off."""
+        """Fills `image`, of the shape of one, with the image in `row`. Raises OSError if the file is cut off."""
         self.file.seek(self.start + row * self.image_bytes)
         if self.file.readinto(image.data) != self.image_bytes:  # type: ignore[attr-defined]
             raise OSError(f"{self.file.name} is cut off")

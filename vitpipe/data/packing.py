@@ -4,7 +4,7 @@ Layout of a packed part, written here and read by `vitpipe.data.dataset`:
 
     hr-000.npy, hr-001.npy ...   (n, size, size, 3) uint8
     lr-000.npy, lr-001.npy ...   (n, size/scale, size/scale, 3) uint8, the same n; none where scale is 1
-    samples.csv                  sample id, landmarks in HR pixels, labels; row i belongs to image i
+    samples.csv                  sample id, identity, landmarks in HR pixels, labels; row i belongs to image i
 """
 
 import hashlib
@@ -61,7 +61,7 @@ def pack(table: pd.DataFrame, images: Images, data: Data, folder: Path) -> dict[
     manifest: dict[str, dict[str, Any]] = {}
     with progress(len(table), "downsample", "image") as bar:
         for part in PARTS:
-            rows = table[table["part"] == part].drop(columns=["part", "identity"], errors="ignore")
+            rows = table[table["part"] == part].drop(columns="part")
             writer, sizes = PartWriter(folder / part), {}
             for sample, result in threaded(read, rows.index):
                 bar.update()

@@ -24,6 +24,7 @@ FILTERS = (
     words.label, words.unit, words.number, words.signed, words.difference, words.interval, words.quantity,
     words.entry, words.setting, words.shade, words.region_verdict, words.trust_verdict,
 )  # fmt: skip
+COUNTS = ("images", "persons")  # of what was scored, the same for all rows
 OMITTED = ("deletion_over", "insertion_over")  # measures of faithfulness.json that are not on the page
 
 
@@ -58,7 +59,7 @@ def build(
         )
     reference = rivals[-1]  # the one that metrics["gain"] is over
     numbers = {k: v for k, v in metrics.items() if is_number(v) and not is_end(k, metrics)}
-    measures = [name for name in sorted(numbers, key=rank) if name in rows[reference] and name != "images"]
+    measures = [name for name in sorted(numbers, key=rank) if name in rows[reference] and name not in COUNTS]
     others = {k: v for k, v in metrics.items() if isinstance(v, Mapping) and k not in rows and {*measures} <= {*v}}
     return template().render(
         settings=settings,

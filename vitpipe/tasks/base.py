@@ -25,6 +25,18 @@ PRODUCTS = 4.5e8
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """Images (b, s, s, 3) uint8, as models see them, to one prediction for each."""
+
+
+@dataclass(frozen=True)
+class OfFeatures:
+    """A predictor that reads what the pretrained encoder makes of images, (b, d) float32, in place of the images."""
+
+    predict: Predict
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        return self.predict(features)
+
+
 Scores = Mapping[str, np.ndarray]
 """Scores of single images by name, each with the images along the first axis."""
 
@@ -139,8 +151,8 @@ class Task(TrainingTask):
 
     def scores(self, predict: Predict, dataset: PackedDataset, rows: np.ndarray | None = None) -> Scores:
         """Scores of what `predict` makes of the images in these rows, or of all images of a part."""
-        batches = scoring_batches(dataset, rows)
-        parts = [self.score(predict(dataset.images("lr", some)), self.truth(dataset, some)) for some in batches]
+        name, batches = "features" if isinstance(predict, OfFeatures) else "lr", scoring_batches(dataset, rows)
+        parts = [self.score(predict(dataset.images(name, some)), self.truth(dataset, some)) for some in batches]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     @abstractmethod

@@ -1,6 +1,7 @@
 """Predictors scored on a part of the data, whatever the task: models, their variants and baselines alike."""
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,16 @@ from vitpipe.progress import progress
 from vitpipe.tasks.base import Predict, Scores, Task
 
 
+PARTS_PROTOCOL = "the epochs whose weights were averaged, each alone; the model is their average"
+
+
 def score_baselines(task: Task, train: PackedDataset, val: PackedDataset, test: PackedDataset) -> dict[str, Any]:
     """The content of reports/baseline.json: by baseline its numbers on the test images, and how they were measured."""
     baselines = task.baselines(train, val)
     content: dict[str, Any] = {}
     with progress(len(baselines), "baseline", "predictor") as bar:
         for name, predict in baselines.items():
-            summary = task.summary(task.scores(predict, test))
-            content[name] = {key: value for key, value in summary.items() if not isinstance(value, list)}
+            content[name] = numbers(task.summary(task.scores(predict, test)))
             bar.update()
     return content | {"images": len(test), "protocol": [task.protocol]}
 
@@ -64,3 +67,28 @@ def evaluate(
     for name, scores in (untrained | others).items():
         columns |= {f"{name}_{key}": values for key, values in task.table(scores).items()}
     return metrics, pd.DataFrame(columns, index=test.samples.index)
+
+
+def score_parts(
+    task: Task, models: Iterable[tuple[int, nn.Module]], count: int, test: PackedDataset
+) -> list[dict[str, Any]]:
+    """What `parts` of reports/metrics.json holds, see `PARTS_PROTOCOL`: of each of `count` models its numbers.
+
+    Args:
+        models: the epoch that each model is of, and the model; one is in memory at a time.
+    """
+    content = []
+    with progress(count * len(test), "evaluate", "image") as bar:
+        for epoch, model in models:
+
+            def counted(images: np.ndarray, model: nn.Module = model) -> np.ndarray:
+                bar.update(len(images))
+                return task.predict(model, images)
+
+            content.append({"epoch": epoch} | numbers(task.summary(task.scores(counted, test))))
+    return content
+
+
+def numbers(summary: dict[str, Any]) -> dict[str, Any]:
+    """A summary without its tables."""
+    return {key: value for key, value in summary.items() if not isinstance(value, list)}

@@ -18,7 +18,7 @@ from vitpipe.data.packing import targets_of
 from vitpipe.data.pixels import to_input
 from vitpipe.metrics.classification import PROTOCOL, classification, rounded, sample_scores
 from vitpipe.tasks.base import Effort, Outcome, Predict, Questions, Scores, Task
-from vitpipe.tasks.classify import logistic
+from vitpipe.tasks.classify import logistic, neighbours
 from vitpipe.tasks.classify.training import Training
 
 SHOWN = 10  # images in each band of the ranking
@@ -27,11 +27,6 @@ SHOWN = 10  # images in each band of the ranking
 class Scoring(Training, Task):
     """Classification."""
 
-    protocol: ClassVar[dict[str, str]] = PROTOCOL | {
-        "majority": "baseline: the shares of the classes among the training images, whatever the image",
-        "logistic": logistic.PROTOCOL,
-        "gain": "model minus logistic",
-    }
     explanation_protocol: ClassVar[dict[str, str]] = {
         "importance": "drop of the accuracy, a share, when that head alone outputs zeros (Michel et al. 2019), on up "
         "to 512 test images",
@@ -43,9 +38,27 @@ class Scoring(Training, Task):
         "score": "probability of the class that is predicted for the whole image",
         "gradient_score": "ln(p / (1 - p)) of the predicted class",
     }
-    reference = "logistic"
-    rivals = ("majority", "logistic")
     effort = Effort(curve_images=96, curve_points=16, randomised_images=24, head_images=512, local=False)
+
+    @property
+    def protocol(self) -> dict[str, str]:  # type: ignore[override]
+        frozen = {"knn": neighbours.PROTOCOL, "probe": logistic.PROBE_PROTOCOL} if self.pretrained else {}
+        majority = "baseline: the shares of the classes among the training images, whatever the image"
+        own = PROTOCOL | {"majority": majority, "logistic": logistic.PROTOCOL} | frozen
+        return own | {"gain": f"model minus {self.reference}"}
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether there are features of a pretrained encoder, so that baselines tell what fine-tuning it adds."""
+        return self.settings.model.weights is not None
+
+    @property
+    def reference(self) -> str:  # type: ignore[override]
+        return self.rivals[-1]
+
+    @property
+    def rivals(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("majority", "logistic", *(("knn", "probe") if self.pretrained else ()))
 
     @property
     def compared_classes(self) -> tuple[str, ...] | None:  # type: ignore[override]
@@ -60,12 +73,16 @@ class Scoring(Training, Task):
         return probabilities
 
     def baselines(self, train: PackedDataset, val: PackedDataset) -> dict[str, Predict]:
-        """The majority class, and logistic regression on pixels."""
+        """The majority class and logistic regression on pixels; with pretrained weights also k nearest neighbours and
+        logistic regression on frozen features."""
         shares = np.bincount(train.labels, minlength=len(self.classes)) / len(train)
-        return {
+        found: dict[str, Predict] = {
             "majority": lambda images: np.tile(shares, (len(images), 1)),
             "logistic": logistic.fit(train, val, grey=self.settings.model.in_chans == 1),
         }
+        if self.pretrained:
+            found |= {"knn": neighbours.fit(train, val), "probe": logistic.probe(train, val)}
+        return found
 
     def truth(self, dataset: PackedDataset, rows: np.ndarray) -> np.ndarray:
         """Class indices (b,)."""
@@ -75,12 +92,19 @@ class Scoring(Training, Task):
     def score(self, predictions: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
         return {"actual": truth, **sample_scores(truth, predictions), "probabilities": predictions}
 
+    def scores(self, predict: Predict, dataset: PackedDataset, rows: np.ndarray | None = None) -> Scores:
+        """Scores of single images; where people are known, also who is in each image."""
+        found = super().scores(predict, dataset, rows)
+        if dataset.persons is None:
+            return found
+        return {**found, "person": dataset.persons if rows is None else dataset.persons[rows]}
+
     def summary(self, scores: Scores) -> dict[str, Any]:
-        return classification(scores["actual"], scores["probabilities"], self.classes)
+        return classification(scores["actual"], scores["probabilities"], self.classes, scores.get("person"))
 
     def table(self, scores: Scores) -> dict[str, np.ndarray]:
         names = np.array(self.classes)
-        columns = {name: values for name, values in scores.items() if name != "probabilities"}
+        columns = {name: values for name, values in scores.items() if name not in ("probabilities", "person")}
         return columns | {name: names[scores[name]] for name in ("actual", "predicted")}
 
     def gain(self, own: dict[str, Any], reference: dict[str, Any]) -> dict[str, float]:
