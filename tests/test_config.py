@@ -122,7 +122,7 @@ def test_what_dvc_yaml_reads_is_no_part_of_the_settings_that_a_run_keeps():
     for task in TASKS:
         pipeline = composed(f"recipe={RECIPE_OF[task]}")["dvc"]
         assert pipeline["target"] in ("task.name", "task.target")
-        assert set(pipeline) == {"target", "baseline", "curve", "score", "images", "figure"}
+        assert set(pipeline) == {"target", "baseline", "features", "curve", "score", "images", "figure"}
 
 
 def test_unknown_recipe_is_told_with_the_known_ones():

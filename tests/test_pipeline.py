@@ -139,7 +139,7 @@ def shown_plots(repository: Path) -> str:
         ("vitpipe/tasks/classify/training.py", set()),
         ("vitpipe/sources/mnist.py", {"fetch", "split", "downsample"}),
         ("vitpipe/tasks/supersample/training.py", {"train", "baseline", "evaluate", "explain"}),
-        ("vitpipe/data/split.py", {"split", "downsample", "train", "baseline", "evaluate", "explain"}),
+        ("vitpipe/data/split.py", {"split", "downsample", "features", "train", "baseline", "evaluate", "explain"}),
         ("params.yaml: patch: 3 -> patch: 6", {"train", "evaluate", "explain", "report"}),
         ("params.yaml: split: random -> split: identity", {"split", "report"}),
         ("params.yaml: root: null -> root: elsewhere", {"fetch", "report"}),
@@ -269,7 +269,8 @@ def test_classification_goes_through_the_same_stages(repository: Path, classifie
     reports = repository / "reports"
     metrics = json.loads((reports / "metrics.json").read_text())
     baseline = json.loads((reports / "baseline.json").read_text())
-    scores = {"accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1", "log_loss"}
+    scores = {"accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss"}
+    scores |= {"balanced_accuracy", "balanced_accuracy_low", "balanced_accuracy_high"}
     about = {"images", "seconds", "parameters", "epoch", "per_class", "confusion", "protocol"}
     assert set(metrics) == scores | about | {"calibration_error", "majority", "logistic", "gain"}
     assert {name: metrics[name] for name in ("majority", "logistic")} == {

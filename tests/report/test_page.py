@@ -255,16 +255,16 @@ def shares(accuracy: float, log_loss: float) -> dict[str, float]:
 
 @pytest.fixture
 def classifier(tmp_path, reports_of, classified) -> Callable[..., str]:
-    """The page of a classifier of so many classes: `classifier(10)`."""
+    """The page of a classifier of so many classes, with more baselines and numbers: `classifier(10, {}, persons=9)`."""
 
-    def page(classes: int = 10) -> str:
+    def page(classes: int = 10, baselines: dict[str, dict[str, float]] | None = None, **more: object) -> str:
         reports = reports_of(tmp_path, classified)
-        rivals = {"majority": shares(0.25, 2.30942), "logistic": shares(0.9375, 0.0555899)}
+        rivals = {"majority": shares(0.25, 2.30942), "logistic": shares(0.9375, 0.0555899)} | (baselines or {})
         of_class = {"images": 1000, "predicted": 5, "precision": 0.5, "recall": 0.9091, "f1": 0.645}
         metrics = shares(0.98203, 0.0418211) | rivals
         metrics |= {"per_class": [{"class": f"<class {i}>", **of_class} for i in range(classes)], "confusion": [[7]]}
         metrics |= {"gain": {"accuracy": 0.04453, "macro_f1": -0.003465}, "parameters": 111306, "epoch": 31}
-        metrics |= {"protocol": [{"accuracy": "share", "majority": "in training"}]}
+        metrics |= {"protocol": [{"accuracy": "share", "majority": "in training"}]} | more
         for name, content in (("metrics", metrics), ("baseline", rivals | {"images": 167, "protocol": []})):
             (reports / f"{name}.json").write_text(json.dumps(content))
         (reports / "curve.csv").write_text("epoch,step,train_loss,val_accuracy\n3,135,1.01989,0.779661\n")
@@ -296,6 +296,23 @@ def test_shares_are_in_percent_with_their_interval(classifier):
     assert [html.count(f"<span>{label}</span>") for label in ("test images", "parameters", "epoch kept")] == [1, 1, 1]
     assert "<h1>faces</h1>" in html  # not "faces on faces"
     assert not re.search(r"PSNR|bicubic|SSIM|MSE", page.text, re.IGNORECASE)
+
+
+def test_frozen_features_and_averaged_epochs_stand_beside_the_model(classifier):
+    people = {"persons": 55}
+    baselines = {"knn": shares(0.875, 0.5) | people, "probe": shares(0.96875, 0.25) | people}
+    epochs = [{"epoch": 8, "accuracy": 0.9375, "persons": 55}, {"epoch": 12, "accuracy": 0.953125, "persons": 55}]
+    page = Page(classifier(2, baselines, parts=epochs, **people))
+    names = ["nearest neighbours, frozen features", "logistic regression, frozen features"]
+    assert [row[0] for row in page.rows[:7]] == [
+        *("", "majority class", "logistic regression", *names, "model", f"model − {names[1]}")
+    ]
+    assert page.row(names[1])[0] == "96.9"
+    assert page.rows[0][-1] == "calibration error, %"  # the number of people is no measure
+    assert "55 people in them" in page.text
+    assert "Epochs that were averaged" in page.text
+    table = page.rows.index(["epoch kept", "accuracy, %", "people in them"])
+    assert page.rows[table + 1 : table + 3] == [["8", "93.8", "55"], ["12", "95.3", "55"]]
 
 
 @pytest.mark.parametrize(("classes", "opened"), [(20, 1), (21, 0)])

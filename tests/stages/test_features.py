@@ -22,7 +22,7 @@ SIZES = {"patch": 4, "dim": 24, "depth": 2, "heads": 3}
 ENCODER = SIZES | {"channels": 3, "class_token": True, "registers": 2, "pool_norm": True}
 ENCODER |= {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
 WEIGHTS = {"model.weights": "some.safetensors", "model.conv_channels": 0, "model.conv_blocks": 0}
-WEIGHTS |= dict.fromkeys((f"model.{name}" for name in SIZES))
+WEIGHTS |= dict.fromkeys(f"model.{name}" for name in SIZES)
 FILES = ["test.npy", "train.npy", "val.npy"]
 
 
@@ -44,7 +44,7 @@ def encoder(packed, monkeypatch) -> ViT:
 
 @pytest.fixture
 def made(packed, settings, monkeypatch) -> Callable[..., list[str]]:
-    """Runs the stage in this process and returns the files that it left: `made("classify", **{"model.pool": "avg"})`."""
+    """Runs the stage in this process: `made("classify", **{"model.pool": "avg"})`; returns the files that it left."""
     monkeypatch.chdir(packed.parents[1])
 
     def run(task: str, **changes: object) -> list[str]:

@@ -24,8 +24,9 @@ from vitpipe.tasks.evaluation import evaluate, score_baselines
 CPU = torch.device("cpu")
 CLASSES = ("left", "right")
 MEASURES = [
-    *("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1", "log_loss", "calibration_error"),
-    "images",
+    *("accuracy", "accuracy_low", "accuracy_high"),
+    *("balanced_accuracy", "balanced_accuracy_low", "balanced_accuracy_high"),
+    *("macro_f1", "log_loss", "calibration_error", "images"),
 ]
 
 

@@ -12,7 +12,6 @@ from vitpipe.data.dataset import PackedDataset
 from vitpipe.progress import progress
 from vitpipe.tasks.base import Predict, Scores, Task
 
-
 PARTS_PROTOCOL = "the epochs whose weights were averaged, each alone; the model is their average"
 
 
