@@ -128,7 +128,7 @@ class ViT(nn.Module):
             x = x + resize_pos_embed(self.pos_embed, self.grid, grid, self.num_prefix_tokens, self.resize)
         x = self.norm_pre(x)
         for block in self.blocks:
-            if self.grad_checkpointing and torch.is_grad_enabled():
+            if self.grad_checkpointing and self.training:
                 x = checkpoint(block, x, grid, self.num_prefix_tokens, use_reentrant=False)
             else:
                 x = block(x, grid, self.num_prefix_tokens)
