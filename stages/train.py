@@ -11,6 +11,7 @@ PRETRAINED, FEATURES = Path("data/weights/encoder.safetensors"), Path("data/feat
 def main(settings: Settings) -> None:
     from torch.distributed import is_torchelastic_launched
 
+    from vitpipe.models.pretrained import read_pretrained
     from vitpipe.tasks import open_part, training_task
     from vitpipe.training.checkpoint import Resume, file_digest, resume_folder
     from vitpipe.training.compute import use_deterministic_cuda
@@ -24,12 +25,8 @@ def main(settings: Settings) -> None:
         if compute.device.type == "cuda":
             use_deterministic_cuda()
         train, val = (open_part(settings, Path("data/packed") / part) for part in ("train", "val"))
-        pretrained = None
-        if settings.model.weights:
-            from vitpipe.models.pretrained import read_pretrained
-
-            pretrained = read_pretrained(PRETRAINED)
-        task = training_task(settings, train.classes, pretrained and pretrained.encoder)
+        pretrained = read_pretrained(PRETRAINED) if settings.model.weights else None
+        task = training_task(settings, train.classes, pretrained.encoder if pretrained else None)
         read = [PRETRAINED] if pretrained else []
         read += [FEATURES / f"{part}.npy" for part in ("train", "val")] if task.frozen else []
         digests = [train.digest, val.digest, *map(file_digest, read)]

@@ -4,7 +4,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ import yaml
 from stages import features
 from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.pixels import to_input
+from vitpipe.models.pretrained import Pretrained, write_pretrained
 from vitpipe.models.vit import ViT
 from vitpipe.training import compute
 
@@ -32,12 +32,8 @@ def encoder(packed, monkeypatch) -> ViT:
     torch.manual_seed(0)
     made = ViT(**ENCODER, size=12).eval()
     made.load_state_dict({name: torch.randn_like(tensor) / 3 for name, tensor in made.state_dict().items()})
-    known = {"data/weights/encoder.safetensors": SimpleNamespace(encoder=ENCODER, tensors=made.state_dict())}
-    fake = ModuleType("vitpipe.models.pretrained")
-    fake.read_pretrained = lambda path: known[path.as_posix()]
-    fake.load_into = lambda model, pretrained: model.load_state_dict(pretrained.tensors)
-    fake.load_stem = lambda stem, pretrained: pytest.fail("it has no stem")
-    monkeypatch.setitem(sys.modules, "vitpipe.models.pretrained", fake)
+    pretrained = Pretrained(ENCODER, (12, 12), made.state_dict(), (), "a test", "ours")
+    write_pretrained(packed.parent / "weights/encoder.safetensors", pretrained)
     monkeypatch.chdir(packed.parents[1])
     return made
 

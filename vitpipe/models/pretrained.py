@@ -100,9 +100,12 @@ def load_into(encoder: ViT, pretrained: Pretrained) -> None:
     load_strictly(encoder, state, pretrained.source)
 
 
-def load_stem(stem: nn.Module, pretrained: Pretrained) -> None:
-    """Loads what comes before the encoder. Raises as `load_into` does."""
-    load_strictly(stem, pretrained.part("stem"), pretrained.source)
+def start_from(model: nn.Module, pretrained: Pretrained) -> None:
+    """Loads the encoder of a model, and its stem where the weights have one. Raises as `load_into` does."""
+    net: Any = model
+    load_into(net.encoder, pretrained)
+    if stem := pretrained.part("stem"):
+        load_strictly(net.stem, stem, pretrained.source)
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

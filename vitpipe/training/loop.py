@@ -21,6 +21,7 @@ from vitpipe.data.batches import Batch, batches_per_epoch, rank_slice, shuffled
 from vitpipe.data.dataset import PackedDataset
 from vitpipe.errors import InputError
 from vitpipe.files import write_csv
+from vitpipe.models.pretrained import Pretrained, start_from
 from vitpipe.progress import progress
 from vitpipe.training.averaging import averaged, best_epochs, save_average
 from vitpipe.training.checkpoint import Resume
@@ -55,16 +56,14 @@ class Trainer:
         val: PackedDataset,
         compute: Compute,
         group: Group = Group(),  # noqa: B008 - frozen
-        pretrained: Any = None,
+        pretrained: Pretrained | None = None,
     ) -> None:
         self.task, self.settings, self.train, self.val, self.compute = task, task.settings, train, val, compute
         self.group = group
         torch.manual_seed(self.settings.seed)
         self.model: Any = task.build()
         if pretrained is not None:
-            from vitpipe.models.pretrained import load_into
-
-            load_into(self.model.encoder, pretrained)
+            start_from(self.model, pretrained)
         self.model.to(compute.device)
         self.ema_model = copy.deepcopy(self.model).requires_grad_(False)
         learning: list[Any] = [model.head if task.frozen else model for model in (self.model, self.ema_model)]
