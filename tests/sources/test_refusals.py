@@ -27,3 +27,8 @@ def test_settings_that_a_data_set_refuses(tmp_path, data, message):
     with pytest.raises(InputError, match=message):
         source(data["name"]).fetch(Data(**data), 0, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_classifier_may_see_enlarged_pictures(tmp_path, capsys):
+    source("digits").fetch(Data(name="digits", size=16, scale=1), 0, tmp_path)
+    assert "16, but the pictures of data.name digits have 8x8 pixels, so they are enlarged" in capsys.readouterr().err
