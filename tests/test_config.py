@@ -16,6 +16,7 @@ from vitpipe.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 RECIPE_OF = {"supersample": "supersample", "classify": "digits"}
+FROZEN = {"model.weights": "encoder.safetensors", "train.freeze": "encoder", "train.flip": False}
 RECIPES = sorted(path.stem for path in (ROOT / "conf" / "recipe").glob("*.yaml"))
 
 
@@ -153,7 +154,7 @@ def test_unknown_recipe_is_told_with_the_known_ones():
             {"data.shots": 5},
             "data.shots is 5, but must be null with task.name supersample: it counts images of a class",
         ),
-        ({"model.pach": 3}, "unknown key model.pach (did you mean patch?); known there: patch, dim,"),
+        ({"model.pach": 3}, "unknown key model.pach (did you mean patch?); known there: weights, patch, dim"),
         ({"optimiser": "sgd"}, "unknown key optimiser; known there: recipe, seed, data"),
         ({"model.patch": "three"}, "model.patch is 'three', but input should be a valid integer"),
         ({"model.patch": 3.5}, "model.patch is 3.5, but input should be a valid integer"),
@@ -175,7 +176,7 @@ def test_unknown_recipe_is_told_with_the_known_ones():
         ({"train.patience": 0}, "train.patience is 0, but input should be greater than or equal to 1"),
         ({"train.momentum": 1.0}, "train.momentum is 1.0, but input should be less than 1"),
         ({"train.optimizer": "adam"}, "train.optimizer is 'adam', but must be one of adamw, muon, sgd"),
-        ({"train.schedule": "poly"}, "train.schedule is 'poly', but must be one of cosine, step, constant"),
+        ({"train.schedule": "poly"}, "train.schedule is 'poly', but must be one of cosine, linear, step, constant"),
         ({"train.randaugment": 2}, "unknown key train.randaugment; known there: epochs, patience"),
         ({"train.crop": 12}, "train.crop is 12, but must be less than the input size 12"),
         ({"model.pool": "avg"}, "unknown key model.pool"),
@@ -201,7 +202,7 @@ def test_wrong_value_is_one_line_with_key_value_and_what_is_right(tmp_path, para
         ({"model.attention": "none"}, "model.attention is 'none', but needs model.pool avg"),
         ({"model.attention": "none", "model.depth": 0}, "model.depth is 0, but needs model.pool avg"),
         ({"model.attention": "place", "model.pool": "avg"}, "model.attention is 'place', but needs model.place true"),
-        ({"model.skip": "nearest"}, "unknown key model.skip; known there: patch, dim"),
+        ({"model.skip": "nearest"}, "unknown key model.skip; known there: weights, patch, dim"),
         ({"model.consistent": True}, "unknown key model.consistent"),
         ({"train.loss": "mse"}, "unknown key train.loss"),
         ({"train.crop": 12}, "train.crop is 12, but must be less than the input size 12"),
@@ -216,6 +217,52 @@ def test_wrong_value_is_one_line_with_key_value_and_what_is_right(tmp_path, para
 )
 def test_wrong_value_of_classification_is_one_line(tmp_path, params, changes, expected):
     assert expected in message(tmp_path, params("classify", **changes))
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "expected"),
+    [
+        ("supersample", {"model.patch": None}, "model.patch is None, but must be given where model.weights is null"),
+        ("supersample", {"model.proj": None}, "model.proj is None, but must be given where model.weights is null"),
+        ("supersample", {"model.weights": "a.npz", "model.heads": 3}, "model.heads is 3, but must divide model.dim 16"),
+        (
+            "supersample",
+            {"train.processes": 2, "train.accumulate": 3},
+            "train.processes is 2, but times train.accumulate 3 must divide train.batch 8",
+        ),
+        (
+            "supersample",
+            {"train.layer_decay": 0.7, "train.optimizer": "muon"},
+            "train.layer_decay is 0.7, but must be 1 with train.optimizer muon: use adamw or sgd",
+        ),
+        ("supersample", {"train.layer_decay": 0}, "train.layer_decay is 0, but input should be greater than 0"),
+        ("supersample", {"train.drop_path": 1.0}, "train.drop_path is 1.0, but input should be less than 1"),
+        ("supersample", {"train.dropout": -0.1}, "train.dropout is -0.1, but input should be greater than or equal"),
+        ("supersample", {"train.average": "mean"}, "'mean', but must be one of none, best3, greedy"),
+        ("supersample", {"train.epochs": -1}, "train.epochs is -1, but input should be greater than or equal to 0"),
+        ("supersample", {"data.shots": 0}, "data.shots is 0, but input should be greater than or equal to 1"),
+        ("supersample", {"train.freeze": "encoder"}, "unknown key train.freeze"),
+        ("classify", FROZEN | {"train.freeze": "head"}, "train.freeze is 'head', but must be one of none, encoder"),
+        ("classify", FROZEN | {"model.weights": None}, "train.freeze is 'encoder', but needs model.weights"),
+        ("classify", FROZEN | {"train.flip": True}, "train.flip is True, but must be false with train.freeze encoder"),
+        ("classify", FROZEN | {"train.crop": 2}, "train.crop is 2, but must be 0 with train.freeze encoder"),
+        ("classify", FROZEN | {"train.randaugment": 1}, "train.randaugment is 1, but must be 0 with"),
+        ("classify", FROZEN | {"train.mix": "mixup"}, "train.mix is 'mixup', but must be none with train.freeze"),
+        ("classify", FROZEN | {"train.drop_path": 0.1}, "train.drop_path is 0.1, but must be 0 with"),
+        ("classify", FROZEN | {"train.dropout": 0.1}, "train.dropout is 0.1, but must be 0 with"),
+        ("classify", FROZEN | {"train.layer_decay": 0.7}, "train.layer_decay is 0.7, but must be 1 with"),
+        ("classify", FROZEN | {"train.grad_checkpointing": True}, "is True, but must be false with train.freeze"),
+    ],
+)
+def test_rules_of_pretrained_weights_and_of_their_training(tmp_path, params, task, changes, expected):
+    assert expected in message(tmp_path, params(task, **changes))
+
+
+def test_with_weights_sizes_may_be_left_to_the_file(settings):
+    keys = ("patch", "dim", "depth", "heads", "mlp_ratio", "position", "proj", "qkv_bias", "final_norm")
+    open_sizes = dict.fromkeys((f"model.{key}" for key in keys), None)
+    made = settings("classify", **FROZEN | open_sizes | {"train.epochs": 0, "train.average": "greedy"})
+    assert (made.model.patch, made.train.freeze, made.train.epochs) == (None, "encoder", 0)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,15 @@ def test_a_score_that_is_not_known_is_drawn_as_it_is(make, texts):
     assert "Loss and bleu 4 per epoch" in caption
 
 
+def test_a_model_that_was_not_trained_has_one_point(make, texts):
+    """Means over training images are missing then."""
+    nothing = {f"train_{name}": [np.nan] for name in ("loss", "psnr")}
+    figure = curve(make("curve", epoch=[0], val_loss=[0.3], val_psnr=[28.5], val_bicubic_psnr=[27.5], **nothing))
+    assert "kept: epoch 0 with 28.50 dB, +1.00 on bicubic" in texts(figure)
+    for axes, value in zip(figure.axes, (0.3, 28.5), strict=True):
+        assert list(lines_of(axes)["validation"].get_ydata()) == [value]
+
+
 @pytest.mark.parametrize(("bicubic", "gain"), [(27.5, "+1.75"), (30.0, "−0.75")])
 def test_best_validation_epoch_is_marked(make, texts, bicubic, gain):
     figure = curve(make("curve", val_bicubic_psnr=[0, 0, 0, bicubic]))

@@ -1,6 +1,5 @@
 """Training in this process, on toy images; kills and restarts are in test_resume.py."""
 
-import copy
 import math
 
 import numpy as np
@@ -14,6 +13,7 @@ from vitpipe.data.pixels import normalize
 from vitpipe.errors import InputError
 from vitpipe.training import loop
 from vitpipe.training.checkpoint import Resume, read_metadata, read_weights
+from vitpipe.training.distributed import Group
 from vitpipe.training.loop import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -28,23 +28,6 @@ def batches_of(run: Trainer, count: int = 5) -> list:
 
 def equal(first: dict, second: dict) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-
-
-@pytest.fixture
-def planned(monkeypatch):
-    """Validation gives the planned scores; returns the averaged weights that it saw in each epoch."""
-
-    def plan(scores, losses=(0.0,) * 6):
-        seen = []
-
-        def validate(self):
-            seen.append(copy.deepcopy(self.ema_model.state_dict()))
-            return {"loss": losses[len(seen) - 1], "psnr": scores[len(seen) - 1]}
-
-        monkeypatch.setattr(Trainer, "validate", validate)
-        return seen
-
-    return plan
 
 
 def test_learns_more_than_bicubic_knows(training, finished):
@@ -286,3 +269,67 @@ def test_states_are_saved_now_and_then(training, tmp_path, monkeypatch):
     monkeypatch.setattr(Resume, "save", lambda self, state: saved.append((state["epoch"], state["batch"])))
     training().run(Resume(tmp_path))
     assert saved == [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (1, 0), (1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (2, 0)]
+
+
+@pytest.mark.parametrize(
+    ("task", "changes"),
+    [
+        ("supersample", {"train.accumulate": 4}),
+        ("classify", {"train.accumulate": 4, "train.mix": "mixup", "train.crop": 2, "train.label_smoothing": 0.1}),
+        ("supersample", {"train.batch": 48, "train.accumulate": 16}),  # 40 images: 13 times 3 and 1
+    ],
+)
+def test_parts_of_a_batch_give_the_gradients_of_the_whole(training, monkeypatch, task, changes):
+    whole, parts = (training(task, **changes | {"train.clip": 1e-3} | more) for more in ({"train.accumulate": 1}, {}))
+    sizes, loss = [], parts.task.loss
+    monkeypatch.setattr(parts.task, "loss", lambda model, x, y: (sizes.append(len(x)), loss(model, x, y))[1])
+    inputs = whole.task.augmented(batches_of(whole)[0])
+    found = []
+    for run in (whole, parts):
+        run.model.load_state_dict(whole.model.state_dict())
+        torch.manual_seed(0)
+        torch.nn.init.normal_(run.model.head.weight, std=0.1)  # or its gradient alone is not zero
+        found.append(run.compute_gradients(*inputs))
+    assert sizes == ([2] * 4 if len(inputs[0]) == 8 else [3] * 13 + [1])
+    assert list(found[0]) == list(found[1])
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=1e-4, atol=1e-6, msg=name)
+    assert found[0]["norm"] > 1e-3, "nothing was clipped"
+    for one, other in zip(whole.weights, parts.weights, strict=True):
+        torch.testing.assert_close(other.grad, one.grad, rtol=1e-3, atol=1e-8)
+
+
+@pytest.mark.parametrize("task", ["supersample", "classify"])
+def test_without_epochs_the_model_is_saved_as_it_is(training, finished, task):
+    run = training(task, **{"train.epochs": 0})
+    before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+    folder = finished(run, "none")
+    curve = pd.read_csv(folder / "curve.csv")
+    usual = pd.read_csv(finished(training(task, **{"train.epochs": 1}), "one") / "curve.csv")
+    assert list(curve) == list(usual)
+    empty = {"train_loss", "train_psnr" if task == "supersample" else "train_accuracy"}
+    assert set(curve.columns[curve.isna().all()]) == empty
+    assert curve.loc[0, ["epoch", "step", "lr"]].tolist() == [0, 0, 0]
+    metadata = read_metadata(folder / "model.safetensors")
+    assert (metadata["epoch"], metadata[run.task.best]) == (0, pytest.approx(curve[run.task.best][0], rel=1e-5))
+    assert equal(read_weights(folder / "model.safetensors"), before)
+
+
+def test_processes_augment_alike_and_drop_differently(training, monkeypatch):
+    class Several(Group):
+        def means(self, values, count):
+            return values
+
+    seeds = []
+    for rank in (0, 0, 1):
+        run, seen = training("classify"), []
+        run.group = Several(rank, 2)
+        augmented, loss = run.task.augmented, run.task.loss
+        draw = lambda seen=seen: seen.append(float(torch.rand(())))  # noqa: E731
+        monkeypatch.setattr(run.task, "augmented", lambda b, draw=draw, f=augmented: (draw(), f(b))[1])
+        monkeypatch.setattr(run.task, "loss", lambda *a, draw=draw, f=loss: (draw(), f(*a))[1])
+        run.training_step(batches_of(run)[0])
+        seeds.append(seen)
+    assert seeds[0] == seeds[1]
+    assert seeds[0][0] == seeds[2][0]
+    assert seeds[0][1] != seeds[2][1]

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from vitpipe.tasks import training_task
-from vitpipe.training.optimizers import Muon, optimizers, orthogonalize
+from vitpipe.training.optimizers import Muon, optimizers, orthogonalize, set_lr
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 72), (16, 96)])
@@ -127,3 +127,38 @@ def test_decay_leaves_places_alone(settings, name):
     places = {key for key in before if ".place." in key}
     assert len(places) == 4
     assert unchanged - zero == places
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_layers_learn_the_slower_the_earlier_they_are(settings, name):
+    """decay^(L + 1 - i): tokens, positions, patches and stem i = 0, block b i = b + 1, last norm and head L + 1."""
+    changes = {"train.optimizer": name, "train.layer_decay": 0.5, "model.place": True, "train.momentum": 0.0}
+    made = settings("classify", **changes)
+    model = training_task(made, ("a", "b")).build()
+    for weight in model.parameters():
+        weight.grad = torch.ones_like(weight)
+    before = {key: weight.detach().clone() for key, weight in model.named_parameters()}
+    chosen = optimizers(model, made.train)
+    set_lr(chosen, 0.1)
+    for optimizer in chosen:
+        optimizer.step()
+    names = {0: ["stem", "encoder.patch_embed", "encoder.cls_token", "encoder.pos_embed"], 1: ["encoder.blocks.0"]}
+    names |= {2: ["encoder.blocks.1"], 3: ["encoder.norm", "head"]}
+    seen = set()
+    for layer, parts in names.items():
+        for key, weight in model.named_parameters():
+            if key.startswith(tuple(parts)):  # the first step of AdamW is one learning rate long, as that of SGD here
+                expected = before[key] - 0.1 * 0.5 ** (3 - layer)
+                torch.testing.assert_close(weight.detach(), expected, rtol=1e-4, atol=1e-6, msg=key)
+                seen.add(key)
+    assert seen == set(before)
+
+
+def test_layers_keep_the_decay_of_weights_and_of_places(settings):
+    made = settings(**{"train.weight_decay": 0.3, "train.layer_decay": 0.7, "model.place": True})
+    model = training_task(made).build()
+    groups = [group for each in optimizers(model, made.train) for group in each.param_groups]
+    decays = {id(weight): group["weight_decay"] for group in groups for weight in group["params"]}
+    assert sum(len(group["params"]) for group in groups) == len(decays)
+    for key, weight in model.named_parameters():
+        assert decays[id(weight)] == (0.0 if ".place." in key else 0.3), key

@@ -19,6 +19,7 @@ CASES = [
     ("supersample", {"train.optimizer": "muon", "train.crop": 2, "train.loss": "spectral", "model.consistent": True}),
     ("supersample", {"train.optimizer": "sgd", "train.lr": 0.01, "train.precision": "auto"}),
     ("classify", MIXED),
+    ("classify", MIXED | {"train.layer_decay": 0.7, "train.accumulate": 2}),
 ]
 
 
@@ -108,3 +109,10 @@ def test_a_loss_that_is_not_finite_stops_it(on_cuda):
     with pytest.raises(InputError, match="the loss became nan"):
         run.training_step(batches(run)[0])
     assert equal(good, run.weights[1:])
+
+
+def test_steps_that_draw_random_numbers_are_not_recorded(on_cuda):
+    for changes in ({"train.dropout": 0.1}, {"train.drop_path": 0.1}, {"train.grad_checkpointing": True}):
+        run = on_cuda(**changes)
+        steps(run, EAGER + 2)
+        assert not any(isinstance(half, Replayed) for half in run.halves)

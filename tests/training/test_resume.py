@@ -23,6 +23,9 @@ loop.SAVE_EVERY = 0.0  # a state after every batch, so that kills within an epoc
 run(main)
 """
 
+REGULAR = {"train.drop_path": 0.3, "train.dropout": 0.2, "train.grad_checkpointing": True, "train.accumulate": 4}
+REGULAR |= {"train.layer_decay": 0.8, "train.schedule": "linear", "train.average": "greedy"}
+
 
 @pytest.fixture
 def two_threads():
@@ -87,11 +90,14 @@ class Killed(BaseException):
     """As SIGKILL, nothing catches it."""
 
 
-@pytest.mark.parametrize(("life", "optimizer"), [(1, "sgd"), (4, "muon")])
-def test_augmented_and_stopped_early_ends_bit_identical_too(training, finished, monkeypatch, life, optimizer):
+@pytest.mark.parametrize(
+    ("life", "optimizer", "more"), [(1, "sgd", {}), (4, "muon", {}), (3, "sgd", REGULAR), (1, "adamw", REGULAR)]
+)
+def test_augmented_and_stopped_early_ends_bit_identical_too(training, finished, monkeypatch, life, optimizer, more):
     """In this process, which dies in every `life`-th batch before the state after it is saved."""
     changes = {"train.epochs": 12, "train.patience": 3, "train.lr": 0.05, "train.crop": 3, "train.randaugment": 2}
     changes |= {"train.mix": "both", "train.label_smoothing": 0.1, "train.optimizer": optimizer, "train.batch": 20}
+    changes |= more
     run = training("classify", **changes)
     whole = finished(run, "whole")
     assert 3 < run.epoch < 12

@@ -22,6 +22,11 @@ def test_values_of_the_cosine(epochs, per_epoch):
     assert 0 < found[99] < 0.001
 
 
+def test_linear_falls_to_zero_in_equal_steps():
+    found = rates("linear", epochs=4, per_epoch=5, lr=0.2, warmup=0.2)
+    assert found == pytest.approx([0.05, 0.1, 0.15, 0.2] + [0.2 * left / 16 for left in range(16, 0, -1)])
+
+
 def test_step_is_seven_tenths_every_five_epochs():
     found = rates("step", epochs=12, per_epoch=3, lr=0.1)
     assert found == pytest.approx([0.1] * 15 + [0.07] * 15 + [0.049] * 6)
@@ -32,7 +37,7 @@ def test_constant_stays_where_the_warm_up_ends():
 
 
 @given(
-    st.sampled_from(["cosine", "step", "constant"]),
+    st.sampled_from(["cosine", "linear", "step", "constant"]),
     st.integers(1, 100),
     st.integers(1, 30),
     st.floats(1e-6, 10),
