@@ -66,5 +66,5 @@ lock: $(READY)  ## write the installed versions to requirements.lock
 	| grep -vxFf benchmarks/requirements.lock; } > requirements.lock
 
 clean:  ## remove .venv, scratch and what the stages wrote; the DVC cache and what git keeps stay
-	rm -rf $(VENV) .resume .bench data/raw data/packed data/split.csv models reports/explanations reports/figures \
+	rm -rf $(VENV) .resume .bench data/raw data/packed data/weights data/split.csv models reports/explanations reports/figures \
 		reports/heatmaps reports/index.html

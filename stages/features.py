@@ -1,6 +1,7 @@
 """Computes what the pretrained encoder makes of all images: data/packed, data/weights -> data/features."""
 
 from pathlib import Path
+from typing import Any
 
 from vitpipe.config import Settings
 from vitpipe.stage import run
@@ -26,7 +27,7 @@ def write_features(settings: Settings, folder: Path) -> None:
     from vitpipe.data.dataset import PackedDataset
     from vitpipe.data.pixels import to_input
     from vitpipe.models.classifier import Classifier
-    from vitpipe.models.pretrained import load_into, load_stem, read_pretrained
+    from vitpipe.models.pretrained import read_pretrained, start_from
     from vitpipe.progress import progress
     from vitpipe.training.compute import select_compute
 
@@ -34,10 +35,9 @@ def write_features(settings: Settings, folder: Path) -> None:
     parts = {part: PackedDataset(Path("data/packed") / part) for part in ("train", "val", "test")}
     pretrained = read_pretrained(Path("data/weights/encoder.safetensors"))
     side = parts["train"].size // parts["train"].scale
-    model = Classifier(settings.model, size=side, classes=1, encoder=pretrained.encoder)
-    load_into(model.encoder, pretrained)
-    if pretrained.encoder.get("stem"):
-        load_stem(model.stem, pretrained)
+    section: Any = settings.model
+    model = Classifier(section, size=side, classes=1, encoder=pretrained.encoder)
+    start_from(model, pretrained)
     model.to(compute.device).eval()
     total = sum(map(len, parts.values()))
     with progress(total, "features", "image") as bar, torch.inference_mode(), compute.autocast():

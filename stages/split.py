@@ -12,10 +12,11 @@ def main(settings: Settings) -> None:
     from vitpipe.sources import source
 
     samples = source(settings.data.name).samples(Path("data/raw"))
-    table = split(samples, settings.data, settings.seed)
+    table = split(samples, settings.data, settings.seed, settings.target)
     with atomic_file(Path("data/split.csv")) as temporary:
         table.to_csv(temporary, index_label="id")
-    print("split:", ", ".join(f"{part} {count}" for part, count in table["part"].value_counts().items()))
+    counts = ", ".join(f"{part} {count}" for part, count in table["part"].value_counts().items())
+    print(f"split: {counts}; {len(samples) - len(table)} left out")
 
 
 if __name__ == "__main__":

@@ -5,12 +5,15 @@ from pathlib import Path
 from vitpipe.config import Settings
 from vitpipe.stage import run
 
+PRETRAINED, FEATURES = Path("data/weights/encoder.safetensors"), Path("data/features")
+
 
 def main(settings: Settings) -> None:
     from torch.distributed import is_torchelastic_launched
 
+    from vitpipe.models.pretrained import read_pretrained
     from vitpipe.tasks import open_part, training_task
-    from vitpipe.training.checkpoint import Resume, resume_folder
+    from vitpipe.training.checkpoint import Resume, file_digest, resume_folder
     from vitpipe.training.compute import use_deterministic_cuda
     from vitpipe.training.distributed import join, launch
     from vitpipe.training.loop import Trainer
@@ -22,9 +25,15 @@ def main(settings: Settings) -> None:
         if compute.device.type == "cuda":
             use_deterministic_cuda()
         train, val = (open_part(settings, Path("data/packed") / part) for part in ("train", "val"))
-        resume = Resume(resume_folder(settings, [train.digest, val.digest], compute))
+        pretrained = read_pretrained(PRETRAINED) if settings.model.weights else None
+        task = training_task(settings, train.classes, pretrained.encoder if pretrained else None)
+        read = [PRETRAINED] if pretrained else []
+        read += [FEATURES / f"{part}.npy" for part in ("train", "val")] if task.frozen else []
+        digests = [train.digest, val.digest, *map(file_digest, read)]
+        resume = Resume(resume_folder(settings, digests, compute))
         group.agree(resume.folder.name)
-        trainer = Trainer(training_task(settings, train.classes), train, val, compute, group)
+        trainer = Trainer(task, train, val, compute, group, pretrained)
+        del pretrained  # the model has a copy
         trainer.run(resume)
         if group.rank == 0:
             trainer.save(Path("models/model.safetensors"), Path("reports/curve.csv"))

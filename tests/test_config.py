@@ -149,6 +149,10 @@ def test_unknown_recipe_is_told_with_the_known_ones():
         ({"data.split": "ramdom"}, "'ramdom', but must be one of random, official, identity (did you mean random?)"),
         ({"data.count": 2}, "data.count is 2, but input should be greater than or equal to 3"),
         ({"data.test": 0.6}, "data.test is 0.6, but input should be less than 0.5"),
+        (
+            {"data.shots": 5},
+            "data.shots is 5, but must be null with task.name supersample: it counts images of a class",
+        ),
         ({"model.pach": 3}, "unknown key model.pach (did you mean patch?); known there: patch, dim,"),
         ({"optimiser": "sgd"}, "unknown key optimiser; known there: recipe, seed, data"),
         ({"model.patch": "three"}, "model.patch is 'three', but input should be a valid integer"),

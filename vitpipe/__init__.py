@@ -5,6 +5,7 @@
     model = vitpipe.load("models/model.safetensors")
     model.predict("photo.jpg")
     model.explain("photo.jpg", method="rollout").map
+    encoder = vitpipe.load_encoder("torchvision/vit_b_16")
 
 The names below are imported when first used, so that `import vitpipe` is fast.
 """
@@ -16,6 +17,7 @@ MODULES = {
     "load": "vitpipe.predictor",
     "Predictor": "vitpipe.predictor",
     "Explanation": "vitpipe.predictor",
+    "load_encoder": "vitpipe.weights.loading",
     "capture": "vitpipe.explain.capture",
     "InputError": "vitpipe.errors",
 }

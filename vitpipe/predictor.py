@@ -110,7 +110,7 @@ def load_model(path: Path, settings: Settings | None = None, device: torch.devic
     trained = check_settings(metadata.get("settings") or {}, str(path))
     if settings is not None and built_by(settings) != built_by(trained):
         raise InputError(f"{path} was trained with other model settings than params.yaml has: run dvc repro")
-    task = scoring_task(settings or trained, tuple(metadata.get("classes") or ()))
+    task = scoring_task(settings or trained, tuple(metadata.get("classes") or ()), metadata.get("encoder"))
     with torch.random.fork_rng(devices=[]):  # the weights that building draws are replaced
         model = task.build()
     try:

@@ -29,13 +29,19 @@ def message(*args, **kwargs) -> str:
 
 def test_names_of_classes_and_their_counts():
     table = pd.DataFrame({"Male": [1, -1, 0, -1], "label": ["cat", None, "dog", "cat"]}, list("abcd"))
+    table["size"] = ["big", "small", "big", None]
     assert class_names(table, "Male").tolist() == ["Male", "not Male", "", "not Male"]
-    assert label_counts(table) == {"Male": {"": 1, "Male": 1, "not Male": 2}, "label": {"": 1, "cat": 2, "dog": 1}}
+    assert label_counts(table) == {
+        "Male": {"": 1, "Male": 1, "not Male": 2},
+        "label": {"": 1, "cat": 2, "dog": 1},
+        "size": {"": 1, "big": 2, "small": 1},
+    }
 
 
-@pytest.mark.parametrize("names", [("10", "9", "cat", "dog"), ("10", "not spam")])
-def test_classes_of_images_are_sorted_by_name(names):
-    assert classes(counts(dict.fromkeys(reversed(names), 2)), "label") == names
+@pytest.mark.parametrize("column", ["label", "species"])
+@pytest.mark.parametrize("names", [("10", "9", "cat", "dog"), ("10", "not spam"), ("label", "not label")])
+def test_classes_of_images_are_sorted_by_name(names, column):
+    assert classes(counts(dict.fromkeys(reversed(names), 2), column=column), column) == names
 
 
 @pytest.mark.parametrize("name", ["Male", "no_Beard", "5_o_Clock_Shadow"])

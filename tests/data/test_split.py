@@ -134,3 +134,52 @@ def test_missing_annotation_is_counted(kind):
 def test_an_empty_part_stops_with_the_counts(names, columns, kind, counts):
     with pytest.raises(InputError, match=rf"{kind} leaves a part empty \({counts} images\)"):
         split(samples(names, **columns), data(split=kind), 0)
+
+
+def few(seed: int, shots: int | None, target: str = "label", count: int = 400) -> pd.DataFrame:
+    """Images of the classes a (a half), b (a quarter), c, d and e."""
+    names = numbered(count)
+    label = ["a" if n % 2 else "b" if n % 4 else "cde"[n // 4 % 3] for n in range(count)]
+    columns = {"label": label, "Male": [1 if n % 20 else -1 for n in range(count)]}
+    return split(samples(names, **columns), data(shots=shots), seed, target)
+
+
+@settings(max_examples=20)
+@given(SEEDS, st.integers(1, 60), st.integers(0, 20))
+def test_shots_leave_a_few_training_images_of_each_class(seed, shots, more):
+    whole, table, wider = few(seed, None), few(seed, shots), few(seed, shots + more)
+    before = whole[whole["part"] == "train"]["label"].value_counts()
+    after = table[table["part"] == "train"]["label"].value_counts()
+    assert after.to_dict() == before.clip(upper=shots).to_dict()
+    pd.testing.assert_frame_equal(table[table["part"] != "train"], whole[whole["part"] != "train"])
+    assert set(table.index) <= set(wider.index) <= set(whole.index)
+    assert table.index.is_monotonic_increasing
+
+
+def test_shots_depend_on_the_seed_and_not_on_the_order_of_images():
+    train = few(0, 5).query("part == 'train'")
+    assert set(train.index) != set(few(1, 5).query("part == 'train'").index)
+    rows = train.index[train["label"] == "a"]
+    assert rows[-1] > "000200.jpg"  # not the first ones
+    smaller = few(0, 5, count=300).query("part == 'train'")
+    assert {name for name in train.index if name < "000300.jpg"} <= set(smaller.index)
+
+
+def test_shots_count_the_classes_of_the_target():
+    train = few(0, 3, target="Male").query("part == 'train'")
+    assert train["Male"].value_counts().to_dict() == {1: 3, -1: 3}
+
+
+@pytest.mark.parametrize(
+    ("columns", "target", "message"),
+    [
+        ({"label": ["x", None] * 50}, "label", r"data.shots is 2, but \d+ of \d+ training images have no label"),
+        ({"Male": [1, 0] * 50}, "Male", r"training images have no Male \(task.target\): label or remove them, or use"),
+        ({"Male": [1, -1] * 50}, "Mael", r"task.target is 'Mael', but must be one of Male \(did you mean Male\?\)"),
+        ({"identity": [1, 2] * 50, "official": ["train"] * 100}, "label", "the images have no labels at all"),
+    ],
+)
+def test_shots_need_a_label_of_every_training_image(columns, target, message):
+    with pytest.raises(InputError, match=message) as caught:
+        split(samples(numbered(100), **columns), data(shots=2), 0, target)
+    assert "\n" not in str(caught.value)

@@ -65,7 +65,7 @@ def relabelled(part: PackedDataset, values: np.ndarray) -> PackedDataset:
 
 @pytest.mark.parametrize("k", [1, 3, 20])
 def test_neighbours_are_those_of_the_largest_cosine_similarity(parts, vectors, monkeypatch, k):
-    train, val, _ = parts
+    train, val, _test = parts
     monkeypatch.setattr(neighbours, "NEIGHBOURS", (k,))
     found = neighbours.fit(train, val)(vectors[2])
     votes = KNeighborsClassifier(k, metric="cosine").fit(vectors[0], train.labels).predict_proba(vectors[2])
@@ -111,7 +111,7 @@ def test_few_training_images_have_few_neighbours(parts, vectors, monkeypatch):
 
 
 def test_probe_is_logistic_regression_on_standardised_features(parts, vectors, monkeypatch):
-    train, val, _ = parts
+    train, val, _test = parts
     said, _ = candidates(logistic, "PENALTIES", logistic.probe, logistic.PENALTIES, parts, monkeypatch)
     losses = [-np.log(found[range(8), val.labels]).mean() for found in said]
     best = logistic.PENALTIES[int(np.argmin(losses))]
@@ -145,7 +145,7 @@ def test_metrics_of_fine_tuning_stand_beside_what_frozen_features_reach(make, pa
     assert list(baseline) == [*FROZEN, "images", "protocol"]
     assert baseline["probe"]["accuracy"] > baseline["logistic"]["accuracy"] + 0.2  # pixels know nothing
     assert baseline["knn"]["accuracy"] > baseline["logistic"]["accuracy"] + 0.2
-    metrics, _ = evaluate(task, task.build(), parts[2], baseline)
+    metrics, _table = evaluate(task, task.build(), parts[2], baseline)
     assert {name: metrics[name] for name in FROZEN} == {name: baseline[name] for name in FROZEN}
     for name, gain in metrics["gain"].items():
         assert gain == pytest.approx(metrics[name] - baseline["probe"][name], abs=1e-5)

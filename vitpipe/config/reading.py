@@ -53,7 +53,8 @@ def check_settings(content: dict[str, Any], where: str) -> Settings:
         return TASKS[name].model_validate(content)
     except ValidationError as error:
         text = describe(error, TASKS[name])
+    given = set(content.get("model") or ())
     for other, kind in TASKS.items():
-        if other != name and set(content.get("model") or ()) == set(keys_of(kind, ["model"])):
+        if given <= set(keys_of(kind, ["model"])) and not given <= set(keys_of(TASKS[name], ["model"])):
             text = f"task.name is {name!r}, but the other settings are those of {other}: choose a recipe of {name}"
     raise InputError(f"{where}: {text}")

@@ -99,6 +99,8 @@ class Settings(Section):
         data, model = self.data, self.model
         if data.size % data.scale:
             fail("data.scale", data.scale, f"must divide data.size {data.size}", divisors(data.size, 16))
+        if data.shots and self.target is None:
+            fail("data.shots", data.shots, f"must be null with task.name {self.task.name}: it counts images of a class")
         self.task_fields_agree()
         if model.conv_blocks and not model.conv_channels:
             fail("model.conv_blocks", model.conv_blocks, "must be 0 with model.conv_channels 0")

@@ -48,6 +48,11 @@ class Batch:
         return self.images("hr")
 
     @cached_property
+    def features(self) -> Tensor:
+        """What a frozen encoder made of the images, float32 (b, d), where such features were computed."""
+        return torch.from_numpy(self.packed.images("features", self.rows)).to(self.device)
+
+    @cached_property
     def labels(self) -> Tensor:
         """Class indices (b,), int64."""
         return torch.from_numpy(self.packed.labels[self.rows]).to(self.device)

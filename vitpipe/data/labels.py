@@ -1,7 +1,8 @@
 """From the label columns of a data set to the classes of a classifier.
 
-The column `label` holds the class of each image. Any other column is an attribute: 1 where the image has it, -1 where
-it does not, 0 where that is unknown; its classes are "not NAME" and "NAME".
+The column `label` and every other column of words hold the class of each image by name. A column of numbers is an
+attribute: 1 where the image has it, -1 where it does not, 0 where that is unknown; its classes are "not NAME" and
+"NAME".
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ Counts = Mapping[str, Mapping[str, int]]
 def class_names(table: pd.DataFrame, column: str) -> pd.Series:
     """The class of every image by name, "" where it has none."""
     values = table[column]
-    if column == "label":
+    if column == "label" or not pd.api.types.is_numeric_dtype(values):
         return values.fillna("").astype(str)
     return values.map({1: column, -1: f"not {column}"}).fillna("")
 
@@ -40,8 +41,7 @@ def classes(counts: Mapping[str, Counts], target: str) -> tuple[str, ...]:
             single picture, or one occurs in val or test but not in train.
     """
     columns = sorted(set().union(*counts.values()))
-    if target not in columns:
-        raise InputError(f"task.target is {target!r}, but {unknown(target, columns)}")
+    require_column(target, columns)
     by_part = {part: columns[target] for part, columns in counts.items()}
     if missing := sum(found.get("", 0) for found in by_part.values()):
         total = sum(sum(found.values()) for found in by_part.values())
@@ -59,15 +59,18 @@ def classes(counts: Mapping[str, Counts], target: str) -> tuple[str, ...]:
                 f"class {untrained[0]!r}{more} of {target} occurs in part {part}, but not in train: give more images "
                 "of it, or split otherwise (data.split, seed)"
             )
-    return tuple(known) if target == "label" else (f"not {target}", target)
+    is_attribute = target != "label" and set(known) == {f"not {target}", target}
+    return (f"not {target}", target) if is_attribute else tuple(known)
 
 
-def unknown(target: str, columns: list[str]) -> str:
-    """What is wrong with a target that is no column."""
-    if not columns:
-        return "the images have no labels at all: put those of each class into a folder of its own"
+def require_column(target: str, columns: list[str]) -> None:
+    """Raises InputError if the target is none of the label columns."""
+    if target in columns:
+        return
     known = ", ".join(columns[:8]) + (f" and {len(columns) - 8} more" if len(columns) > 8 else "")
-    return f"must be one of {known}{nearest(target, columns)}"
+    none = "the images have no labels at all: put those of each class into a folder of its own"
+    rule = f"must be one of {known}{nearest(target, columns)}" if columns else none
+    raise InputError(f"task.target is {target!r}, but {rule}")
 
 
 def indices(table: pd.DataFrame, target: str, classes: tuple[str, ...]) -> np.ndarray:

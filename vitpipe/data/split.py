@@ -7,21 +7,27 @@ import numpy as np
 import pandas as pd
 
 from vitpipe.config import Data
+from vitpipe.data.labels import class_names, require_column
 from vitpipe.errors import InputError
+from vitpipe.sources import COLUMNS
 
 PARTS = ("train", "val", "test")
 
 
-def split(samples: pd.DataFrame, data: Data, seed: int) -> pd.DataFrame:
+def split(samples: pd.DataFrame, data: Data, seed: int, target: str | None = None) -> pd.DataFrame:
     """The samples (see `vitpipe.sources`) with a column `part`, in the order of their ids.
 
     `random` and `identity` give each image or person a number from a seeded hash of its name and
     cut at `data.test` and `data.val`, so neither the order of the images nor adding others moves
     any of them. `data.count` keeps the images with the smallest hash, for the same reason. Official
     parts are kept; where the data set has no validation part, a share `data.val` of train becomes it.
+    `data.shots` leaves out training images, see `take_shots`.
+
+    Args:
+        target: the label column that `data.shots` counts the classes of.
 
     Raises:
-        InputError: a part would be empty, or the data set lacks what the kind of split needs.
+        InputError: a part would be empty, or the data set lacks what the kind of split or `data.shots` needs.
     """
     samples = samples.sort_index()
     if data.count is not None and data.count < len(samples):
@@ -46,7 +52,27 @@ def split(samples: pd.DataFrame, data: Data, seed: int) -> pd.DataFrame:
         )
     table = samples.drop(columns="official", errors="ignore")
     table.insert(0, "part", part)
-    return table
+    return table if data.shots is None or target is None else take_shots(table, data.shots, seed, target)
+
+
+def take_shots(table: pd.DataFrame, shots: int, seed: int, target: str) -> pd.DataFrame:
+    """The table with at most `shots` training images of each class of the column `target`; val and test stay whole.
+
+    Those with the smallest seeded hash of their names are kept, so two shots are among five.
+
+    Raises:
+        InputError: there is no such column, or a training image has no class in it.
+    """
+    require_column(target, sorted(table.columns.difference(["part", *COLUMNS])))
+    names = class_names(table[table["part"] == "train"], target)
+    if missing := int((names == "").sum()):
+        raise InputError(
+            f"data.shots is {shots}, but {missing} of {len(names)} training images have no {target} (task.target): "
+            "label or remove them, or use data.shots null"
+        )
+    order = pd.Series([uniform(f"{seed}:shots:{sample}") for sample in names.index], names.index)
+    rank = order.groupby(names).rank()
+    return table.drop(index=rank.index[rank > shots])
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:

@@ -68,7 +68,7 @@ def faithfulness(
         there is local attribution, and the protocol; and what `vitpipe.figures` draws. Where the model computes no
         attention, methods that need it have None under their names and are in no list and figure.
     """
-    effort, seed = task.effort, task.settings.seed
+    effort, seed = task.effort.spent_on(encoder_of(model)), task.settings.seed
     rows = evenly_spaced(dataset, effort.curve_images)
     images = to_input(dataset.images("lr", rows), device_of(model)).contiguous()
     samples = dataset.samples.iloc[rows]

@@ -144,7 +144,7 @@ def measure(
     down, across = encoder.grid
     trained, fresh = (measure_model(task, net, test, rows) for net in (model, untrained))
     uniform = rounded(measures.uniform_distance(down * across, encoder.patch, across))
-    replaced = replacement_losses(task, model, test, evenly_spaced(test, task.effort.head_images))
+    replaced = replacement_losses(task, model, test, zeroed_on(task, model, test))
     content: dict[str, Any] = {**trained.means(), "distance_uniform": uniform, "untrained": fresh.means()}
     content["replaced"] = replaced
     told = {*trained.heads, *replaced["mean"]}
@@ -167,6 +167,11 @@ def measure(
     return content, reach
 
 
+def zeroed_on(task: Task, model: nn.Module, test: PackedDataset) -> np.ndarray:
+    """The rows of the test images that heads are zeroed on."""
+    return evenly_spaced(test, task.effort.spent_on(encoder_of(model)).head_images)
+
+
 def measure_model(task: Task, model: nn.Module, test: PackedDataset, rows: np.ndarray) -> Measurements:
     """Every measure of one model on the test images `rows`, and its maps."""
     encoder = encoder_of(model)
@@ -187,7 +192,7 @@ def measure_model(task: Task, model: nn.Module, test: PackedDataset, rows: np.nd
     layers = {"outliers": measures.outliers(lengths), "norm_ratio": measures.norm_ratio(lengths)}
     heads = {name: total / len(rows) for name, total in sums.items()}
     return Measurements(
-        heads | head_importance(task, model, test, evenly_spaced(test, task.effort.head_images)),
+        heads | head_importance(task, model, test, zeroed_on(task, model, test)),
         diversities(model, test) | {name: values.cpu().numpy() for name, values in layers.items()},
         torch.cat(maps),
     )

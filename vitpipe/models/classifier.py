@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vitpipe.config import ClassifyModel
 from vitpipe.models.convolution import conv_stem
+from vitpipe.models.hybrid import feature_map
 from vitpipe.models.vit import Features, build_vit
 
 
@@ -39,11 +40,17 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.in_chans, self.pool = model.in_chans, model.pool
-        self.stem = conv_stem(model, model.in_chans, nn.GELU) if model.conv_channels else nn.Identity()
+        hybrid = encoder and encoder.get("stem")
+        self.stem: nn.Module = nn.Identity()
+        if hybrid:
+            self.stem = feature_map(hybrid)
+        elif model.conv_channels:
+            self.stem = conv_stem(model, model.in_chans, nn.GELU)
         own = (
             {} if encoder else {"channels": model.conv_channels or model.in_chans, "class_token": self.pool == "token"}
         )
-        self.encoder = build_vit(model, encoder, size=size, **own, **regular)
+        stride = encoder.get("stride", 1) if encoder else 1
+        self.encoder = build_vit(model, encoder, size=size // stride, **own, **regular)
         self.head = nn.Linear(self.encoder.dim, classes)
         if encoder:
             nn.init.zeros_(self.head.weight)

@@ -16,6 +16,9 @@ from vitpipe.models.block import Block
 from vitpipe.models.patches import patchify
 from vitpipe.models.position import resize_pos_embed, sincos_position
 
+OWN = ("patch", "dim", "depth", "heads", "mlp_ratio", "position", "proj", "qkv_bias", "final_norm", "place")
+"""Keywords of `ViT` that are settings of the same names."""
+
 
 class Features(NamedTuple):
     """What an encoder makes of images."""
@@ -32,7 +35,8 @@ class ViT(nn.Module):
     Args:
         size: height and width in pixels that the position embedding is made for; one number for a square.
             Other inputs get it resized.
-        patch: side of a patch in pixels.
+        patch: side of a patch in pixels of the input.
+        stride: pixels of the image from one pixel of the input to the next; 1 for images, more for feature maps.
         channels: channels c of the input.
         position: none, learned (one vector for each token) or sincos (fixed, 2-D, zero for prefix tokens).
         final_norm: whether a layer norm follows the last block.
@@ -61,6 +65,7 @@ class ViT(nn.Module):
         *,
         size: int | tuple[int, int],
         patch: int,
+        stride: int = 1,
         channels: int,
         dim: int,
         depth: int,
@@ -84,6 +89,7 @@ class ViT(nn.Module):
         height, width = (size, size) if isinstance(size, int) else size
         assert height % patch == width % patch == 0, f"patch {patch} must divide the input size {height}x{width}"
         self.patch, self.dim, self.resize, self.grad_checkpointing = patch, dim, resize, grad_checkpointing
+        self.pixels = patch * stride  # side of a patch in pixels of the image
         self.grid = height // patch, width // patch
         self.prefix_names = ("class token",) * class_token + tuple(f"register {i + 1}" for i in range(registers))
         self.num_prefix_tokens = len(self.prefix_names)
@@ -122,7 +128,7 @@ class ViT(nn.Module):
             x = x + resize_pos_embed(self.pos_embed, self.grid, grid, self.num_prefix_tokens, self.resize)
         x = self.norm_pre(x)
         for block in self.blocks:
-            if self.grad_checkpointing and torch.is_grad_enabled():
+            if self.grad_checkpointing and self.training:
                 x = checkpoint(block, x, grid, self.num_prefix_tokens, use_reentrant=False)
             else:
                 x = block(x, grid, self.num_prefix_tokens)
@@ -144,6 +150,9 @@ def build_vit(model: Model, encoder: Mapping[str, Any] | None = None, **given: A
             say that.
         given: further arguments of `ViT`.
     """
-    own = ("patch", "dim", "depth", "heads", "mlp_ratio", "position", "proj", "qkv_bias", "final_norm", "place")
-    built = encoder or {key: getattr(model, key) for key in own}
+    built = {key: value for key, value in encoder.items() if key != "stem"} if encoder else own_keywords(model)
     return ViT(attention=model.attention, **built, **given)
+
+
+def own_keywords(model: Model) -> dict[str, Any]:
+    return {key: getattr(model, key) for key in OWN}

@@ -40,9 +40,10 @@ class Source(Protocol):
     def samples(self, raw: Path) -> "pd.DataFrame":
         """One row per image, indexed by sample id (unique strings, sorted).
 
-        Columns named in `COLUMNS` have a meaning for the pipeline; every other column is a label: `label` holds the
-        class of an image as a string, missing where it has none; any other is an attribute, 1 where the image has
-        it, -1 where it does not, 0 where that is unknown.
+        Columns named in `COLUMNS` have a meaning for the pipeline; every other column is a label. `label`, and any
+        other of strings, holds the class of an image, missing where it has none. One of numbers is an attribute: 1
+        where the image has it, -1 where it does not, 0 where that is unknown. Only `label` may hold names of classes
+        that read like numbers.
         """
         ...
 

@@ -57,6 +57,24 @@ def open_files(root: Path) -> Iterator[dict[str, Opener]]:
             yield {name: partial(archive.open, name) for name in names}
 
 
+def read_tar(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each visible file in a tar, in its order.
+
+    A compressed tar can't be read in another order without starting again for every file.
+
+    Raises:
+        InputError: it is no tar or damaged.
+    """
+    try:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                name = PurePosixPath(member.name).as_posix()
+                if member.isfile() and is_visible(name):
+                    yield name, read_file(partial(tar.extractfile, member))
+    except UNREADABLE as error:
+        raise InputError(f"{path} {why_unreadable(error)}: download or copy it again") from None
+
+
 def open_zip(path: Path) -> ZipFile:
     """Opens a zip for reading.
 

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -62,12 +63,16 @@ def official_table(labels: Mapping[str, Sequence[str]]) -> pd.DataFrame:
 
 
 def require_side(data: Data, side: int) -> None:
-    """Raises InputError for a `data.size` that would enlarge the images, which have `side` pixels on each side."""
-    if data.size > side:
-        raise InputError(
-            f"data.size is {data.size}, but the pictures of data.name {data.name} have {side}x{side} pixels: "
-            f"use {side} or less"
-        )
+    """Says that `data.size` enlarges the images, which have `side` pixels on each side.
+
+    Pretrained encoders want that. Raises InputError where a super-sampler would learn what the enlarging made.
+    """
+    if data.size <= side:
+        return
+    problem = f"data.size is {data.size}, but the pictures of data.name {data.name} have {side}x{side} pixels"
+    if data.scale > 1:
+        raise InputError(f"{problem}: use {side} or less, or data.scale 1")
+    print(f"{problem}, so they are enlarged", file=sys.stderr)
 
 
 class ArrayImages:

@@ -55,13 +55,22 @@ def require_size(content: bytes, size: int) -> None:
     Raises:
         UnreadableImage: it has not, Pillow knows no such header, or it announces a decompression bomb.
     """
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            width, height = image.size
-    except Exception as error:
-        raise UnreadableImage(reason(error)) from None
+    width, height = picture_size(content)
     if min(width, height) < size:
         raise UnreadableImage(f"is {width}x{height}, smaller than the {size}x{size} target (data.size)")
+
+
+def picture_size(content: bytes) -> tuple[int, int]:
+    """Width and height of the picture in an image file, by its header alone.
+
+    Raises:
+        UnreadableImage: Pillow knows no such header, or it announces a decompression bomb.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return image.size
+    except Exception as error:
+        raise UnreadableImage(reason(error)) from None
 
 
 def resize(image: Image.Image, size: int, fit: str) -> Image.Image:

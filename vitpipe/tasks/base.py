@@ -5,7 +5,7 @@ Shapes: b images, s side of the input, n patches, k classes.
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, ClassVar, Literal
 
@@ -17,7 +17,11 @@ from torch import Tensor, nn
 from vitpipe.config import Settings
 from vitpipe.data.batches import scoring_batches
 from vitpipe.data.dataset import PackedDataset
+from vitpipe.models.vit import ViT
 from vitpipe.training.task import TrainingTask
+
+PRODUCTS = 4.5e8
+"""Multiplications in one pass of an encoder for which the whole effort is spent."""
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """Images (b, s, s, 3) uint8, as models see them, to one prediction for each."""
@@ -93,6 +97,17 @@ class Effort:
     """Images that zeroing a head is scored on."""
     local: bool
     """Whether an answer depends on a few patches, so that a curve bends at its start."""
+
+    def spent_on(self, encoder: ViT) -> "Effort":
+        """The same for an encoder that may be large: fewer images, in proportion to the products of one pass.
+
+        At least four images remain, or as many as there were.
+        """
+        tokens = encoder.num_prefix_tokens + encoder.grid[0] * encoder.grid[1]
+        products = len(encoder.blocks) * tokens * encoder.dim * (12 * encoder.dim + 2 * tokens)
+        share = min(1.0, PRODUCTS / max(1, products))
+        counts = {name: getattr(self, name) for name in ("curve_images", "randomised_images", "head_images")}
+        return replace(self, **{name: max(min(4, count), round(count * share)) for name, count in counts.items()})
 
 
 class Task(TrainingTask):

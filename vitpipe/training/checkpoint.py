@@ -1,7 +1,6 @@
 """Weights that are kept, and the state from which a killed run goes on."""
 
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -53,8 +52,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def resume_folder(settings: Settings, digests: list[str], compute: Compute) -> Path:
     """Where the state of exactly this training lies: `$DVC_ROOT/.resume/<hash>`; outside DVC in the working directory.
 
-    The hash covers all that decides the result: settings, data (by their `digests`), torch, threads, device, precision,
-    and the code that training uses.
+    The hash covers all that decides the result: settings, data and pretrained weights (by their `digests`), torch,
+    threads, device, precision, and the code that training uses.
     """
     data, task = settings.data, settings.task.name
     read = [settings.seed, data.size, data.scale, task, settings.target, settings.model.model_dump()]
@@ -69,6 +68,12 @@ def resume_folder(settings: Settings, digests: list[str], compute: Compute) -> P
     return Path(os.environ.get("DVC_ROOT", ".")) / ".resume" / name.hexdigest()
 
 
+def file_digest(path: Path) -> str:
+    """Digest of the content of a file, for `resume_folder`. Raises OSError where there is none."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
 class Resume:
     """The last state of a run, in one file that is replaced as a whole."""
 
@@ -77,10 +82,11 @@ class Resume:
         self.path = folder / "state.pt"
 
     def save(self, state: dict[str, Any]) -> None:
-        content = io.BytesIO()  # torch.save to the file itself would raise RuntimeError for a full disk, not OSError
-        torch.save(state, content)
-        with atomic_file(self.path) as temporary:
-            temporary.write_bytes(content.getbuffer())
+        with atomic_file(self.path) as temporary, temporary.open("wb") as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # what torch makes of a full disk
+                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
     def load(self) -> dict[str, Any] | None:
         """The state last saved, with its tensors on the CPU, or None where there is none.

@@ -21,13 +21,17 @@ def optimizers(model: nn.Module, train: Train, dtype: torch.dtype = torch.float3
     Muon gets the weights of all linear layers and convolutions except the first, whose input are pixels, and the last,
     whose output are pixels or scores. AdamW gets everything else.
 
+    With `train.layer_decay` every group has an `lr_scale`, by which the learning rate is to be multiplied.
+
     Args:
+        model: with the parts that `vitpipe.training.task.TrainingTask.build` promises, or with its head alone.
         dtype: of Muon's matrix products.
     """
     weights = list(model.parameters())
     own: dict[str, Any] = {"lr": train.lr, "weight_decay": train.weight_decay}
     if train.optimizer == "sgd":
-        return [torch.optim.SGD(weights, momentum=train.momentum, fused=True, **own)]
+        layered = by_layer([{"params": weights}], model, train.layer_decay)
+        return [torch.optim.SGD(layered, momentum=train.momentum, fused=True, **own)]
     layers = [module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     hidden = [layer.weight for layer in layers[1:-1]] if train.optimizer == "muon" else []
     found = {id(weight) for weight in hidden}
@@ -36,6 +40,7 @@ def optimizers(model: nn.Module, train: Train, dtype: torch.dtype = torch.float3
     groups: list[dict[str, Any]] = [{"params": [weight for weight in others if id(weight) not in placed]}]
     if placed:  # decay would pull every head to its own patch, and its window to the whole image
         groups.append({"params": [weight for weight in others if id(weight) in placed], "weight_decay": 0.0})
+    groups = by_layer(groups, model, train.layer_decay)
     adamw = torch.optim.AdamW(groups, fused=True, capturable=weights[0].is_cuda, **own)
     adamw._warned_capturable_if_run_uncaptured = True  # the first steps are not recorded as CUDA graphs
     if not hidden:
@@ -46,6 +51,46 @@ def optimizers(model: nn.Module, train: Train, dtype: torch.dtype = torch.float3
         for fused in (False, True)
     ]
     return [Muon([group for group in matrices if group["params"]], dtype=dtype, **own), adamw]
+
+
+def by_layer(groups: list[dict[str, Any]], model: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Groups of weights, split by layer: layer i of 0 .. L has the `lr_scale` decay^(L - i). With decay 1 not split.
+
+    Everything before the blocks is layer 0, block b is b + 1, and everything after the blocks is the last one (Bao et
+    al. 2021, arXiv:2106.08254, and He et al. 2021, arXiv:2111.06377, in their published code).
+    """
+    if decay == 1:
+        return groups
+    layer = layers(model)
+    split: list[dict[str, Any]] = []
+    for group in groups:
+        for number in sorted({layer[id(weight)] for weight in group["params"]}):
+            own = [weight for weight in group["params"] if layer[id(weight)] == number]
+            split.append(group | {"params": own, "lr_scale": decay ** (max(layer.values()) - number)})
+    return split
+
+
+def layers(model: Any) -> dict[int, int]:
+    """The number of the layer of each weight, by the weight's id, see `by_layer`."""
+    encoder, last = model.encoder, len(model.encoder.blocks) + 1
+    numbered = [(model, last), (model.stem, 0), (encoder, 0), *zip(encoder.blocks, range(1, last), strict=True)]
+    numbered += [(part, last) for part in (encoder.norm, encoder.fc_norm) if part is not None]
+    return {id(weight): number for part, number in numbered for weight in part.parameters()}
+
+
+def set_lr(optimizers: Iterable[torch.optim.Optimizer], lr: float) -> None:
+    """Sets the learning rate of all weights, times the `lr_scale` of their group where it has one.
+
+    On a CUDA device the rate is in a tensor that stays the same, so that a recorded step reads it anew.
+    """
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        rate, device = lr * group.get("lr_scale", 1.0), group["params"][0].device
+        if device.type != "cuda":
+            group["lr"] = rate
+        elif isinstance(group["lr"], Tensor) and group["lr"].is_cuda:
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = torch.tensor(rate, device=device)
 
 
 class Muon(torch.optim.Optimizer):

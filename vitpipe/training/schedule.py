@@ -10,8 +10,8 @@ STEP_EVERY, STEP_FACTOR = 5, 0.7  # the step schedule multiplies the rate by 0.7
 def learning_rate(step: int, per_epoch: int, train: Train) -> float:
     """Linear warm-up over the first `train.warmup` share of all steps, then as `train.schedule` says.
 
-    cosine: half a cosine to zero (arXiv:1608.03983); step: times 0.7 every 5 epochs; constant. The value belongs
-    to `step` 0 .. `train.epochs` * `per_epoch` - 1; it is never zero.
+    cosine: half a cosine to zero (arXiv:1608.03983); linear: to zero; step: times 0.7 every 5 epochs; constant. The
+    value belongs to `step` 0 .. `train.epochs` * `per_epoch` - 1; it is never zero.
     """
     steps = train.epochs * per_epoch
     rising = max(1, round(steps * train.warmup))
@@ -21,6 +21,8 @@ def learning_rate(step: int, per_epoch: int, train: Train) -> float:
         return train.lr * STEP_FACTOR ** (step // per_epoch // STEP_EVERY)
     if train.schedule == "constant":
         return train.lr
+    if train.schedule == "linear":
+        return train.lr * (steps - step) / max(1, steps - rising)
     return train.lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vitpipe.config import Settings
 from vitpipe.data.batches import Batch
 from vitpipe.data.dataset import PackedDataset
+from vitpipe.data.pixels import normalize
 
 
 class TrainingTask(ABC):
@@ -35,6 +36,11 @@ class TrainingTask(ABC):
     ) -> None:
         self.settings, self.classes, self.encoder = settings, classes, encoder
 
+    @property
+    def frozen(self) -> bool:
+        """Whether only the model's head learns, from what the encoder made of the images before: `inputs` are that."""
+        return False
+
     @classmethod
     def open(cls, folder: Path, settings: Settings) -> PackedDataset:
         """A part of the packed images as the models of the task see it: its images, classes, labels and annotation."""
@@ -56,6 +62,10 @@ class TrainingTask(ABC):
     def targets(self, batch: Batch) -> Tensor:
         """What the model should make of `batch.lr`: one target for each image."""
 
+    def inputs(self, batch: Batch) -> Tensor:
+        """What the model, or its head if `frozen`, sees of the images of a batch, not augmented."""
+        return normalize(batch.lr)
+
     @abstractmethod
     def augmented(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Inputs and targets of a training step, of the images `batch.local`.
@@ -65,9 +75,10 @@ class TrainingTask(ABC):
 
     @abstractmethod
     def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of what `augmented` returned, and means that the training curve shows.
+        """The loss of what `augmented` returned, a mean over images, and means that the training curve shows.
 
-        It draws no random numbers and reads no value on the CPU, so that a CUDA graph can repeat it.
+        It reads no value on the CPU and, apart from the model, draws no random numbers, so that a CUDA graph can repeat
+        it.
         """
 
     @abstractmethod
@@ -75,7 +86,7 @@ class TrainingTask(ABC):
         """Columns of the training curve, each (b,): `loss`, the one that `best` names, and more.
 
         Args:
-            output: float32, of the model for `images`.
-            images: (b, 3, s, s) on [-1, 1], not augmented.
+            output: float32, of the model, or its head if `frozen`, for `images`.
+            images: what `inputs` returned.
             targets: what `targets` returned.
         """

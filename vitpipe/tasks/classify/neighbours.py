@@ -34,11 +34,13 @@ def fit(train: PackedDataset, val: PackedDataset) -> OfFeatures:
         similarity = unit(features) @ known.T
         found = np.argpartition(-similarity, choices[-1] - 1, axis=1)[:, : choices[-1]]
         order = np.lexsort((found, -np.take_along_axis(similarity, found, 1)), axis=1)
-        return labels[np.take_along_axis(found, order, 1)]
+        classes: np.ndarray = labels[np.take_along_axis(found, order, 1)]
+        return classes
 
     def shares(classes: np.ndarray) -> np.ndarray:
         votes = (classes[:, :, None] == np.arange(len(prior))).sum(1)
-        return (votes + prior) / (classes.shape[1] + 1)
+        share: np.ndarray = (votes + prior) / (classes.shape[1] + 1)
+        return share
 
     right = dict.fromkeys(choices, 0)
     with progress(len(val), "nearest neighbours", "image") as bar:
@@ -53,4 +55,6 @@ def fit(train: PackedDataset, val: PackedDataset) -> OfFeatures:
 
 def unit(features: np.ndarray) -> np.ndarray:
     """Features (b, d) divided by their length; zeros stay zeros."""
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    length = np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    scaled: np.ndarray = features / length
+    return scaled

@@ -30,13 +30,26 @@ class Training(TrainingTask):
             **self.regular(),
         )
 
+    @property
+    def frozen(self) -> bool:
+        return self.settings.train.freeze == "encoder"
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """Images (b, 3, s, s) on [-1, 1]; if `frozen`, what the encoder made of them (b, d)."""
+        return batch.features if self.frozen else super().inputs(batch)
+
     def targets(self, batch: Batch) -> Tensor:
         """Class indices (b,), int64."""
         return batch.labels
 
     def augmented(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Images on [-1, 1] and their labels: class indices (b,), or of mixed images the classes' shares (b, k)."""
+        """Images on [-1, 1] and their labels: class indices (b,), or of mixed images the classes' shares (b, k).
+
+        If `frozen`, what `inputs` returns, and class indices.
+        """
         train = self.settings.train
+        if self.frozen:
+            return batch.local.features, batch.local.labels
         if not (train.crop or train.randaugment or train.mix != "none"):
             batch = batch.local  # nothing is drawn at random, so the other images of the batch do not matter
         images = normalize(augment(batch.lr, crop=train.crop, randaugment=train.randaugment))
