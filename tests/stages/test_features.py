@@ -13,6 +13,7 @@ import yaml
 from stages import features
 from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.pixels import to_input
+from vitpipe.models.classifier import Classifier
 from vitpipe.models.pretrained import Pretrained, write_pretrained
 from vitpipe.models.vit import ViT
 from vitpipe.training import compute
@@ -28,12 +29,19 @@ FILES = ["test.npy", "train.npy", "val.npy"]
 
 @pytest.fixture
 def encoder(packed, monkeypatch) -> ViT:
-    """An encoder that the stage finds; every tensor of it is random, and it never drops anything but in training."""
+    """An encoder that the stage finds; every tensor of it is random. It runs in evaluation mode only."""
     torch.manual_seed(0)
     made = ViT(**ENCODER, size=12).eval()
     made.load_state_dict({name: torch.randn_like(tensor) / 3 for name, tensor in made.state_dict().items()})
     pretrained = Pretrained(ENCODER, (12, 12), made.state_dict(), (), "a test", "ours")
     write_pretrained(packed.parent / "weights/encoder.safetensors", pretrained)
+    pooled = Classifier.pooled
+
+    def evaluated(self: Classifier, images: torch.Tensor) -> torch.Tensor:
+        assert not self.training
+        return pooled(self, images)
+
+    monkeypatch.setattr(Classifier, "pooled", evaluated)
     monkeypatch.chdir(packed.parents[1])
     return made
 
