@@ -1,8 +1,6 @@
 """Training that begins with pretrained weights: all of the model, its head alone, or nothing of it."""
 
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +13,7 @@ from vitpipe.data.batches import shuffled
 from vitpipe.data.dataset import PackedDataset
 from vitpipe.data.pixels import normalize
 from vitpipe.errors import InputError
+from vitpipe.models.pretrained import Pretrained
 from vitpipe.models.vit import ViT
 from vitpipe.predictor import load_model
 from vitpipe.tasks import training_task
@@ -39,11 +38,8 @@ def pretrained(monkeypatch):
     encoder = ViT(size=24, **ENCODER)
     for weight in encoder.parameters():
         torch.nn.init.normal_(weight, std=0.3)
-    made = SimpleNamespace(encoder=ENCODER, tensors=encoder.state_dict())
-    module = SimpleNamespace(
-        load_into=lambda vit, given: vit.load_state_dict(given.tensors), read_pretrained=lambda path: made
-    )
-    monkeypatch.setitem(sys.modules, "vitpipe.models.pretrained", module)
+    made = Pretrained(ENCODER, (24, 24), encoder.state_dict(), (), "a test", "ours")
+    monkeypatch.setattr("vitpipe.models.pretrained.read_pretrained", lambda path: made)
     return made
 
 

@@ -143,7 +143,7 @@ def measure(
     encoder, rows = encoder_of(model), evenly_spaced(test, MEASURED)
     down, across = encoder.grid
     trained, fresh = (measure_model(task, net, test, rows) for net in (model, untrained))
-    uniform = rounded(measures.uniform_distance(down * across, encoder.patch, across))
+    uniform = rounded(measures.uniform_distance(down * across, encoder.pixels, across))
     replaced = replacement_losses(task, model, test, zeroed_on(task, model, test))
     content: dict[str, Any] = {**trained.means(), "distance_uniform": uniform, "untrained": fresh.means()}
     content["replaced"] = replaced
@@ -184,7 +184,7 @@ def measure_model(task: Task, model: nn.Module, test: PackedDataset, rows: np.nd
             maps.append(head_maps(weights, encoder).cpu())
             among = measures.among_patches(weights, prefix)
             found = {"self_weight": measures.self_weight(among), "entropy": measures.entropy(among)}
-            found["distance"] = measures.distance(among, encoder.patch, encoder.grid[1])
+            found["distance"] = measures.distance(among, encoder.pixels, encoder.grid[1])
             found["content"] = measures.divergence(among, alone)
             for name, values in found.items():
                 sums[name] = sums.get(name, 0) + values.double().mean(-1).sum(0).cpu().numpy()  # l h

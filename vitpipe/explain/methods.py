@@ -65,7 +65,7 @@ def attribution_maps(model: nn.Module, questions: Questions, images: Tensor) -> 
             found.patches[name] = on_grid(row, encoder)
         else:
             found.pixels[name] = pixels[name]()
-            found.patches[name] = F.avg_pool2d(found.pixels[name][:, None], encoder.patch)[:, 0] * encoder.patch**2
+            found.patches[name] = F.avg_pool2d(found.pixels[name][:, None], encoder.pixels)[:, 0] * encoder.pixels**2
     return found
 
 

@@ -64,7 +64,7 @@ def place(
     of_heads = ("content", "by_place")
     numbers = {name: np.array([[head[name] for head in layer["heads"]] for layer in layers]) for name in of_heads}
     shown = numbers["content"].argmax(1)
-    return windows(terms, begun, encoder_of(model).patch) | numbers | {"shown": shown} | changes(model, dataset, shown)
+    return windows(terms, begun, encoder_of(model).pixels) | numbers | {"shown": shown} | changes(model, dataset, shown)
 
 
 @torch.no_grad()

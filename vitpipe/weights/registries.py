@@ -90,10 +90,8 @@ def read_timm(model: Any, name: str) -> Pretrained:
     known = {"eps": block.norm1.eps, "act": activation(block.mlp, name)}
     known |= {key: model.pretrained_cfg.get(key) for key in ("mean", "std")}
     if hasattr(embed, "backbone"):
-        if type(embed.backbone).__name__ != "ResNetV2":
-            raise InputError(
-                f"timm/{name} is a hybrid with a {type(embed.backbone).__name__}: only ResNetV2 can be read"
-            )
+        if any(isinstance(layer, nn.BatchNorm2d) for layer in embed.backbone.modules()):
+            raise InputError(f"timm/{name} is a hybrid with batch normalisation: only those of Google can be read")
         known |= {"stem": name, "stride": embed.img_size[0] // embed.feature_size[0]}
     heads, grid = block.attn.num_heads, tuple(embed.grid_size)
     return convert(model.state_dict(), f"timm/{name}", heads=heads, grid=grid, resize="bicubic_antialias", **known)

@@ -134,7 +134,7 @@ class Scoring(Training, Task):
         matrix = matrix.reindex(index=self.classes, columns=self.classes, fill_value=0)
         patches = {
             "image": dataset.images("lr", random[:1])[0],
-            "patch": np.array(net.encoder.patch),
+            "patch": np.array(net.encoder.pixels),
             "id": np.array(str(table.index[random[0]])),
             "prefix_tokens": np.array(net.encoder.num_prefix_tokens),
         }
