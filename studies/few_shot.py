@@ -29,9 +29,10 @@ COLOURS = dict(zip([*RECIPES.values(), *BASELINES.values()], [BLUE, ORANGE, "#2a
 SCORES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
 
 
-def queue(pets: str | None, weights: str | None) -> None:
+def queue(pets: str | None, weights: str | None, size: int | None) -> None:
     """Queues all trainings and runs them. Raises InputError if one fails."""
     data = [f"data.root={Path(pets).absolute()}"] if pets else []
+    data += [f"data.size={size}"] if size else []
     given = [f"model.weights={Path(weights).absolute() if os.path.exists(weights) else weights}"] if weights else []
     choices = [f"data.shots={','.join(map(str, SHOTS))}", f"seed={','.join(map(str, SEEDS))}"]
     every = []
@@ -63,6 +64,7 @@ def rows(found: Sequence[Run]) -> list[dict[str, Any]]:
         if recipe not in RECIPES or shots is None:
             continue
         where = {"shots": shots, "seed": settings["seed"], "images": metrics["metrics.images"]}
+        where["side"] = settings["data.size"]
         ways = {RECIPES[recipe]: "metrics."}
         if recipe == "pets-linear":
             ways |= {way: f"baseline.{name}." for name, way in BASELINES.items()}
@@ -90,7 +92,7 @@ def markdown(runs: pd.DataFrame) -> str:
 def figure(runs: pd.DataFrame) -> Figure:
     """A panel for each score: training images of each class against the score, a line for each way."""
     sheet = Sheet(1100, 560)
-    images = f"{runs.images.iloc[0]} test images. Means over {runs.seed.nunique()} seeds, bars are 95 % intervals."
+    images = f"{runs.images.iloc[0]} test images of {runs.side.iloc[0]} pixels. Means over {runs.seed.nunique()} seeds, bars are 95 % intervals."
     sheet.title(12, 10, "How many training images of each breed a Vision Transformer needs", images)
     for i, (score, title) in enumerate(SCORES.items()):
         axes = sheet.axes(70 + 530 * i, 120, 450, 340, title)
@@ -116,10 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("command", choices=("queue", "gather"), help="train the models, or write what came of it")
     parser.add_argument("--pets", metavar="FOLDER", help="Oxford-IIIT Pets (default: downloads it)")
     parser.add_argument("--weights", metavar="NAME", help="pretrained weights (default: those of the recipe)")
+    parser.add_argument("--size", type=int, help="side of the images in pixels (default: that of the recipe, 224)")
     parser.add_argument("--rev", default="HEAD", help="the commit that the experiments start from (default: HEAD)")
     given = parser.parse_args(arguments)
     try:
-        queue(given.pets, given.weights) if given.command == "queue" else gather(given.rev)
+        queue(given.pets, given.weights, given.size) if given.command == "queue" else gather(given.rev)
     except (InputError, KeyboardInterrupt) as error:
         sys.exit(f"few_shot: {str(error) or 'interrupted; dvc queue stop ends experiments that still run'}")
 
