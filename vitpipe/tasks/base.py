@@ -17,11 +17,15 @@ from torch import Tensor, nn
 from vitpipe.config import Settings
 from vitpipe.data.batches import scoring_batches
 from vitpipe.data.dataset import PackedDataset
+from vitpipe.models.attention import Attention
 from vitpipe.models.vit import ViT
 from vitpipe.training.task import TrainingTask
 
 PRODUCTS = 4.5e8
 """Multiplications in one pass of an encoder for which the whole effort is spent."""
+
+HEADS = 20
+"""Heads of an encoder that are zeroed on all of `Effort.head_images`."""
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """Images (b, s, s, 3) uint8, as models see them, to one prediction for each."""
@@ -101,13 +105,20 @@ class Effort:
     def spent_on(self, encoder: ViT) -> "Effort":
         """The same for an encoder that may be large: fewer images, in proportion to the products of one pass.
 
-        At least four images remain, or as many as there were.
+        Heads are zeroed on still fewer images where there are many of them. At least four images remain, or as many as
+        there were.
         """
         tokens = encoder.num_prefix_tokens + encoder.grid[0] * encoder.grid[1]
         products = len(encoder.blocks) * tokens * encoder.dim * (12 * encoder.dim + 2 * tokens)
         share = min(1.0, PRODUCTS / max(1, products))
-        counts = {name: getattr(self, name) for name in ("curve_images", "randomised_images", "head_images")}
-        return replace(self, **{name: max(min(4, count), round(count * share)) for name, count in counts.items()})
+        heads = sum(layer.heads for layer in encoder.modules() if isinstance(layer, Attention))
+        shares = {
+            "curve_images": share,
+            "randomised_images": share,
+            "head_images": share * min(1, HEADS / max(1, heads)),
+        }
+        counts = {name: (getattr(self, name), own) for name, own in shares.items()}
+        return replace(self, **{name: max(min(4, most), round(most * own)) for name, (most, own) in counts.items()})
 
 
 class Task(TrainingTask):
