@@ -185,9 +185,12 @@ def test_links_lead_somewhere(page: str) -> None:
 def test_snippets_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings) -> None:
     """Each by itself, in a folder with tiny models and a photo of their size."""
     (tmp_path / "models").mkdir()
-    for path, task, classes in (("models/model", "supersample", ()), ("digits", "classify", ("0", "1"))):
-        metadata = {"settings": settings(task).model_dump(), "classes": classes}
-        weights = training_task(settings(task), classes).build().state_dict()
+    models = {"models/model": ("supersample", {}), "digits": ("classify", {})}
+    models["vit"] = ("classify", {"model.conv_channels": 0, "model.conv_blocks": 0})
+    for path, (task, changes) in models.items():
+        own, classes = settings(task, **changes), ("0", "1") if task == "classify" else ()
+        metadata = {"settings": own.model_dump(), "classes": classes}
+        weights = training_task(own, classes).build().state_dict()
         save_weights(tmp_path / f"{path}.safetensors", weights, metadata)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(tmp_path / "photo.png")
     monkeypatch.chdir(tmp_path)

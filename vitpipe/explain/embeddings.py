@@ -29,9 +29,12 @@ def filters(model: nn.Module, untrained: nn.Module) -> dict[str, np.ndarray]:
         trained, untrained (k, q, q, 3) float32: components of length 1 with their largest absolute value
         positive, strongest first, with equal channels where the model sees grey; trained_explained,
         untrained_explained (k,) float32, the share in 0..1 of the filters' variance; patch, p; reach, r. k is 28,
-        or less where the filters span less: d - 1 or c * q * q.
+        or less where the filters span less: d - 1 or c * q * q. Nothing where the encoder reads the feature map of a
+        ResNet: no patch of pixels is embedded.
     """
     arrays: dict[str, np.ndarray] = {}
+    if encoder_of(model).pixels != encoder_of(model).patch:
+        return arrays
     for name, one in (("trained", model), ("untrained", untrained)):
         parts, explained = principal(embedding_filters(one))
         arrays[name] = parts.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().numpy()

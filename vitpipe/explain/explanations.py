@@ -34,9 +34,10 @@ def explain(
 
     Returns:
         The contents of reports/attention.json and reports/faithfulness.json, and by name the arrays of the figures and
-        the explorer: filters, methods and faithfulness; positions where there are position embeddings; pixels where
-        there are classes. Where the model computes attention, also maps, distances and explorer; place where heads
-        have a place term; class_attention where there are classes, and per_class where one has two images or more.
+        the explorer: methods and faithfulness; filters unless a ResNet precedes the encoder; positions where there are
+        position embeddings; pixels where there are classes. Where the model computes attention, also maps, distances
+        and explorer; place where heads have a place term; class_attention where there are classes, and per_class where
+        one has two images or more.
 
     Raises:
         InputError: `compared_classes` of the task names an unknown class or one with fewer than two of the images.
