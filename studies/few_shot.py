@@ -92,7 +92,8 @@ def markdown(runs: pd.DataFrame) -> str:
 def figure(runs: pd.DataFrame) -> Figure:
     """A panel for each score: training images of each class against the score, a line for each way."""
     sheet = Sheet(1100, 560)
-    images = f"{runs.images.iloc[0]} test images of {runs.side.iloc[0]} pixels. Means over {runs.seed.nunique()} seeds, bars are 95 % intervals."
+    images = f"{runs.images.iloc[0]} test images of {runs.side.iloc[0]} pixels"
+    images += f". Means over {runs.seed.nunique()} seeds, bars are 95 % intervals."
     sheet.title(12, 10, "How many training images of each breed a Vision Transformer needs", images)
     for i, (score, title) in enumerate(SCORES.items()):
         axes = sheet.axes(70 + 530 * i, 120, 450, 340, title)
