@@ -140,7 +140,7 @@ def shown_plots(repository: Path) -> str:
         ("vitpipe/sources/mnist.py", {"fetch", "split", "downsample"}),
         ("vitpipe/tasks/supersample/training.py", {"train", "baseline", "evaluate", "explain"}),
         ("vitpipe/data/split.py", {"split", "downsample", "features", "train", "baseline", "evaluate", "explain"}),
-        ("params.yaml: patch: 3 -> patch: 6", {"train", "evaluate", "explain", "report"}),
+        ("params.yaml: patch: 3 -> patch: 6", {"weights", "train", "evaluate", "explain", "report"}),
         ("params.yaml: split: random -> split: identity", {"split", "report"}),
         ("params.yaml: root: null -> root: elsewhere", {"fetch", "report"}),
     ],

@@ -14,7 +14,7 @@ import vitpipe
 from vitpipe.errors import InputError
 from vitpipe.models.classifier import Classifier
 from vitpipe.models.hybrid import import_timm
-from vitpipe.models.pretrained import load_into, load_stem, read_pretrained, write_pretrained
+from vitpipe.models.pretrained import load_into, read_pretrained, start_from, write_pretrained
 from vitpipe.sources.torchvision import import_torchvision
 from vitpipe.tasks import training_task
 from vitpipe.training.checkpoint import save_weights
@@ -53,8 +53,7 @@ def test_our_own_file(tmp_path, settings, task, position):
     assert all(not name.startswith(("encoder.", "stem.")) for name in made.dropped)
     assert len(made.dropped) + len(made.tensors) == len(model.state_dict())
     other: Any = training_task(own, ("0", "1"), made.encoder).build().eval()
-    load_into(other.encoder, made)
-    load_stem(other.stem, made)
+    start_from(other, made)
     shown = torch.randn(2, 3, 12, 12)
     assert torch.equal(other.forward_features(shown).patches, model.forward_features(shown).patches)
     with pytest.raises(InputError, match="has convolutions before its encoder"):
@@ -115,8 +114,7 @@ def test_a_hybrid_of_timm(images, settings):
     own = settings("classify", **changes, **shape, **{"model.weights": f"timm/{name}"})
     check_agreement(own, made)
     classifier = Classifier(own.model, size=64, classes=3, encoder=made.encoder).eval()
-    load_into(classifier.encoder, made)
-    load_stem(classifier.stem, made)
+    start_from(classifier, made)
     assert classifier.encoder.pixels == 32
     with torch.no_grad():
         expected = model.forward_features(images(64, 64))
@@ -255,7 +253,7 @@ def test_without_network_and_without_timm(monkeypatch, tmp_path):
     monkeypatch.setattr(import_timm(), "create_model", offline)
     assert "timm gives no weights of vit_tiny (Name or service" in refusal("timm/vit_tiny")
     monkeypatch.setitem(sys.modules, "timm", None)
-    assert "pip install 'vitpipe[timm]'" in refusal("timm/vit_tiny")
+    assert "pip install timm" in refusal("timm/vit_tiny")
 
 
 PURE = {"model.conv_channels": 0, "model.conv_blocks": 0, "data.size": 48, "data.scale": 1}

@@ -22,6 +22,4 @@ def import_timm() -> Any:
     try:
         return import_module("timm")
     except ImportError:
-        raise InputError(
-            "timm is not installed: pip install 'vitpipe[timm]', or give a file in model.weights"
-        ) from None
+        raise InputError("timm is not installed: pip install timm, or give a file in model.weights") from None
