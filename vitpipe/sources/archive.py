@@ -8,7 +8,7 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -89,7 +89,7 @@ def read_tar(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(path) as tar:
             for member in tar:
-                name = PurePosixPath(member.name).as_posix()
+                name = plain_path(member.name)
                 if member.isfile() and is_visible(name):
                     yield name, read_file(partial(tar.extractfile, member))
     except UNREADABLE as error:
@@ -219,20 +219,26 @@ def repository_root() -> Path:
 
 
 def resolve_root(root: str) -> Path:
-    """`data.root` as an absolute path, see `repository_root`. Raises InputError where there is nothing."""
-    try:
-        paths = [(repository_root() / Path(name).expanduser()).resolve() for name in spellings(root)]
-    except (RuntimeError, ValueError) as error:  # no such user, a loop of links; a null byte
-        raise InputError(f"data.root is {root!r}, which is no path here ({error}): give an existing folder") from None
-    path = next((path for path in paths if path.exists()), None)
-    if path is None:
-        raise InputError(f"data.root is {root!r}, but there is no {paths[0]}: give an existing folder or zip")
+    """`data.root` as an absolute path, see `located`. Raises InputError where there is nothing."""
+    path = located(root, "data.root")
+    if not path.exists():
+        raise InputError(f"data.root is {root!r}, but there is no {path}: give an existing folder or zip")
     return path
 
 
-def spellings(root: str) -> list[str]:
-    """A path as it stands in the settings, and as the bytes that a shell with another encoding than UTF-8 meant."""
+def located(name: str, key: str) -> Path:
+    """The path that a setting names as an absolute one, whether there is something or not; see `repository_root`.
+
+    Where nothing is there, the bytes are tried that a shell with another encoding than UTF-8 may have meant.
+
+    Raises:
+        InputError: it can be no path here.
+    """
+    spellings = [name]
+    with suppress(UnicodeEncodeError):
+        spellings.append(os.fsdecode(name.encode(locale.getencoding())))
     try:
-        return [root, os.fsdecode(root.encode(locale.getencoding()))]
-    except UnicodeEncodeError:
-        return [root]
+        paths = [(repository_root() / Path(spelling).expanduser()).resolve() for spelling in spellings]
+        return next((path for path in paths if path.exists()), paths[0])
+    except (RuntimeError, ValueError) as error:  # there is no such user, a loop of links; a null byte
+        raise InputError(f"{key} is {name!r}, which is no path here ({error}): give that of a folder or file") from None

@@ -87,6 +87,12 @@ def is_deep(image: Image.Image) -> bool:
     return image.mode in WIDE_MODES[:-1] or any(";16" in str(tile) for tile in getattr(image, "tile", ()))
 
 
+def opened_is_deep(content: bytes) -> bool:
+    """See `is_deep`."""
+    with Image.open(io.BytesIO(content)) as image:
+        return is_deep(image)
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """See `decode`."""
     image.load()
@@ -158,9 +164,7 @@ def comes_out_black(content: bytes) -> bool:
     """Whether `decode` would warn with `DarkImage`; decodes only pictures of 16 bits."""
     with warnings.catch_warnings(record=True) as caught, contextlib.suppress(Exception):
         warnings.simplefilter("always")
-        with Image.open(io.BytesIO(content)) as image:
-            deep = is_deep(image)
-        if deep:
+        if without_large_texts(opened_is_deep, content):
             decode(content)
     return any(issubclass(warning.category, DarkImage) for warning in caught)
 
