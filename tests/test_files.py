@@ -21,7 +21,7 @@ def test_file_appears_whole_and_alone(tmp_path):
 
 
 def write_and_fail(path: Path, failure: type[BaseException]) -> None:
-    path.write_text("half of the ne")
+    path.write_text("half of the ne", encoding="utf-8")
     raise failure
 
 

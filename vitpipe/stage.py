@@ -17,7 +17,11 @@ def run(main: Callable[[Settings], None]) -> None:
     The settings are checked as a whole before `main` imports anything heavy. Exits with
     status 1 on an `InputError`, an operating system error (full disk, no permission) or too little memory, and
     with 130 when interrupted. Any other exception is a defect and keeps its traceback.
+
+    File names and what is printed are UTF-8, whatever the locale says: where Python takes another encoding, the process
+    starts once more in UTF-8 mode.
     """
+    use_utf8()
     name = Path(inspect.getfile(main)).stem
     try:
         main(load_settings())
@@ -34,3 +38,11 @@ def run(main: Callable[[Settings], None]) -> None:
     except KeyboardInterrupt:
         print(f"\n{name}: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def use_utf8() -> None:
+    """Starts this program again in Python's UTF-8 mode where it is needed; the process keeps its id."""
+    wrong = {sys.getfilesystemencoding(), sys.stdout.encoding.lower()} != {"utf-8"}
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONIOENCODING"} | {"PYTHONUTF8": "1"}
+    if wrong and kept != dict(os.environ):  # else it was tried
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], kept)

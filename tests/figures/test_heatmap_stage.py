@@ -17,7 +17,7 @@ def test_explanations_are_drawn_without_torch(tmp_path, monkeypatch, params, mak
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    Path("params.yaml").write_text(yaml.safe_dump(params()))
+    Path("params.yaml").write_text(yaml.safe_dump(params()), encoding="utf-8")
     line = "heatmap: reports/explanations is missing or empty: the stage explain makes it (dvc repro explain)"
     assert heatmap().stderr.strip() == line
     Path("reports/explanations").mkdir(parents=True)

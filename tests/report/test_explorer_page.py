@@ -471,3 +471,16 @@ def test_means_over_heads_are_called_so(visit, supersampled):
 def test_old_browser_is_told(visit, supersampled):
     page = visit(supersampled, script="delete window.DecompressionStream")
     assert "too old" in page.get_by_role("alert").inner_text()
+
+
+BAD = """</script><script>window.ran=1</script><img src=x onerror="window.ran=1"><b id=bad>'"&"""
+
+
+def test_html_in_names_of_files_and_classes_is_text(visit, classified):
+    names = np.array([f"{BAD}{name}" for name in classified["classes"]])
+    renamed = {"ids": np.array([f"{BAD}{i}.png" for i in range(2)]), "classes": names, "actual": names[[1, 0]]}
+    page = visit(classified | renamed)
+    page.locator("#thumbs button").nth(1).click()
+    page.wait_for_selector("#explorer[data-sample='1']")
+    assert page.evaluate("[window.ran ?? null, document.querySelector('#bad')]") == [None, None]
+    assert names[0] in page.locator("#truth").inner_text() + page.locator("#bars").inner_text()

@@ -1,6 +1,7 @@
 """The page holds the numbers of the json files, all figures, and nothing from elsewhere."""
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -57,6 +58,18 @@ def test_nothing_is_loaded_from_elsewhere(html):
     addresses = re.findall(r'\s(?:src|href|srcset)="([^"]*)', html)
     assert len(addresses) == 4  # three figures, an empty icon
     assert all(address.startswith("data:") for address in addresses)
+
+
+def test_the_policy_lets_nothing_run_but_the_script_of_the_page(html):
+    [policy] = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', html)
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    for kind in ("script", "style"):
+        [text] = re.findall(rf"<{kind}>(.*?)</{kind}>", html, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert rules.pop(f"{kind}-src") == f"'sha256-{digest}'"
+    nothing = dict.fromkeys(("default-src", "base-uri", "form-action"), "'none'")
+    assert rules == nothing | {"img-src": "data:"}
+    assert not re.search(r"<[^>]*\s(style|on\w+)=", re.sub(r"<(script|style)>.*?</\1>", "", html, flags=re.DOTALL))
 
 
 def test_figures_are_embedded_in_the_order_of_their_captions(reports, html):

@@ -12,7 +12,14 @@ from vitpipe.sources.images import UnreadableImage
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
 def test_visible_files_of_a_folder_or_archive(tmp_path, kind):
-    files = {"b/c/1.jpg": b"1", "a.txt": b"2", ".hidden": b"", "b/.git/x": b"", "__MACOSX/a.txt": b""}
+    files = {
+        "b/c/1.jpg": b"1",
+        "a.txt": b"2",
+        ".hidden": b"",
+        "b/.git/x": b"",
+        "__MACOSX/a.txt": b"",
+        "b/@eaDir/a.txt": b"",
+    }
     root = write(tmp_path / "root", files)
     if kind == "zip":
         root = write_zip(tmp_path / "a.zip", files)
@@ -31,6 +38,27 @@ def test_members_that_lead_out_are_refused(tmp_path, name):
     path = write_zip(tmp_path / "a.zip", {"fine.jpg": b"", name: b""})
     with pytest.raises(InputError, match="refused"):
         open_zip(path)
+
+
+@pytest.mark.parametrize("pattern", ["{}", "./{}", ".//{}"])
+@pytest.mark.parametrize("slash", ["/", "\\"])
+def test_members_as_other_programs_name_them(tmp_path, pattern, slash):
+    """bsdtar begins names with ./, older .NET and PowerShell divide them by backslashes."""
+    files = {pattern.format(name).replace("/", slash): name.encode() for name in ("b/c/1.jpg", "a.txt", ".x/2.jpg")}
+    path = write_zip(tmp_path / "a.zip", files | {pattern.format("b/").replace("/", slash): b""})
+    with open_files(path) as found:
+        assert {name: read_file(opener) for name, opener in found.items()} == {
+            "a.txt": b"a.txt",
+            "b/c/1.jpg": b"b/c/1.jpg",
+        }
+
+
+def test_one_name_in_two_spellings_is_told(tmp_path):
+    with (
+        pytest.raises(InputError, match=r"'b/1\.jpg' twice"),
+        open_files(write_zip(tmp_path / "a.zip", {"b/1.jpg": b"", "b\\1.jpg": b""})),
+    ):
+        pass
 
 
 def test_dots_within_names_are_no_danger(tmp_path):
@@ -59,6 +87,32 @@ def test_other_files_than_sound_zips_are_told(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(InputError, match=message):
         open_zip(path)
+
+
+FAR = bytes.fromhex("50 4b 05 06 02 00 02 00")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.zip.001", PICTURES[:9000]),  # 7-Zip's
+        ("a.zip.002", PICTURES[9000:12000]),
+        ("a.zip.003", PICTURES[12000:]),
+        ("a.z01", b"PK\7\b" + PICTURES[:9000]),  # Info-ZIP's
+        ("a.zip", PICTURES[9000:].replace(b"PK\5\6\0\0\0\0", FAR)),  # its last part
+        ("renamed.zip", PICTURES[9000:]),
+    ],
+)
+def test_one_part_of_a_split_zip_is_told(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"{name} is one part of a split zip: join the parts"):
+        open_zip(path)
+
+
+def test_a_whole_zip_in_a_single_part_is_read(tmp_path):
+    (tmp_path / "a.zip.001").write_bytes(PICTURES)
+    open_zip(tmp_path / "a.zip.001").close()
 
 
 def test_packing_is_deterministic_sorted_and_uncompressed(tmp_path):
@@ -118,3 +172,24 @@ def test_relative_root_counts_from_the_repository_also_in_copies_of_it(tmp_path,
         assert resolve_root(str(tmp_path / "photos")) == tmp_path / "photos"
     with pytest.raises(InputError, match=f"'nowhere'.*{repository / 'nowhere'}"):
         resolve_root("nowhere")
+
+
+@pytest.mark.parametrize("root", ["~nobodyxyz/pics", "a\0b", "loop"])
+def test_roots_that_are_no_paths_are_told(tmp_path, monkeypatch, root):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(
+        InputError, match=r"data\.root is '(~nobodyxyz/pics|a.x00b|loop)', (which is no path|but there)"
+    ):
+        resolve_root(root)
+
+
+@pytest.mark.parametrize(("name", "written"), [("müller", "müller"), ("müller", "mÃ¼ller"), ("m\udcfcller", "müller")])
+def test_root_as_a_shell_with_another_encoding_gave_it(tmp_path, monkeypatch, name, written):
+    """UTF-8 names that DVC read as Latin-1, and names that are Latin-1 on the disk."""
+    monkeypatch.setattr(archive.locale, "getencoding", lambda: "latin-1")
+    try:
+        (tmp_path / name).mkdir()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    assert resolve_root(str(tmp_path / written)) == tmp_path / name

@@ -59,6 +59,7 @@ JUNK = {"__MACOSX/img_align_celeba/000001.jpg": b"", "img_align_celeba/.DS_Store
 OFFICIAL, KAGGLE = annotation(), kaggle()
 
 
+BELOW = images("celeba/img_align_celeba/") | OFFICIAL
 LAYOUTS = {
     "torchvision, zip": ("", below("celeba", ARCHIVE | OFFICIAL)),
     "torchvision, extracted": ("", below("celeba", images("img_align_celeba/") | OFFICIAL)),
@@ -71,6 +72,11 @@ LAYOUTS = {
     "loose": ("", images("") | OFFICIAL),
     "kaggle zip": ("archive.zip", {"archive.zip": zipped(images("img_align_celeba/img_align_celeba/") | KAGGLE)}),
     "zip, annotation inside": ("a.zip", {"a.zip": zipped(images("celeba/img_align_celeba/") | JUNK | OFFICIAL)}),
+    "zip by bsdtar": ("a.zip", {"a.zip": zipped(below(".", BELOW))}),
+    "zip by PowerShell": (
+        "a.zip",
+        {"a.zip": zipped({name.replace("/", "\\"): content for name, content in BELOW.items()})},
+    ),
     "zip, annotation beside": ("img_align_celeba.zip", ARCHIVE | OFFICIAL),
 }
 
@@ -99,7 +105,8 @@ def test_every_layout_gives_the_same_samples(layout, tmp_path, capsys):
     pictures = celeba.open_images(tmp_path / "raw")
     for name in NAMES:
         assert abs(pictures.read(name).getpixel((5, 5))[0] - int(name[:6]) * 20) <= 1
-    assert "list_attr_celeba.txt: 1 rows without image, 1 images without row" in capsys.readouterr().out
+    ending = "csv" if "kaggle" in layout else "txt"  # the user's file, not the one it becomes
+    assert f"list_attr_celeba.{ending}: 1 rows without image, 1 images without row" in capsys.readouterr().out
     assert {path.suffix for path in (tmp_path / "raw").iterdir()} == {".zip", ".txt"}
 
 
@@ -139,6 +146,14 @@ def test_images_alone_are_enough(tmp_path):
         (ARCHIVE | {"list_attr_celeba.txt": "1\nMale Old\n000001.jpg 1\n"}, "is no annotation"),
         (ARCHIVE | {"list_landmarks_align_celeba.txt": "1\nnose_x\n000001.jpg 1\n"}, "columns must be"),
         (ARCHIVE | {"list_attr_celeba.csv": ""}, "is no csv"),
+        (
+            ARCHIVE | {"list_attr_celeba.csv": "image_id,Male\n000001.jpg,7\n"},
+            r"^list_attr_celeba\.csv is no annotation",
+        ),
+        (
+            ARCHIVE | {"list_eval_partition.csv": "image_id,partition\n9.jpg,1\n"},
+            r"^list_eval_partition\.csv has 1 rows",
+        ),
     ],
 )
 def test_bad_data_sets_are_refused_in_one_line(files, message, tmp_path):

@@ -1,9 +1,12 @@
+import io
 import os
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image, features
 
 from tests.sources.files import encrypted, picture, write, write_zip
 from vitpipe.config import Data
@@ -88,6 +91,13 @@ def test_sub_folders_are_labels(make, tmp_path, names, labels):
         (["test/1.png", "train/a/1.png", "train/b/1.png"], ["test", "train", "train"], [None, "a", "b"]),
         (["stray.png", "test/a/1.png", "train/b/1.png"], [None, "test", "train"], [None, "a", "b"]),
         (["test/1.png", "train/1.png"], ["test", "train"], None),
+        (["Testing/a/1.png", "Training/b/1.png"], ["test", "train"], ["a", "b"]),
+        (["eval/a/1.png", "train/b/1.png"], ["val", "train"], ["a", "b"]),
+        (["DEV/a/1.png", "Evaluation/b/1.png", "train/b/1.png"], ["val", "val", "train"], ["a", "b", "b"]),
+        (["test_set/a/1.png", "training_set/b/1.png"], ["test", "train"], ["a", "b"]),
+        (["seg_test/seg_test/a/1.png", "seg_train/seg_train/b/1.png"], ["test", "train"], ["a", "b"]),
+        (["test/images/a/1.png", "train/images/b/1.png"], ["test", "train"], ["a", "b"]),
+        (["test2017/1.png", "train2017/1.png"], ["test", "train"], None),
         (["test/all/1.png", "train/all/1.png"], ["test", "train"], None),
     ],
 )
@@ -96,6 +106,69 @@ def test_folders_named_like_parts_are_the_official_parts(make, tmp_path, names, 
     assert table.index.tolist() == sorted(names)
     assert values(table, "official") == official
     assert values(table, "label") == labels
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["test/a/1.png", "train/b/1.png", "extra/a/1.png"], "test and train hold parts .* there is extra: move it"),
+        (["Test/1.png", "Training/1.png", "c/1.png", "d/1.png"], "Test and Training .* there are c, d: move"),
+        (["train/a/1.png", "train/b/1.png", "holdout/a/1.png"], "train hold.* there is holdout: move it"),
+        (["eval/1.png", "test/1.png"], "eval and test hold parts of the data, but none is named train"),
+    ],
+)
+def test_mixtures_of_parts_and_others_are_refused(make, tmp_path, names, told):
+    with pytest.raises(InputError, match=told):
+        fetch(make({name: picture() for name in names}), tmp_path / "raw")
+    assert not list((tmp_path / "raw").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["cat/1.heic", "cat/2.HEIC", "dog/1.png"], "the folder cat without pictures, only files that end in .heic"),
+        (["cat/1.heic", "cow/1.raw", "dog/1.png", "pig/1.png"], "the folder cat and 1 more without pictures"),
+        (["cat/0001", "dog/1.png", "pig/1.png"], "cat without pictures, only files that end in none"),
+        (["test/cat/1.png", "test/dog/1.png", "train/cat/1.jxl", "train/dog/1.png"], "the folder train/cat without"),
+        (["test/1.png", "train/1.png", "val/1.heic"], "the folder val without"),
+    ],
+)
+def test_class_that_loses_all_its_files_is_an_error(make, tmp_path, names, told):
+    with pytest.raises(InputError, match=told):
+        fetch(make({name: picture() for name in names}), tmp_path / "raw")
+
+
+@pytest.mark.parametrize("other", ["notes/a.txt", "labels/a.xml", "more/a.zip", "docs/LICENSE", "cat/b.heic", "c.mp4"])
+def test_other_files_beside_classes_are_a_note(make, tmp_path, capsys, other):
+    table = fetch(make({name: picture() for name in ("cat/1.png", "dog/1.png", other)}), tmp_path / "raw")
+    assert values(table, "label") == ["cat", "dog"]
+    assert "1 other files ignored" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind"), [("pgm", "PPM"), ("pbm", "PPM"), ("jfif", "JPEG"), ("jpe", "JPEG"), ("AVIF", "AVIF")]
+)
+def test_endings_that_people_have(make, tmp_path, ending, kind):
+    if not features.check("avif") and kind == "AVIF":
+        pytest.skip("this Pillow reads no AVIF")
+    root = make({f"a.{ending}": picture(200, kind=kind), "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg": picture()})
+    assert fetch(root, tmp_path / "raw").index.tolist() == [f"a.{ending}"]
+    image = folder.open_images(tmp_path / "raw").read(f"a.{ending}")
+    assert abs(image.getpixel((5, 5))[0] - 200) < 5
+
+
+def test_pictures_that_come_out_black_are_counted(make, tmp_path, capsys):
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((48, 48), 4095, np.uint16)).save(buffer, "PNG")
+    fetch(make({"a.png": buffer.getvalue(), "b.png": picture()}), tmp_path / "raw")
+    assert "warning: 1 of 2 pictures come out black: it holds no value above 4095" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("root", [".", "..", "/"])
+def test_root_that_holds_the_repository_is_refused(tmp_path, monkeypatch, root):
+    monkeypatch.chdir(write(tmp_path / "here", {"docs/a.png": picture()}))
+    with pytest.raises(InputError, match=f"data.root is '{root}', which holds this repository"):
+        folder.fetch(Data(name="folder", root=root, size=48), 0, tmp_path)
 
 
 def test_few_bad_pictures_are_left_out_by_name(make, tmp_path, capsys):

@@ -9,9 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from vitpipe.errors import InputError
-from vitpipe.sources.images import UnreadableImage, decode, report_rejects, require_size, resize
+from vitpipe.sources.images import (
+    DarkImage,
+    UnreadableImage,
+    comes_out_black,
+    decode,
+    report_rejects,
+    require_size,
+    resize,
+)
 
 ORIENTATION = 0x0112
 
@@ -113,6 +122,99 @@ def test_pictures_stand_upright(kind, orientation):
     assert image.size == (48, 32)
     difference = np.abs(np.asarray(image).astype(int) - np.asarray(upright))
     assert difference.mean() < 12
+
+
+SIGNED, LONG, TEXT, RATIONAL, SHORT = 10, 4, 2, 5, 3  # types of values in TIFF
+
+
+def tiff(*entries: tuple[int, int, bytes], gps: tuple[int, int, bytes] | None = None) -> bytes:
+    """EXIF as a camera writes it: orientation 6 and entries of tag, type and value, perhaps one of the GPS folder."""
+    folder = [(ORIENTATION, SHORT, struct.pack("<HH", 6, 0)), *entries]
+    start = 8 + 2 + 12 * (len(folder) + bool(gps)) + 4
+    folders, far = [folder], b""
+    if gps:
+        folders = [[*folder, (0x8825, LONG, struct.pack("<I", start))], [gps]]
+        start += 2 + 12 + 4
+    made = b"II*\0\x08\0\0\0"
+    for rows in folders:
+        made += struct.pack("<H", len(rows))
+        for tag, kind, value in sorted(rows):
+            count = len(value) if kind == TEXT else 1
+            made += struct.pack("<HHI", tag, kind, count)
+            made += value.ljust(4, b"\0") if len(value) <= 4 else struct.pack("<I", start + len(far))
+            far += value if len(value) > 4 else b""
+        made += bytes(4)
+    return b"Exif\0\0" + made + far
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        tiff(gps=(6, SIGNED, struct.pack("<ii", -12, 1))),
+        tiff(gps=(2, TEXT, b"52 deg north\0")),
+        tiff((0x011A, SIGNED, struct.pack("<ii", -1, 0))),
+        tiff((0x0100, 9, struct.pack("<i", -5))),
+        tiff((0x0100, TEXT, b"wide as the sea\0")),
+    ],
+    ids=["GPSAltitude", "GPSLatitude", "XResolution", "ImageWidth", "text"],
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_tags_that_cannot_be_written_again_do_not_keep_a_picture_from_being_turned(kind, exif):
+    image = decode(encoded(Image.new("RGB", (48, 32), "red"), kind, exif=exif))
+    assert image.size == (32, 48)
+
+
+def test_damaged_exif_does_not_lose_the_picture():
+    assert decode(encoded(Image.new("RGB", (48, 32)), "WEBP", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")).size == (48, 32)
+
+
+def test_png_with_more_text_than_pillow_takes():
+    info = PngInfo()
+    info.add_text("workflow", "x" * 1_200_000, zip=True)
+    info.add_itxt("prompt", "y" * 1_200_000, zip=True)
+    content = encoded(noise(), "PNG", pnginfo=info)
+    require_size(content, 40)
+    assert np.array_equal(np.asarray(decode(content)), np.asarray(noise()))
+    with pytest.raises(UnreadableImage, match="is damaged"):
+        decode(content[:-2000])
+
+
+def test_png_with_a_large_colour_profile():
+    content = encoded(noise(), "PNG", icc_profile=np.random.default_rng(0).bytes(1_200_000))
+    assert np.array_equal(np.asarray(decode(content)), np.asarray(noise()))
+
+
+def deep_rgb(value: int) -> bytes:
+    """A PNG of 3 x 16 bits, which Pillow does not write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = (b"\0" + struct.pack(">H", value) * 3 * 8) * 8
+    head = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "dark"),
+    [
+        (grey([0, 100, 255], "uint16", "PNG"), True),
+        (grey([0, 100, 4095], "uint16", "PNG"), True),
+        (grey([0, 100, 255], "uint16", "TIFF"), True),
+        (grey([0, 100, 255], "int32", "TIFF"), True),
+        (deep_rgb(4095), True),
+        (grey([0, 100, 20_000], "uint16", "PNG"), False),
+        (deep_rgb(20_000), False),
+        (plain("L", 3), False),
+        (plain("RGB", (3, 2, 1)), False),
+        (grey([0, 0.01], "float32", "TIFF"), False),
+    ],
+)
+def test_deep_pictures_that_come_out_black_are_told(content, dark):
+    with pytest.warns(DarkImage, match="no value above 4095") if dark else warnings.catch_warnings():
+        warnings.simplefilter("always" if dark else "error")
+        decode(content)
+    assert comes_out_black(content) == dark
 
 
 def noise(seed: int = 0) -> Image.Image:

@@ -74,13 +74,26 @@ def check(raw: Path, table: pd.DataFrame) -> None:
         below("MNIST/raw", FILES),
         below("MNIST/raw", FILES | PACKED) | below("FashionMNIST/raw", dict.fromkeys(FILES, b"other")),
         below("raw", PACKED),
+        below("./raw", FILES),
+        {f"raw\\{name}": content for name, content in FILES.items()},
         FILES,
         PACKED,
         KAGGLE,
         dict(list(FILES.items())[:2]) | dict(list(PACKED.items())[2:]),
         FILES | dict.fromkeys(PACKED, b"broken off"),
     ],
-    ids=["torchvision", "torchvision, both", "raw, gz", "loose", "loose, gz", "kaggle", "mixed", "one is whole"],
+    ids=[
+        "torchvision",
+        "torchvision, both",
+        "raw, gz",
+        "dot",
+        "backslash",
+        "loose",
+        "loose, gz",
+        "kaggle",
+        "mixed",
+        "one is whole",
+    ],
 )
 @pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
 def test_every_layout_gives_the_same_files(tmp_path, files, zipped):

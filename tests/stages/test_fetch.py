@@ -28,7 +28,7 @@ def fetch(limit: int | None = None, **data) -> subprocess.CompletedProcess:
     Path("params.yaml").write_text(yaml.safe_dump(content | {"data": content["data"] | data}), encoding="utf-8")
     preexec = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit else None
     command = [sys.executable, "-m", "stages.fetch"]
-    return subprocess.run(command, capture_output=True, text=True, preexec_fn=preexec)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", preexec_fn=preexec)
 
 
 def test_fills_raw_and_sums_up(workspace):
@@ -37,6 +37,31 @@ def test_fills_raw_and_sums_up(workspace):
     assert "6 images of folder" in done.stdout.splitlines()[-1]
     assert [path.name for path in Path("data/raw").iterdir()] == ["images.zip"]
     assert list(Path("data").iterdir()) == [Path("data/raw")]
+
+
+def test_parts_classes_and_counts_are_told(workspace):
+    for number, path in enumerate(sorted(Path("photos").iterdir())):
+        place = Path("photos", "Training" if number else "Testing", "狗" if number % 2 else "猫")
+        place.mkdir(parents=True, exist_ok=True)
+        path.rename(place / path.name)
+    done = fetch()
+    assert done.returncode == 0, done.stderr
+    assert "parts: test 1, train 5\nclasses: 狗 3, 猫 3\n" in done.stdout
+
+
+def test_other_locales_than_utf_8(workspace, monkeypatch):
+    """Names of files and classes are UTF-8 whatever the locale is, and so is what a stage writes."""
+    for name, value in {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}.items():
+        monkeypatch.setenv(name, value)
+    Path("photos").rename("müller")
+    for number in range(6):
+        place = Path("müller", "猫狗"[number % 2])
+        place.mkdir(exist_ok=True)
+        Path(f"müller/{number}.png").rename(place / f"{number}.png")
+    done = fetch(root="müller")
+    assert done.returncode == 0, done.stderr
+    assert "classes: 狗 3, 猫 3" in done.stdout
+    assert "猫/0.png" in zipfile.ZipFile("data/raw/images.zip").namelist()
 
 
 def damage_zip() -> None:
@@ -51,6 +76,9 @@ def damage_zip() -> None:
     [
         (None, {"root": "nowhere"}, "nowhere"),
         (None, {"root": None}, "data.root is null"),
+        (None, {"root": ""}, "data.root is '', but must not be empty: give a value, or null"),
+        (None, {"root": " "}, "data.root is ' ', but must not be empty"),
+        (None, {"root": "~nobodyxyz/pics"}, "data.root is '~nobodyxyz/pics', which is no path here"),
         (lambda: Path("empty").mkdir(), {"root": "empty"}, "no pictures in"),
         (damage_zip, {"root": "a.zip"}, "damaged zip"),
         (lambda: Path("a.zip").write_bytes(b"<!DOCTYPE html>"), {"root": "a.zip"}, "HTML page"),

@@ -95,7 +95,7 @@ def finish(process: subprocess.Popen, status: int = 0) -> list[str]:
 
 def workers(process: subprocess.Popen) -> list[int]:
     """The processes that one has started, by rank."""
-    found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
     return [int(pid) for pid in found if b"stages.train" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 

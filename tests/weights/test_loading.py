@@ -229,6 +229,7 @@ def test_weights_of_other_families_and_no_weights(tmp_path):
     (tmp_path / "a.txt").write_text("x", encoding="utf-8")
     assert "no weights file that is known" in refusal(str(tmp_path / "a.txt"))
     assert "no such file" in refusal(str(tmp_path / "nothing.pth"))
+    assert "which is no path here" in refusal("~nobodyxyz/a.pth")
     assert "vit_b_16, vit_b_32" in refusal("torchvision/resnet18")
     assert "has the weights" in refusal("torchvision/vit_b_32_swag")
 

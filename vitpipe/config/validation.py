@@ -18,6 +18,14 @@ class Section(BaseModel):
             raise ValueError("must be a number")  # pydantic takes true for 1.0
         return value
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def reject_blank(cls, value: object, info: ValidationInfo) -> object:
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, str) and not value.strip() and kind in (str, str | None):
+            raise ValueError(f"must not be empty: give a value{'' if kind is str else ', or null'}")
+        return value  # an empty path would be that of the repository, and an unset variable of a shell gives one
+
 
 def fail(key: str, value: object, rule: str, choices: list[int] | None = None) -> None:
     """Raises ValueError with what is wrong; `choices` are values that would be right."""

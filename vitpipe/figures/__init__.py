@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from vitpipe.figures import backend  # noqa: F401  before anything of matplotlib
 from vitpipe.figures.style import save
 from vitpipe.files import write_json
 

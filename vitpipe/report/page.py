@@ -22,7 +22,7 @@ from vitpipe.report.worth import worth_of
 
 FILTERS = (
     words.label, words.unit, words.number, words.signed, words.difference, words.interval, words.quantity,
-    words.entry, words.setting, words.shade, words.region_verdict, words.trust_verdict,
+    words.entry, words.setting, words.shade, words.digest, words.region_verdict, words.trust_verdict,
 )  # fmt: skip
 COUNTS = ("images", "persons")  # of what was scored, the same for all rows
 OMITTED = ("deletion_over", "insertion_over")  # measures of faithfulness.json that are not on the page
@@ -32,6 +32,8 @@ def build(
     reports: Path, settings: Mapping[str, Any], parts: Mapping[str, int], worth: Sequence[Mapping[str, Any]] = ()
 ) -> str:
     """The page as HTML: pictures, arrays, style and script embedded, nothing loaded from elsewhere.
+
+    Names of files and classes are escaped, and a Content-Security-Policy lets nothing run but the page's own script.
 
     Args:
         reports: the folder with metrics.json, baseline.json, attention.json, faithfulness.json, curve.csv,

@@ -1,5 +1,6 @@
 """Files in folders and archives: opened by name, packed into zips; and the place that `data.root` names."""
 
+import locale
 import lzma
 import os
 import re
@@ -7,7 +8,7 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,6 +28,15 @@ UNREADABLE = (BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError
 """Raised when a file or a member of an archive is damaged, encrypted (RuntimeError), missing, forbidden, or compressed
 in a way that Python can't undo (NotImplementedError, a RuntimeError)."""
 
+BY_PRODUCTS = ("__MACOSX", "@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN")
+"""Folders that macOS, Synology's and QNAP's disk stations and Windows put among a user's files."""
+
+PART_NAME = re.compile(r"\.(z\d{2,}|\d{3,})$", re.IGNORECASE)
+SPLIT = (
+    "is one part of a split zip: join the parts, for instance with `cat NAME.zip.* > all.zip` (7-Zip's) or "
+    "`zip -s 0 NAME.zip --out all.zip`, and let data.root point at all.zip"
+)
+
 UNSAFE = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")
 """Absolute paths and paths that lead out of a folder, on any system."""
 
@@ -39,22 +49,33 @@ def open_files(root: Path) -> Iterator[dict[str, Opener]]:
         InputError: a folder can't be listed, the archive is none or damaged, or two members of a zip have one name.
     """
     if root.is_dir():
-        yield {name: partial(path.open, "rb") for name, path in list_files(root).items()}
+        yield {plain_path(name): partial(path.open, "rb") for name, path in list_files(root).items()}
     elif root.name.endswith((".tar", ".tar.gz", ".tgz")):
         try:
             tar = tarfile.open(root)  # noqa: SIM115
-            members = {PurePosixPath(member.name).as_posix(): member for member in tar.getmembers() if member.isfile()}
+            members = {plain_path(member.name): member for member in tar.getmembers() if member.isfile()}
         except UNREADABLE as error:
             raise InputError(f"{root} {why_unreadable(error)}: download or copy it again") from None
         with tar:
             yield {name: partial(tar.extractfile, member) for name, member in members.items() if is_visible(name)}
     else:
         with open_zip(root) as archive:
-            names = [name for name in archive.namelist() if is_visible(name) and not name.endswith("/")]
-            repeated, count = Counter(names).most_common(1)[0] if names else ("", 0)
+            files = [(name, info) for name, info in zip_members(archive) if is_visible(name)]
+            repeated, count = Counter(name for name, _ in files).most_common(1)[0] if files else ("", 0)
             if count > 1:
                 raise InputError(f"{root} holds {repeated!a} twice: keep one")
-            yield {name: partial(archive.open, name) for name in names}
+            yield {name: partial(archive.open, info) for name, info in files}
+
+
+def zip_members(archive: ZipFile) -> list[tuple[str, ZipInfo]]:
+    """The files in a zip by relative posix path, see `plain_path`; a path may come twice."""
+    files = [(info.filename.replace("\\", "/"), info) for info in archive.infolist()]
+    return [(plain_path(name), info) for name, info in files if not name.endswith("/")]
+
+
+def plain_path(name: str) -> str:
+    """A member's name as posix path: without the `./` of some programs, and with `/` for the backslash of others."""
+    return PurePosixPath(name.replace("\\", "/")).as_posix()
 
 
 def read_tar(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -68,7 +89,7 @@ def read_tar(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(path) as tar:
             for member in tar:
-                name = PurePosixPath(member.name).as_posix()
+                name = plain_path(member.name)
                 if member.isfile() and is_visible(name):
                     yield name, read_file(partial(tar.extractfile, member))
     except UNREADABLE as error:
@@ -79,8 +100,8 @@ def open_zip(path: Path) -> ZipFile:
     """Opens a zip for reading.
 
     Raises:
-        InputError: the file is no zip, a truncated zip or a web page, or the path of a member is absolute or leads
-            out of the folder with `..`, on any system.
+        InputError: the file is no zip, a truncated zip, one part of a split zip or a web page, or the path of a member
+            is absolute or leads out of the folder with `..`, on any system.
     """
     try:
         archive = ZipFile(path)
@@ -92,15 +113,29 @@ def open_zip(path: Path) -> ZipFile:
                 "is an HTML page, not a zip: Google Drive shows such a page when its download quota is used up; "
                 "download the file with a browser and let data.root point at it"
             )
+        elif PART_NAME.search(path.name) or start.startswith(b"PK\x07\x08") or last_disk(path):
+            problem = SPLIT
         elif start.startswith(b"PK"):
             problem = f"is a damaged zip, cut off after {path.stat().st_size} bytes: download or copy it again"
         else:
             problem = "is no zip"
         raise InputError(f"{path} {problem}") from None
+    if last_disk(path) or any(info.header_offset < 0 for info in archive.infolist()):  # only the end is here
+        archive.close()
+        raise InputError(f"{path} {SPLIT}")
     if name := next(filter(UNSAFE.search, archive.namelist()), None):
         archive.close()
         raise InputError(f"{path} is refused: its member {name!r} would be written outside of the target folder")
     return archive
+
+
+def last_disk(path: Path) -> int:
+    """The number of the part that ends a zip, from its end record; 0 where the zip is in one part or has no end."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 2**16 - 22))  # the record with the longest comment
+        _, found, record = file.read().rpartition(b"PK\x05\x06")
+    number = int.from_bytes(record[:2], "little") if found else 0
+    return 0 if number == 0xFFFF else number  # larger zips have it elsewhere, and Python reads it there
 
 
 def is_web_page(start: bytes) -> bool:
@@ -152,8 +187,8 @@ def why_unreadable(error: Exception) -> str:
 
 
 def is_visible(name: str) -> bool:
-    """Whether no part of a relative posix path is hidden, or a by-product of macOS."""
-    return not any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    """Whether no part of a relative posix path is hidden, or one of `BY_PRODUCTS`."""
+    return not any(part.startswith(".") or part in BY_PRODUCTS for part in name.split("/"))
 
 
 def list_files(folder: Path) -> dict[str, Path]:
@@ -184,8 +219,26 @@ def repository_root() -> Path:
 
 
 def resolve_root(root: str) -> Path:
-    """`data.root` as an absolute path, see `repository_root`. Raises InputError where there is nothing."""
-    path = (repository_root() / Path(root).expanduser()).resolve()
+    """`data.root` as an absolute path, see `located`. Raises InputError where there is nothing."""
+    path = located(root, "data.root")
     if not path.exists():
         raise InputError(f"data.root is {root!r}, but there is no {path}: give an existing folder or zip")
     return path
+
+
+def located(name: str, key: str) -> Path:
+    """The path that a setting names as an absolute one, whether there is something or not; see `repository_root`.
+
+    Where nothing is there, the bytes are tried that a shell with another encoding than UTF-8 may have meant.
+
+    Raises:
+        InputError: it can be no path here.
+    """
+    spellings = [name]
+    with suppress(UnicodeEncodeError):
+        spellings.append(os.fsdecode(name.encode(locale.getencoding())))
+    try:
+        paths = [(repository_root() / Path(spelling).expanduser()).resolve() for spelling in spellings]
+        return next((path for path in paths if path.exists()), paths[0])
+    except (RuntimeError, ValueError) as error:  # there is no such user, a loop of links; a null byte
+        raise InputError(f"{key} is {name!r}, which is no path here ({error}): give that of a folder or file") from None

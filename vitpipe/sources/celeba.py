@@ -28,6 +28,7 @@ from vitpipe.sources.archive import (
     read_file,
     resolve_root,
     why_unreadable,
+    zip_members,
 )
 from vitpipe.sources.download import download
 from vitpipe.sources.images import report_rejects
@@ -55,11 +56,12 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
         InputError: no images found, an archive that cannot be read, annotation that does not belong to the images,
             or a failed download.
     """
+    shown: dict[str, str] = {}
     if data.root is None:
         download_official(raw)
     else:
-        take(resolve_root(data.root), raw)
-    report(open_images(raw).members, annotations(raw))
+        shown = take(resolve_root(data.root), raw)
+    report(open_images(raw).members, {shown.get(name, name): rows for name, rows in annotations(raw, shown).items()})
 
 
 def samples(raw: Path) -> pd.DataFrame:
@@ -101,15 +103,19 @@ def members(paths: Iterable[str], where: Path) -> dict[str, str]:
     return found
 
 
-def annotations(raw: Path) -> dict[str, pd.DataFrame]:
-    """The annotation files in `raw` by name, each as table indexed by image file name."""
-    return {name: read_annotation(raw / name) for name in KINDS if (raw / name).exists()}
+def annotations(raw: Path, shown: Mapping[str, str] | None = None) -> dict[str, pd.DataFrame]:
+    """The annotation files in `raw` by name, each as table indexed by image file name; `shown` are names to tell."""
+    told = shown or {}
+    return {name: read_annotation(raw / name, told.get(name, "")) for name in KINDS if (raw / name).exists()}
 
 
-def read_annotation(path: Path) -> pd.DataFrame:
+def read_annotation(path: Path, shown: str = "") -> pd.DataFrame:
     """Reads a file in the official format: rows of an image file name and numbers, separated by spaces.
 
     Attributes and landmarks start with a line that counts the rows and one that names the columns.
+
+    Args:
+        shown: the name of the user's file that it was made from, for messages.
 
     Raises:
         InputError: the file is truncated, holds anything else than numbers, or has an image twice.
@@ -138,7 +144,7 @@ def read_annotation(path: Path) -> pd.DataFrame:
         return rows
     except (ValueError, KeyError) as error:  # ValueError: also pandas' parser errors; KeyError: rows too long
         problem = "its rows are too long" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise InputError(f"{path.name} is no annotation file as CelebA has it: {problem}") from None
+        raise InputError(f"{shown or path.name} is no annotation file as CelebA has it: {problem}") from None
 
 
 def report(images: Iterable[str], tables: dict[str, pd.DataFrame]) -> None:
@@ -151,14 +157,14 @@ def report(images: Iterable[str], tables: dict[str, pd.DataFrame]) -> None:
         print(f"{name}: {len(rows) - joined} rows without image, {len(present) - joined} images without row")
 
 
-def take(root: Path, raw: Path) -> None:
-    """Copies images and annotation from a folder or zip in one of the usual layouts."""
+def take(root: Path, raw: Path) -> dict[str, str]:
+    """Copies images and annotation from a folder or zip in one of the usual layouts; see `take_annotations`."""
     base = root / "celeba" if (root / "celeba").is_dir() else root
     with open_files(base) as files:
         archive = base if base.is_file() else next((base / path for path in files if path.endswith(ARCHIVE)), None)
         if archive is not None:
             with open_zip(archive) as content:
-                members(content.namelist(), archive)
+                members([path for path, _ in zip_members(content)], archive)
             shutil.copyfile(archive, raw / ARCHIVE)
         else:
             named = {f"img_align_celeba/{sample}": files[path] for sample, path in members(files, base).items()}
@@ -167,11 +173,16 @@ def take(root: Path, raw: Path) -> None:
         while base.is_file() or base.name == "img_align_celeba":  # annotation may also lie next to the images
             base = base.parent
             texts = {path.name: partial(path.open, "rb") for path in base.iterdir() if path.is_file()} | texts
-        take_annotations(texts, root, raw)
+        return take_annotations(texts, root, raw)
 
 
-def take_annotations(texts: Mapping[str, Opener], root: Path, raw: Path) -> None:
-    """Copies the annotation files among `texts`; converts Kaggle's csv into the official format."""
+def take_annotations(texts: Mapping[str, Opener], root: Path, raw: Path) -> dict[str, str]:
+    """Copies the annotation files among `texts`; converts Kaggle's csv into the official format.
+
+    Returns:
+        The name of the user's file by that of the file in `raw`.
+    """
+    taken = {}
     for name in KINDS:
         for found in (name, Path(name).with_suffix(".csv").name):
             if found in texts:
@@ -180,7 +191,9 @@ def take_annotations(texts: Mapping[str, Opener], root: Path, raw: Path) -> None
                 except UNREADABLE as error:
                     raise InputError(f"{found} in {root} {why_unreadable(error)}") from None
                 (raw / name).write_bytes(content if found == name else official_format(content, name))
+                taken[name] = found
                 break
+    return taken
 
 
 def official_format(content: bytes, name: str) -> bytes:

@@ -1,10 +1,14 @@
 """Reading pictures of any kind: 8-bit RGB, upright, at the size that is wanted."""
 
+import contextlib
 import io
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from vitpipe.errors import InputError
 from vitpipe.files import write_csv
@@ -15,8 +19,33 @@ UNUSABLE_SHARE = 0.01
 WIDE_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 
+ORIENTATION = 0x0112
+"""The EXIF tag that says how the camera was held, 1 to 8 (CIPA DC-008, EXIF 2.32, section 4.6.4)."""
+TURN = Image.Transpose
+UPRIGHT = {
+    2: TURN.FLIP_LEFT_RIGHT,
+    3: TURN.ROTATE_180,
+    4: TURN.FLIP_TOP_BOTTOM,
+    5: TURN.TRANSPOSE,
+    6: TURN.ROTATE_270,
+    7: TURN.TRANSVERSE,
+    8: TURN.ROTATE_90,
+}
+"""What brings a picture with that tag upright."""
+
+DARK = 16
+"""Largest 8-bit value of a 16-bit picture that holds 12 bits or fewer: 4095 / 257."""
+
+PNG = b"\x89PNG\r\n\x1a\n"
+T = TypeVar("T")
+
+
 class UnreadableImage(Exception):
     """A picture that cannot be used; the message is the reason, in a few words."""
+
+
+class DarkImage(UserWarning):
+    """A 16-bit picture that uses the lowest 12 bits alone, and so comes out black."""
 
 
 def decode(content: bytes | Image.Image) -> Image.Image:
@@ -33,20 +62,73 @@ def decode(content: bytes | Image.Image) -> Image.Image:
         UnreadableImage: the bytes are damaged, truncated, no picture, or a decompression bomb.
     """
     try:
-        image = Image.open(io.BytesIO(content)) if isinstance(content, bytes) else content.copy()
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        if image.mode in WIDE_MODES:
-            return to_8_bit(image)
-        if image.has_transparency_data:
-            layer = image.convert("RGBA")
-            white = Image.new("RGBA", layer.size, "white")
-            return Image.alpha_composite(white, layer).convert("RGB")
-        return image.convert("RGB")
+        return without_large_texts(decode_opened, content) if isinstance(content, bytes) else to_rgb(content.copy())
     except MemoryError:
         raise
     except Exception as error:  # Pillow's format plugins raise nearly anything on damaged bytes
         raise UnreadableImage(reason(error)) from None
+
+
+def decode_opened(content: bytes) -> Image.Image:
+    """See `decode`. Warns with `DarkImage`."""
+    with Image.open(io.BytesIO(content)) as image:
+        deep = is_deep(image)
+        picture = to_rgb(image)
+    if deep and np.max(picture.getextrema()) <= DARK:
+        warnings.warn(f"a picture of 16 bits comes out black: {WHY_DARK}", DarkImage, stacklevel=2)
+    return picture
+
+
+WHY_DARK = "it holds no value above 4095 of 65535; stretch its values to 65535, or save it with 8 bits"
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether a picture that is opened but not loaded has integers of 16 bits in its file."""
+    return image.mode in WIDE_MODES[:-1] or any(";16" in str(tile) for tile in getattr(image, "tile", ()))
+
+
+def opened_is_deep(content: bytes) -> bool:
+    """See `is_deep`."""
+    with Image.open(io.BytesIO(content)) as image:
+        return is_deep(image)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """See `decode`."""
+    image.load()
+    if (turn := UPRIGHT.get(orientation(image))) is not None:
+        image = image.transpose(turn)
+    if image.mode in WIDE_MODES:
+        return to_8_bit(image)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation of a loaded picture, 1 where it has none, or none that can be read."""
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # damaged EXIF is no reason to lose the picture
+        return 1
+
+
+def without_large_texts(use: Callable[[bytes], T], content: bytes) -> T:
+    """`use(content)`; where Pillow refuses the texts or the colour profile of a PNG as too large, without these."""
+    try:
+        return use(content)
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error) or not content.startswith(PNG):
+            raise
+    kept, place = [PNG], len(PNG)
+    while place < len(content):
+        size = 12 + int.from_bytes(content[place : place + 4], "big")  # length, kind, content, checksum
+        if content[place + 4 : place + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            kept.append(content[place : place + size])
+        place += size
+    return use(b"".join(kept))
 
 
 def require_size(content: bytes, size: int) -> None:
@@ -67,10 +149,24 @@ def picture_size(content: bytes) -> tuple[int, int]:
         UnreadableImage: Pillow knows no such header, or it announces a decompression bomb.
     """
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            return image.size
+        return without_large_texts(size_of, content)
     except Exception as error:
         raise UnreadableImage(reason(error)) from None
+
+
+def size_of(content: bytes) -> tuple[int, int]:
+    """See `picture_size`."""
+    with Image.open(io.BytesIO(content)) as image:
+        return image.size
+
+
+def comes_out_black(content: bytes) -> bool:
+    """Whether `decode` would warn with `DarkImage`; decodes only pictures of 16 bits."""
+    with warnings.catch_warnings(record=True) as caught, contextlib.suppress(Exception):
+        warnings.simplefilter("always")
+        if without_large_texts(opened_is_deep, content):
+            decode(content)
+    return any(issubclass(warning.category, DarkImage) for warning in caught)
 
 
 def resize(image: Image.Image, size: int, fit: str) -> Image.Image:

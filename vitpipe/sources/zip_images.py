@@ -7,7 +7,7 @@ from threading import Lock
 
 from PIL import Image
 
-from vitpipe.sources.archive import UNREADABLE, open_zip, read_file, why_unreadable
+from vitpipe.sources.archive import UNREADABLE, open_zip, read_file, why_unreadable, zip_members
 from vitpipe.sources.images import UnreadableImage, decode
 
 
@@ -24,7 +24,7 @@ class ZipImages:
 
     def __init__(self, path: Path, sample_of: Callable[[str], str | None] = str) -> None:
         self.zip, self.lock = open_zip(path), Lock()
-        members = {sample_of(info.filename): info for info in self.zip.infolist()}
+        members = {sample_of(name): info for name, info in zip_members(self.zip)}
         self.members = {sample: info for sample, info in members.items() if sample is not None}
 
     def read(self, sample: str) -> Image.Image:

@@ -11,7 +11,7 @@ from torch import Tensor
 from vitpipe.errors import InputError
 from vitpipe.models.pretrained import Pretrained, from_metadata, load_into
 from vitpipe.models.vit import OWN, ViT
-from vitpipe.sources.archive import repository_root
+from vitpipe.sources.archive import located
 from vitpipe.weights.conversion import check_tensors, convert
 from vitpipe.weights.files import read_about, read_tensors, sha256_of
 from vitpipe.weights.flax import from_flax
@@ -71,7 +71,7 @@ def read_source(name_or_path: str | Path, heads: int | None = None) -> Pretraine
         return agreed(from_torchvision(name.removeprefix("torchvision/")), heads)
     if name.startswith("timm/"):
         return agreed(from_timm(name.removeprefix("timm/")), heads)
-    path = repository_root() / Path(name).expanduser()
+    path = located(name, "model.weights")
     tensors, about = read_tensors(path), read_about(path)
     if about:
         return agreed(replace(from_ours(about, tensors, name), source=name, sha256=sha256_of(path)), heads)
