@@ -52,8 +52,8 @@ controls: $(READY)  ## what attention is worth: trains again without it, hours; 
 	$(BIN)/dvc repro
 
 few-shot: $(READY)  ## pets from 2, 5, 10, 20 images of each breed; PETS=folder WEIGHTS=name or file SIZE=pixels; writes docs/study/few-shot.*
-	python -m studies.few_shot queue $(if $(PETS),--pets $(PETS)) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(SIZE),--size $(SIZE))
-	python -m studies.few_shot gather
+	$(BIN)/python -m studies.few_shot queue $(if $(PETS),--pets $(PETS)) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(SIZE),--size $(SIZE))
+	$(BIN)/python -m studies.few_shot gather
 
 lint: $(READY)  ## check style and types
 	$(BIN)/ruff check .
