@@ -1,7 +1,7 @@
 """Logistic regression on pixels or on frozen features, baselines that a classifier has to beat."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -18,18 +18,18 @@ MOST_IMAGES = 10_000  # training images at most whose pixels are read
 MOST_FEATURES = 50_000  # training images at most whose features are read
 LARGEST_SIDE = 32  # pixels on a side at most
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of logistic regression, chosen on the validation images
+PROBE_PENALTIES = (*PENALTIES, 10.0, 100.0)  # few images are best told apart by large weights of good features
 ITERATIONS = 100
-FIT = (
-    f"at most {ITERATIONS} iterations of L-BFGS; C of {', '.join(f'{c:g}' for c in PENALTIES)} by log loss on "
-    "validation images"
-)
+FIT = "at most {} iterations of L-BFGS; C of {} by log loss on validation images"
 PROTOCOL = (
     "baseline: multinomial logistic regression on standardised input pixels, averaged to at most "
-    f"{LARGEST_SIDE}x{LARGEST_SIDE}, of at most {MOST_IMAGES:,} evenly spaced training images, {FIT}"
+    f"{LARGEST_SIDE}x{LARGEST_SIDE}, of at most {MOST_IMAGES:,} evenly spaced training images, "
+    + FIT.format(ITERATIONS, ", ".join(f"{c:g}" for c in PENALTIES))
 )
 PROBE_PROTOCOL = (
     "baseline: multinomial logistic regression on standardised features of the pretrained encoder as it is (linear "
-    f"probe), pooled as the model's are, of at most {MOST_FEATURES:,} evenly spaced training images as they are, {FIT}"
+    f"probe), pooled as the model's are, of at most {MOST_FEATURES:,} evenly spaced training images as they are, "
+    + FIT.format(ITERATIONS, ", ".join(f"{c:g}" for c in PROBE_PENALTIES))
 )
 
 
@@ -48,7 +48,7 @@ def fit(train: PackedDataset, val: PackedDataset, *, grey: bool) -> Predict:
         small = F.adaptive_avg_pool2d(small, min(small.shape[-1], LARGEST_SIDE))
         return (small.mean(1) if grey else small).flatten(1).numpy()
 
-    return regression(train, val, "lr", MOST_IMAGES, pixels)
+    return regression(train, val, "lr", MOST_IMAGES, PENALTIES, pixels)
 
 
 def probe(train: PackedDataset, val: PackedDataset) -> OfFeatures:
@@ -57,11 +57,16 @@ def probe(train: PackedDataset, val: PackedDataset) -> OfFeatures:
     Raises:
         InputError: as `fit` does, or there are no features of these parts.
     """
-    return OfFeatures(regression(train, val, "features", MOST_FEATURES, lambda features: features))
+    return OfFeatures(regression(train, val, "features", MOST_FEATURES, PROBE_PENALTIES, lambda features: features))
 
 
 def regression(
-    train: PackedDataset, val: PackedDataset, name: str, most: int, numbers: Callable[[np.ndarray], np.ndarray]
+    train: PackedDataset,
+    val: PackedDataset,
+    name: str,
+    most: int,
+    penalties: Sequence[float],
+    numbers: Callable[[np.ndarray], np.ndarray],
 ) -> Predict:
     """Logistic regression on what `numbers` makes of the images `name` of at most `most` training images, (b, d)."""
     from sklearn.exceptions import ConvergenceWarning
@@ -81,9 +86,9 @@ def regression(
     held_out = val.images(name, evenly_spaced(val, most))
     actual = val.labels[evenly_spaced(val, most)]
     least, best = np.inf, None
-    with progress(len(PENALTIES), "logistic regression", "fit") as bar, warnings.catch_warnings():
+    with progress(len(penalties), "logistic regression", "fit") as bar, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        for penalty in PENALTIES:
+        for penalty in penalties:
             model = LogisticRegression(C=penalty, max_iter=ITERATIONS).fit(inputs, labels)
             error = sample_scores(actual, probabilities(model, held_out))["loss"].mean()
             if error < least:

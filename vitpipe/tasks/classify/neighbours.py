@@ -4,6 +4,7 @@ import numpy as np
 
 from vitpipe.data.batches import SCORED_IMAGES, evenly_spaced
 from vitpipe.data.dataset import PackedDataset
+from vitpipe.metrics.classification import sample_scores
 from vitpipe.progress import progress
 from vitpipe.tasks.base import OfFeatures
 
@@ -13,8 +14,8 @@ PROTOCOL = (
     "baseline: shares of the classes among the k training images, of at most "
     f"{MOST_FEATURES:,} evenly spaced ones as they are, whose features of the pretrained encoder as it is, pooled as "
     "the model's are, have the largest cosine similarity; the shares of the classes among all training images count "
-    f"as one more neighbour, so that no class is impossible; k of {', '.join(map(str, NEIGHBOURS))} by accuracy on "
-    "validation images, the smallest of equals"
+    f"as one more neighbour, so that no class is impossible; k of {', '.join(map(str, NEIGHBOURS))} by log loss on "
+    "validation images"
 )
 
 
@@ -42,14 +43,14 @@ def fit(train: PackedDataset, val: PackedDataset) -> OfFeatures:
         share: np.ndarray = (votes + prior) / (classes.shape[1] + 1)
         return share
 
-    right = dict.fromkeys(choices, 0)
+    loss = dict.fromkeys(choices, 0.0)
     with progress(len(val), "nearest neighbours", "image") as bar:
         for some in np.array_split(np.arange(len(val)), -(-len(val) // SCORED_IMAGES)):
             classes = nearest(val.images("features", some))
             for k in choices:
-                right[k] += int((shares(classes[:, :k]).argmax(1) == val.labels[some]).sum())
+                loss[k] += sample_scores(val.labels[some], shares(classes[:, :k]))["loss"].sum()
             bar.update(len(some))
-    best = max(choices, key=lambda k: right[k])  # the first of equals
+    best = min(choices, key=lambda k: loss[k])  # accuracies on few images are often equal
     return OfFeatures(lambda features: shares(nearest(features)[:, :best]))
 
 
