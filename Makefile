@@ -52,6 +52,7 @@ controls: $(READY)  ## what attention is worth: trains again without it, hours; 
 	$(BIN)/dvc repro
 
 few-shot: $(READY)  ## pets from 2, 5, 10, 20 images of each breed; PETS=folder WEIGHTS=name or file SIZE=pixels; writes docs/study/few-shot.*
+	$(BIN)/dvc repro
 	$(BIN)/python -m studies.few_shot queue $(if $(PETS),--pets $(PETS)) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(SIZE),--size $(SIZE))
 	$(BIN)/python -m studies.few_shot gather
 
