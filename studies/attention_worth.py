@@ -98,11 +98,20 @@ def queue(names: Sequence[str], roots: dict[str, str | None]) -> None:
 
 
 def gather(names: Sequence[str], revision: str) -> None:
-    """Writes runs, tables and figure of the experiments that start from a commit. Raises InputError without any."""
-    found = finished(json.loads(dvc("exp", "show", "--json", "--rev", revision)))
-    runs = pd.DataFrame([row for name in names for row in rows(name, found)])
+    """Writes runs, tables and figure of the experiments that start from a commit. Raises InputError without any.
+
+    Earlier runs of models that have no such experiments stay in the tables.
+    """
+    shown = json.loads(dvc("exp", "show", "--json", "--rev", revision))
+    commit = next(one["rev"] for one in shown if one["rev"] != "workspace")[:7]
+    found = finished(shown)
+    runs = pd.DataFrame([row | {"commit": commit} for name in names for row in rows(name, found)])
     if runs.empty:
         raise InputError(f"no finished experiment of {', '.join(names)} starts from {revision}: see dvc exp show")
+    if (path := PATH.with_suffix(".csv")).exists():
+        earlier = pd.read_csv(path, dtype={"commit": str})
+        runs = pd.concat([runs, earlier[~earlier.model.isin(runs.model)]])
+        runs = runs.sort_values("model", key=lambda names: names.map([*MODELS].index), kind="stable")
     PATH.parent.mkdir(parents=True, exist_ok=True)
     runs.to_csv(PATH.with_suffix(".csv"), index=False, float_format="%.6g")
     write_json(PATH.with_suffix(".json"), {"models": [entry(name, runs) for name in runs.model.unique()]})

@@ -74,6 +74,11 @@ def test_gather_takes_the_runs_with_exactly_these_settings(monkeypatch, tmp_path
     assert content[0]["worth"]["content"] == {"mean": 0.25, "low": 0.25, "high": 0.25}
     assert content[0]["settings"]["model.patch"] == 3
     assert "| real faces, 4x, pure | dB | 1.250 (1.250 to 1.250) |" in (tmp_path / "study/worth.md").read_text()
+    monkeypatch.setattr(attention_worth, "dvc", lambda *_: json.dumps(shown("faces-x8")))
+    main(["gather", "--rev", "main"])
+    both = pd.read_csv(tmp_path / "study/worth.csv")
+    assert [*both.model.unique()] == ["faces-x8", "celeba"]  # those of an earlier study stay
+    pd.testing.assert_frame_equal(both[both.model == "celeba"].reset_index(drop=True), table)
     with pytest.raises(SystemExit, match="no finished experiment of digits starts from HEAD"):
         main(["gather", "--only", "digits"])
     assert "faces is left out: no finished run of softmax with seed 0" in capsys.readouterr().err
