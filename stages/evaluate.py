@@ -33,6 +33,8 @@ def main(settings: Settings) -> None:
     with atomic_file(reports / "metrics.csv") as temporary:
         table.to_csv(temporary, float_format="%.6g", encoding="utf-8")
     arrays = task.examples(model, test, table, pd.read_csv(reports / "curve.csv", encoding="utf-8"))
+    if averaged:
+        arrays["curve"]["averaged"] = np.array(sorted(averaged))
     with atomic_folder(reports / "figures") as folder:
         for name, content in arrays.items():
             np.savez_compressed(folder / f"{name}.npz", allow_pickle=False, **content)

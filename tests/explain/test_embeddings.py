@@ -26,6 +26,14 @@ def test_without_a_stem_the_filters_are_the_weights_exactly(classifier, channels
     assert torch.equal(found.flatten(1), model.encoder.patch_embed.weight)
 
 
+def test_filters_are_of_pixels_before_they_are_standardised(classifier):
+    model = classifier()
+    weights = model.encoder.patch_embed.weight.unflatten(1, (3, 9))
+    model.encoder.shift, model.encoder.scale = torch.zeros(3, 1, 1), torch.tensor([0.5, 1, 2])[:, None, None]
+    found = embedding_filters(model).flatten(2)
+    torch.testing.assert_close(found, weights / torch.tensor([0.5, 1, 2])[:, None])
+
+
 def test_with_a_stem_a_filter_is_the_gradient_of_an_inner_token(made):
     _, model = made(**{"data.size": 42, "model.conv_blocks": 2})
     side, patch, far = 21, 3, 5

@@ -63,6 +63,18 @@ def test_best_validation_epoch_is_marked(make, texts, bicubic, gain):
         assert any(list(line.get_xdata()) == [2] and list(line.get_ydata()) == [value] for line in axes.lines)
 
 
+def test_all_epochs_of_an_average_are_marked(make, texts):
+    arrays = make("curve", score="accuracy", averaged=[4, 2])
+    [(_, figure, _, caption)] = draw(arrays)
+    assert "kept: the mean of epochs 2, 4" in texts(figure)
+    assert "best: epoch 3" in texts(figure)
+    assert "the mean of the weights of the marked epochs" in caption
+    for axes, values in zip(figure.axes, (arrays["val_loss"], 100 * arrays["val_accuracy"]), strict=True):
+        marks = [line for line in axes.lines if line.get_marker() == "o" and line.get_markersize() == 9]
+        assert [list(line.get_xdata()) for line in marks] == [[2, 4]]
+        assert [list(line.get_ydata()) for line in marks] == [[values[1], values[3]]]
+
+
 def test_of_equally_good_epochs_that_with_the_lowest_loss_is_marked(make, texts):
     figure = curve(make("curve", score="accuracy"))
     assert "kept: epoch 3 with 87.5 % on validation images" in texts(figure)

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitpipe.explain.encoders import encoder_of, evaluating
-from vitpipe.models.patches import patchify
 
 COMPONENTS = 28  # the number in Dosovitskiy et al.
 
@@ -46,8 +45,9 @@ def filters(model: nn.Module, untrained: nn.Module) -> dict[str, np.ndarray]:
 def embedding_filters(model: nn.Module) -> Tensor:
     """The filter of each embedding dimension (d, c, q, q): its gradient by the pixels of a mid-grey image (zeros).
 
-    Without a stem these are exactly the weights of the embedding. With one they are the linear part around mid-grey,
-    for a token that lies at least r pixels inside the image's border.
+    Without a stem these are the weights of the embedding, over the standard deviation of the channel where the encoder
+    standardises its input. With one they are the linear part around mid-grey, for a token that lies at least r pixels
+    inside the image's border.
     """
     encoder = encoder_of(model)
     stem: Any = model.stem
@@ -59,7 +59,7 @@ def embedding_filters(model: nn.Module) -> Tensor:
     grey = torch.zeros(len(weight), channels, side, side, device=weight.device, requires_grad=True)
     with evaluating(model), torch.enable_grad(), torch.autocast(weight.device.type, enabled=False):
         features = stem(grey)[..., margin : margin + patch, margin : margin + patch]
-        embedded = encoder.patch_embed(patchify(features, patch))[:, 0]  # d d
+        embedded = encoder.embed(features)[:, 0]  # d d
         return torch.autograd.grad(embedded.diagonal().sum(), grey)[0]
 
 

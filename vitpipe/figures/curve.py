@@ -18,7 +18,10 @@ SCORES = {"psnr": ("PSNR", "dB", 1, 2), "accuracy": ("accuracy", "%", 100, 1)}
 def draw(arrays: Arrays) -> Drawn:
     """The figure with its caption. `arrays`: see `curve`."""
     name, *_ = measure(str(arrays["score"]))
-    caption = f"Loss and {name} per epoch; the marked epoch, best on validation images, was kept."
+    kept = "the marked epoch, best on validation images, was kept"
+    if "averaged" in arrays:
+        kept = "the model is the mean of the weights of the marked epochs"
+    caption = f"Loss and {name} per epoch; {kept}."
     yield "curve", curve(arrays), "Training", caption
 
 
@@ -30,28 +33,32 @@ def curve(arrays: Arrays) -> Figure:
         arrays: epoch, train_loss, val_loss, train_SCORE and val_SCORE (e,). The epoch with the highest val_SCORE, of
             several the one with the lowest val_loss, is marked as the one that was kept. score, the name SCORE, for
             instance psnr (dB) or accuracy (0 to 1, drawn in percent). May have reference, the name of what the model
-            has to beat, whose last val_REFERENCE_SCORE is a dashed line, and training, what the legend calls the
-            training images, for instance "training (augmented)".
+            has to beat, whose last val_REFERENCE_SCORE is a dashed line, training, what the legend calls the training
+            images, for instance "training (augmented)", and averaged, the epochs (a,) of which the weights are the
+            mean; then these are marked.
     """
     score, reference = str(arrays["score"]), str(arrays.get("reference", ""))
     name, unit, factor, decimals = measure(score)
     sheet = Sheet(1200, 450)
     panels = {name: sheet.axes(x, 70, 490, 320, name) for name, x in (("loss", 78), (score, 660))}
     epochs, best = arrays["epoch"], np.lexsort((arrays["val_loss"], -arrays[f"val_{score}"]))[0]
+    averaged = arrays.get("averaged", epochs[:0])
+    marked = np.flatnonzero(np.isin(epochs, averaged)) if len(averaged) else np.array([best])
     parts = (("train", str(arrays.get("training", "training")), BLUE), ("val", "validation", ORANGE))
     for column, axes in panels.items():
         scale = factor if column == score else 1
         for part, label, colour in parts:
             axes.plot(epochs, scale * arrays[f"{part}_{column}"], "o-", color=colour, markersize=3.5, label=label)
-        axes.axvline(epochs[best], color=MUTED, linewidth=0.9, linestyle=":")
-        value = scale * arrays[f"val_{column}"][best]
-        axes.plot(epochs[best], value, "o", color=ORANGE, markersize=9, markerfacecolor="white", zorder=4)
+        for epoch in epochs[marked]:
+            axes.axvline(epoch, color=MUTED, linewidth=0.9, linestyle=":")
+        values = scale * arrays[f"val_{column}"][marked]
+        axes.plot(epochs[marked], values, "o", color=ORANGE, markersize=9, markerfacecolor="white", zorder=4)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     readable_log_scale(panels["loss"], np.stack([arrays["train_loss"], arrays["val_loss"]]))
     panels["loss"].legend(loc="best")
     kept = factor * arrays[f"val_{score}"][best]
-    note = f"kept: epoch {epochs[best]:g} with {kept:.{decimals}f} {unit}".rstrip()
+    note = f"{'best' if len(averaged) else 'kept'}: epoch {epochs[best]:g} with {kept:.{decimals}f} {unit}".rstrip()
     if reference:
         level = factor * arrays[f"val_{reference}_{score}"][-1]
         axes, text = panels[score], f"{reference} on validation {level:.{decimals}f} {unit}"
@@ -61,6 +68,8 @@ def curve(arrays: Arrays) -> Figure:
         note += f", {kept - level:+.{decimals}f} on {reference}".replace("-", "−")
     else:
         note += " on validation images"
+    if len(averaged):
+        note += f"; kept: the mean of epochs {', '.join(f'{epoch:g}' for epoch in np.sort(averaged))}"
     panels[score].margins(y=0.1)
     sheet.title(78, 14, "Loss")
     sheet.title(660, 14, f"{name[0].upper()}{name[1:]}{f' in {unit}' if unit else ''}", note)

@@ -116,9 +116,7 @@ class ViT(nn.Module):
 
     def forward(self, images: Tensor) -> Features:
         grid = images.shape[-2] // self.patch, images.shape[-1] // self.patch
-        if self.shift is not None and self.scale is not None:
-            images = (images + self.shift) / self.scale
-        x = self.patch_embed(patchify(images, self.patch))  # b h*w d
+        x = self.embed(images)
         prefix = [
             token.to(x.dtype).expand(len(x), -1, -1) for token in (self.cls_token, self.reg_token) if token is not None
         ]
@@ -135,6 +133,13 @@ class ViT(nn.Module):
         x = self.norm(x)
         patches = x[:, self.num_prefix_tokens :].unflatten(1, grid)
         return Features(x[:, : self.num_prefix_tokens], patches)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The embedding of each patch (b, h * w, d) without its position, of images or feature maps (b, c, s, s)."""
+        if self.shift is not None and self.scale is not None:
+            images = (images + self.shift) / self.scale
+        tokens: Tensor = self.patch_embed(patchify(images, self.patch))
+        return tokens
 
     def pool(self, features: Features, kind: str) -> Tensor:
         """One vector for each image (b, d): the class token (`kind` token) or the mean of all patches (avg)."""
