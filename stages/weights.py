@@ -30,6 +30,9 @@ def main(settings: Settings) -> None:
         f"patch {encoder['patch']}, for {height}x{width} images of mean {encoder.get('mean') or 0.5}; "
         f"dropped: {', '.join(pretrained.dropped[:4]) or 'nothing'}{', ...' if len(pretrained.dropped) > 4 else ''}"
     )
+    if Path(settings.model.weights).suffix and pretrained.family != "vitpipe":
+        told = f"{encoder['act']}, mean and standard deviation are those that most files with such names have"
+        print(f"{FOLDER}: {told}; a config.json of timm or Hugging Face beside the file is believed more")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,11 @@ def gather(revision: str) -> None:
     runs = pd.DataFrame(rows(finished(json.loads(dvc("exp", "show", "--json", "--rev", revision)))))
     if runs.empty:
         raise InputError(f"no finished experiment with data.shots starts from {revision}: see dvc exp show")
-    runs = runs.drop_duplicates(["way", "shots", "seed"], keep="last").sort_values(["way", "shots", "seed"])
+    for column, what in (("side", "sizes of images"), ("weights", "pretrained weights")):
+        if len(kinds := sorted(map(str, runs[column].dropna().unique()))) > 1:
+            raise InputError(f"experiments of several {what} start from {revision}, {', '.join(kinds)}: remove some")
+    runs = runs.drop(columns="weights").drop_duplicates(["way", "shots", "seed"], keep="last")
+    runs = runs.sort_values(["way", "shots", "seed"])
     PATH.parent.mkdir(parents=True, exist_ok=True)
     runs.to_csv(PATH.with_suffix(".csv"), index=False, float_format="%.6g")
     with atomic_file(PATH.with_suffix(".md")) as temporary:
@@ -64,7 +68,7 @@ def rows(found: Sequence[Run]) -> list[dict[str, Any]]:
         if recipe not in RECIPES or shots is None:
             continue
         where = {"shots": shots, "seed": settings["seed"], "images": metrics["metrics.images"]}
-        where["side"] = settings["data.size"]
+        where |= {"side": settings["data.size"], "weights": settings.get("model.weights")}
         ways = {RECIPES[recipe]: "metrics."}
         if recipe == "pets-linear":
             ways |= {way: f"baseline.{name}." for name, way in BASELINES.items()}

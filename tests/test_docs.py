@@ -91,7 +91,7 @@ def check(words: list[str]) -> None:
                 check(shlex.split(part))
         case ["source" | ".", ".venv/bin/activate"] | ["git", "config", "user.name" | "user.email", _]:
             pass
-        case ["pip", "install", "pre-commit"] | ["pre-commit", "install"]:
+        case ["pip", "install", "pre-commit" | "timm"] | ["pre-commit", "install"]:
             pass
         case ["pytest", path] | ["git", "checkout", path] | [path]:
             assert (ROOT / path).is_file(), path

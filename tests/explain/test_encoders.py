@@ -1,5 +1,8 @@
 """Attention in batches is that of one pass, and the query is the one that the head reads."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -20,23 +23,26 @@ from vitpipe.models.vit import ViT
 WEIGHTS = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.3, 0.3, 0.4, 0.0], [0.5, 0.5, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]])
 
 
-def encoder(**options) -> ViT:
-    return ViT(size=8, patch=4, channels=1, dim=8, depth=1, heads=2, **options)
+def model(pool: str, **options) -> Any:
+    encoder = ViT(size=8, patch=4, channels=1, dim=8, depth=1, heads=2, **options)
+    return SimpleNamespace(encoder=encoder, pool=pool)
 
 
 @pytest.mark.parametrize(
-    ("options", "row", "name"),
+    ("pool", "options", "row", "name"),
     [
-        ({"class_token": True}, [0.2, 0.3, 0.4], "class token"),
-        ({"class_token": True, "registers": 1}, [0.3, 0.4], "class token"),
-        ({}, [1.15 / 4, 1.25 / 4, 0.95 / 4, 0.65 / 4], "mean of all patches"),
-        ({"registers": 1}, [1.05 / 3, 0.65 / 3, 0.25 / 3], "mean of all patches"),
+        ("token", {"class_token": True}, [0.2, 0.3, 0.4], "class token"),
+        ("token", {"class_token": True, "registers": 1}, [0.3, 0.4], "class token"),
+        ("avg", {}, [1.15 / 4, 1.25 / 4, 0.95 / 4, 0.65 / 4], "mean of all patches"),
+        ("avg", {"registers": 1}, [1.05 / 3, 0.65 / 3, 0.25 / 3], "mean of all patches"),
+        ("avg", {"class_token": True}, [1.05 / 3, 0.65 / 3, 0.25 / 3], "mean of all patches"),
     ],
 )
-def test_row_of_the_class_token_or_mean_of_the_patches(options, row, name):
-    torch.testing.assert_close(query_row(WEIGHTS, encoder(**options)), torch.tensor(row))
-    assert query_row(WEIGHTS.expand(4, 2, 4, 4), encoder(**options)).shape == (4, 2, len(row))
-    assert query_name(encoder(**options)) == name
+def test_row_of_the_class_token_or_mean_of_the_patches(pool, options, row, name):
+    made = model(pool, **options)
+    torch.testing.assert_close(query_row(WEIGHTS, made), torch.tensor(row))
+    assert query_row(WEIGHTS.expand(4, 2, 4, 4), made).shape == (4, 2, len(row))
+    assert query_name(made) == name
 
 
 @pytest.mark.parametrize("task", ["supersample", "classify"])

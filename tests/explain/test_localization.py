@@ -1,6 +1,8 @@
 """Images, landmarks and maps move together, heads are chosen by their lifts, and intervals hold what they should."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,7 +76,7 @@ def test_maps_sum_to_one_and_are_those_of_the_token_that_the_head_reads(made, te
         weights = next(attention_batches(model, images))
         expected = received(weights) if name == "supersample" else weights[..., 0, 1:]
         torch.testing.assert_close(maps_of(model, images), expected / expected.sum(-1, keepdim=True))
-    registers = ViT(size=8, patch=4, channels=1, dim=8, depth=1, heads=2, registers=1)
+    registers: Any = SimpleNamespace(encoder=ViT(size=8, patch=4, channels=1, dim=8, depth=1, heads=2, registers=1))
     assert head_maps(torch.eye(5).expand(1, 1, 1, 5, 5), registers).shape == (1, 1, 1, 4)
     assert head_maps(torch.eye(5).expand(1, 1, 1, 5, 5), registers).sum() == 0
 

@@ -50,7 +50,7 @@ def test_attention_maps_are_the_row_of_the_token_that_asks(made, images, task, c
         "relevance": relevance(weights, slopes) - torch.eye(weights.shape[-1]),
     }.items():
         prefix = model.encoder.num_prefix_tokens
-        row = query_row(matrix, model.encoder) if tokens is None else matrix[range(3), tokens + prefix, prefix:]
+        row = query_row(matrix, model) if tokens is None else matrix[range(3), tokens + prefix, prefix:]
         torch.testing.assert_close(found[name].flatten(1), row)
 
 

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from vitpipe.errors import InputError
 from vitpipe.models.hybrid import import_timm
+from vitpipe.weights.loading import read_source
 
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 128, "depth": 2, "num_heads": 2, "num_classes": 5}
 
@@ -37,3 +40,22 @@ def images() -> Callable[..., Tensor]:
         return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
     return make
+
+
+@pytest.fixture
+def file(timm_vit, tmp_path):
+    """`file({"norm.bias": None})`: the file of timm's encoder with other tensors, None for none."""
+
+    def make(changes: dict[str, Tensor | None] | None = None) -> str:
+        state = timm_vit().state_dict() | (changes or {})
+        save_file({name: tensor for name, tensor in state.items() if tensor is not None}, tmp_path / "a.safetensors")
+        return str(tmp_path / "a.safetensors")
+
+    return make
+
+
+def refusal(source: str, heads: int | None = None) -> str:
+    with pytest.raises(InputError) as caught:
+        read_source(source, heads)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 import vitpipe
 from vitpipe.errors import InputError
@@ -23,20 +22,8 @@ from vitpipe.weights.agreement import check_agreement
 from vitpipe.weights.loading import read_source
 from vitpipe.weights.registries import from_torchvision, read_timm
 
-from .conftest import scramble
+from .conftest import refusal, scramble
 from .test_families import IMAGENET, assert_equal, standardised
-
-
-@pytest.fixture
-def file(timm_vit, tmp_path):
-    """`file({"norm.bias": None})`: the file of timm's encoder with other tensors, None for none."""
-
-    def make(changes: dict[str, torch.Tensor | None] | None = None) -> str:
-        state = timm_vit().state_dict() | (changes or {})
-        save_file({name: tensor for name, tensor in state.items() if tensor is not None}, tmp_path / "a.safetensors")
-        return str(tmp_path / "a.safetensors")
-
-    return make
 
 
 @pytest.mark.parametrize("task", ["supersample", "classify"])
@@ -153,13 +140,6 @@ class Payload:
         return Path.touch, (self.path,)
 
 
-def refusal(source: str, heads: int | None = None) -> str:
-    with pytest.raises(InputError) as caught:
-        read_source(source, heads)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 @pytest.mark.parametrize("kind", ["pth", "npz"])
 def test_a_pickle_that_would_run_code_is_refused(tmp_path, kind):
     path, payload = tmp_path / f"evil.{kind}", Payload(tmp_path / "ran")
@@ -172,51 +152,6 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path, kind):
     assert not payload.path.exists()
     torch.load(path, weights_only=False) if kind == "pth" else np.load(path, allow_pickle=True)["a"]
     assert payload.path.exists()  # it runs where code is allowed to
-
-
-@pytest.mark.parametrize("kind", ["safetensors", "pth", "npz"])
-def test_a_truncated_file(timm_vit, tmp_path, kind):
-    path = tmp_path / f"a.{kind}"
-    state = timm_vit(depth=1).state_dict()
-    if kind == "safetensors":
-        save_file(state, path)
-    elif kind == "pth":
-        torch.save(state, path)
-    else:
-        np.savez(path, **{name: tensor.numpy() for name, tensor in state.items()})
-    path.write_bytes(path.read_bytes()[:-5000])
-    assert "damaged" in refusal(str(path))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"blocks.0.attn.q_norm.weight": torch.ones(64)}, "blocks.0.attn.q_norm.weight"),
-        ({"rope": torch.ones(64), "more": torch.ones(2)}, "(and 1 more)"),
-        ({"norm.bias": None}, "lacks norm.bias"),
-        ({"norm.weight": None, "norm.bias": None}, "lacks norm.weight"),
-        ({"blocks.1.mlp.fc1.bias": None}, "lacks blocks.1.mlp.0.bias"),
-        ({"blocks.0.mlp.fc2.weight": None}, "lacks blocks.0.mlp.2.weight"),
-        ({"blocks.3.norm1.weight": torch.ones(128)}, "lacks blocks.2.norm1.weight"),
-        ({"blocks.0.norm1.weight": torch.ones(64)}, "blocks.0.norm1.weight of shape (64,)"),
-        ({"pos_embed": torch.ones(1, 15, 128)}, "15 positions"),
-        ({"patch_embed.proj.weight": torch.ones(128, 3, 8, 4)}, "must be squares"),
-        ({"patch_embed.backbone.stem.conv.weight": torch.ones(3)}, "timm/NAME"),
-        ({"student.patch_embed.proj.weight": torch.ones(3), "student.pos_embed": torch.ones(3)}, "several encoders"),
-    ],
-)
-def test_other_tensors_than_a_vit_has(file, changes, message):
-    assert message in refusal(file(changes))
-
-
-def test_a_wrong_depth_and_other_heads(file, tmp_path, timm_vit):
-    whole = timm_vit(depth=3).state_dict()
-    save_file({k: t for k, t in whole.items() if not k.startswith("blocks.1.")}, tmp_path / "b.safetensors")
-    assert "lacks blocks.1." in refusal(str(tmp_path / "b.safetensors"))
-    assert "must divide" in refusal(file(), heads=3)
-    save_file(timm_vit(embed_dim=96, num_heads=3).state_dict(), tmp_path / "c.safetensors")
-    assert "give heads= or model.heads" in refusal(str(tmp_path / "c.safetensors"))
-    assert read_source(tmp_path / "c.safetensors", 3).encoder["heads"] == 3
 
 
 def test_weights_of_other_families_and_no_weights(tmp_path):

@@ -109,8 +109,9 @@ class Settings(Section):
         self.sizes_fit(model, data)
         train = self.train
         if train.batch % (train.processes * train.accumulate):
-            rule = f"times train.accumulate {train.accumulate} must divide train.batch {train.batch}"
-            fail("train.processes", train.processes, rule)
+            key, other = ("processes", "accumulate") if train.processes > 1 else ("accumulate", "processes")
+            rule = f"times train.{other} {getattr(train, other)} must divide train.batch {train.batch}"
+            fail(f"train.{key}", getattr(train, key), rule)
         if train.layer_decay < 1 and train.optimizer == "muon":
             fail("train.layer_decay", train.layer_decay, "must be 1 with train.optimizer muon: use adamw or sgd")
         return self

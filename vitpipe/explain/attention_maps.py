@@ -80,14 +80,14 @@ def class_attention(task: Task, model: nn.Module, dataset: PackedDataset, rows: 
     encoder, images = encoder_of(model), dataset.images("lr", rows)
     last, through = [], []
     for weights in attention_batches(model, images):
-        last.append(query_row(weights[:, -1], encoder))  # b h n
-        through.append(query_row(rollout(weights), encoder))  # b n
+        last.append(query_row(weights[:, -1], model))  # b h n
+        through.append(query_row(rollout(weights), model))  # b n
     arrays = {"heads": torch.cat(last), "rollout": torch.cat(through)}
     return (
         predictions(task, model, dataset, rows)
         | {name: on_grid(values * weights.shape[-1], encoder).cpu().numpy() for name, values in arrays.items()}
         | six_steps(arrays["heads"], images, encoder)
-        | {"query": query_name(encoder)}
+        | {"query": query_name(model)}
     )
 
 

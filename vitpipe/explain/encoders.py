@@ -98,20 +98,25 @@ def token_count(encoder: ViT) -> int:
     return encoder.num_prefix_tokens + encoder.grid[0] * encoder.grid[1]
 
 
-def query_row(weights: Tensor, encoder: ViT) -> Tensor:
+def reads_class_token(model: nn.Module) -> bool:
+    """Whether the head reads the class token: not where there is none, nor with `model.pool` avg."""
+    return encoder_of(model).cls_token is not None and getattr(model, "pool", None) == "token"
+
+
+def query_row(weights: Tensor, model: nn.Module) -> Tensor:
     """The attention to the patches (..., n) of the query that the head reads, from weights (..., t, t).
 
-    The query is the class token where there is one. Its row is without the prefix tokens and not renormalised, so that
-    it sums to at most one. Else this is the mean over the queries of all patches, because the head reads their mean.
+    That is the class token, see `reads_class_token`. Its row is without the prefix tokens and not renormalised, so that
+    it sums to at most one. Else it is the mean over the queries of all patches, because the head reads their mean.
     """
-    prefix = encoder.num_prefix_tokens
-    rows = weights[..., 0, :] if encoder.cls_token is not None else weights[..., prefix:, :].mean(-2)
+    prefix = encoder_of(model).num_prefix_tokens
+    rows = weights[..., 0, :] if reads_class_token(model) else weights[..., prefix:, :].mean(-2)
     return rows[..., prefix:]
 
 
-def query_name(encoder: ViT) -> np.ndarray:
+def query_name(model: nn.Module) -> np.ndarray:
     """Whose attention `query_row` is, in words."""
-    return np.array("class token" if encoder.cls_token is not None else "mean of all patches")
+    return np.array("class token" if reads_class_token(model) else "mean of all patches")
 
 
 def on_grid(values: Tensor, encoder: ViT) -> Tensor:

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 
 from vitpipe.data.batches import evenly_spaced
 from vitpipe.data.dataset import PackedDataset
-from vitpipe.explain.encoders import attention_batches, encoder_of, query_row
+from vitpipe.explain.encoders import attention_batches, encoder_of, query_row, reads_class_token
 from vitpipe.explain.place import place_weights
 from vitpipe.metrics.attention import among_patches, received
 from vitpipe.metrics.faithfulness import RESAMPLES, interval
 from vitpipe.metrics.regions import CAP, REGIONS, TINY, lift, lift_over, mass, pointing, regions
-from vitpipe.models.vit import ViT
 from vitpipe.sources import LANDMARKS
 
 LEAST = 8  # faces that an interval needs: of fewer, bootstrap intervals are too narrow
@@ -72,27 +71,25 @@ def faces(dataset: PackedDataset, rows: np.ndarray) -> Faces | None:
     return Faces(there, dataset.images("lr", rows[there]), landmarks[there], size, note)
 
 
-def head_maps(weights: Tensor, encoder: ViT) -> Tensor:
+def head_maps(weights: Tensor, model: nn.Module) -> Tensor:
     """Where each head looks, (b, l, h, n) of weights (b, l, h, t, t), each map summing to one, or to zero where every
-    patch sees only itself: the class token's attention to the patches where there is one, else the non-self attention
-    that each patch receives, mean over queries."""
-    if encoder.cls_token is not None:
-        maps = query_row(weights, encoder)
+    patch sees only itself: the class token's attention to the patches where the head reads it, else the non-self
+    attention that each patch receives, mean over queries."""
+    if reads_class_token(model):
+        maps = query_row(weights, model)
     else:
-        maps = received(among_patches(weights, encoder.num_prefix_tokens))
+        maps = received(among_patches(weights, encoder_of(model).num_prefix_tokens))
     return maps / maps.sum(-1, keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
 
 
 def maps_of(model: nn.Module, images: np.ndarray) -> Tensor:
     """`head_maps` of all images (f, s, s, 3) uint8: (f, l, h, n) on the CPU."""
-    encoder = encoder_of(model)
-    return torch.cat([head_maps(weights, encoder).cpu() for weights in attention_batches(model, images)])
+    return torch.cat([head_maps(weights, model).cpu() for weights in attention_batches(model, images)])
 
 
 def place_maps(model: nn.Module) -> Tensor:
     """`head_maps` of attention by place alone, which is the same in all images: (1, l, h, n) on the CPU."""
-    encoder = encoder_of(model)
-    return head_maps(place_weights(encoder)[None], encoder).cpu()
+    return head_maps(place_weights(encoder_of(model))[None], model).cpu()
 
 
 def compare_regions(

@@ -181,7 +181,7 @@ def measure_model(task: Task, model: nn.Module, test: PackedDataset, rows: np.nd
     maps: list[Tensor] = []
     with recording([*encoder.blocks], lambda x, output: output.norm(dim=-1)) as norms:
         for weights in attention_batches(model, test.images("lr", rows)):
-            maps.append(head_maps(weights, encoder).cpu())
+            maps.append(head_maps(weights, model).cpu())
             among = measures.among_patches(weights, prefix)
             found = {"self_weight": measures.self_weight(among), "entropy": measures.entropy(among)}
             found["distance"] = measures.distance(among, encoder.pixels, encoder.grid[1])

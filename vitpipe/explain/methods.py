@@ -58,7 +58,7 @@ def attribution_maps(model: nn.Module, questions: Questions, images: Tensor) -> 
         if name in matrices:
             matrix, prefix = matrices[name](), encoder.num_prefix_tokens
             if questions.tokens is None:
-                row = query_row(matrix, encoder)
+                row = query_row(matrix, model)
             else:
                 every = torch.arange(len(images), device=images.device)
                 row = matrix[every, prefix + questions.tokens, prefix:]

@@ -41,13 +41,13 @@ def attention_per_class(
     if not chosen:
         return {}
     parts = [
-        on_grid(query_row(weights.mean(2), encoder) * weights.shape[-1], encoder).cpu().numpy()  # b l g g
+        on_grid(query_row(weights.mean(2), model) * weights.shape[-1], encoder).cpu().numpy()  # b l g g
         for weights in attention_batches(model, images)
     ]
     return per_class(np.concatenate(parts), labels, chosen, seed=seed) | {
         "classes": np.array([dataset.classes[index] for index in chosen]),
         "images": np.stack([images[labels == index].mean(0) for index in chosen]).astype(np.float32),
-        "query": query_name(encoder),
+        "query": query_name(model),
     }
 
 

@@ -77,7 +77,8 @@ def read_pretrained(path: Path) -> Pretrained:
 def from_metadata(about: Mapping[str, Any], tensors: dict[str, Tensor], where: str) -> Pretrained:
     """An encoder from the metadata of its file and its tensors. Raises InputError where these are of another file."""
     names = set(Pretrained.__dataclass_fields__) - {"tensors"}
-    if set(about) != names:
+    kinds = {"size": list, "dropped": list, "encoder": dict}
+    if set(about) != names or not all(isinstance(about[name], kind) for name, kind in kinds.items()):
         raise InputError(f"{where} is none that the stage weights wrote: make it again (dvc repro weights)")
     listed = {"size": tuple(about["size"]), "dropped": tuple(about["dropped"])}
     return Pretrained(tensors=tensors, **{**about, **listed})

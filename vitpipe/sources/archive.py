@@ -238,7 +238,8 @@ def located(name: str, key: str) -> Path:
     with suppress(UnicodeEncodeError):
         spellings.append(os.fsdecode(name.encode(locale.getencoding())))
     try:
-        paths = [(repository_root() / Path(spelling).expanduser()).resolve() for spelling in spellings]
+        # links are kept: the names of a file and of its neighbours are those that the user sees
+        paths = [Path(os.path.abspath(repository_root() / Path(spelling).expanduser())) for spelling in spellings]
         return next((path for path in paths if path.exists()), paths[0])
     except (RuntimeError, ValueError) as error:  # there is no such user, a loop of links; a null byte
         raise InputError(f"{key} is {name!r}, which is no path here ({error}): give that of a folder or file") from None

@@ -29,8 +29,11 @@ def check_agreement(settings: Settings, pretrained: Pretrained) -> None:
         rule = f"must divide the input size {side} (data.size {settings.data.size} / data.scale {settings.data.scale})"
         near = max(2, round(side / pixels)) * pixels * settings.data.scale
         raise InputError(f"the patch {pixels} of {source} {rule} into 2x2 or more: use a data.size such as {near}")
-    if getattr(model, "pool", None) == "token" and not encoder["class_token"]:
-        raise InputError(f"model.pool is token, but {source} has no class token: use avg")
+    if getattr(model, "pool", None) == "token":
+        if not encoder["class_token"]:
+            raise InputError(f"model.pool is token, but {source} has no class token: use avg")
+        if encoder.get("pool_norm") and not encoder.get("final_norm"):
+            raise InputError(f"model.pool is token, but {source} was trained to read the mean of the patches: use avg")
     check_input(settings, pretrained)
 
 
@@ -48,6 +51,8 @@ def check_input(settings: Settings, pretrained: Pretrained) -> None:
         key, given = ("conv_channels", model.conv_channels) if model.conv_channels or stem else ("in_chans", image)
         right = channels if key == "in_chans" or stem else 0
         raise InputError(f"model.{key} is {given}, but the encoder of {source} takes {channels} channels: use {right}")
+    if model.conv_channels and not stem and channels == image:
+        raise InputError(f"model.conv_channels is {channels}, but {source} has no convolutions: use 0")
     wanted: Any = conv_stem(model, image, nn.GELU).state_dict() if model.conv_channels else {}
     if stem and {name: t.shape for name, t in stem.items()} != {name: t.shape for name, t in wanted.items()}:
         raise InputError(

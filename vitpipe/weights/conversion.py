@@ -13,7 +13,8 @@ from torch import Tensor
 from vitpipe.errors import InputError
 from vitpipe.models.pretrained import Pretrained
 from vitpipe.models.vit import ViT
-from vitpipe.weights.families import HEADS, as_trained, recognise
+from vitpipe.weights.families import HEADS
+from vitpipe.weights.recognition import as_trained, recognise
 
 STACKED = {"attn.q": ("attn.qkv", ("attn.q", "attn.k", "attn.v")), "mlp.gate": ("mlp.0", ("mlp.gate", "mlp.up"))}
 """Parts that are one layer here: its name, and the parts in their order."""
@@ -36,7 +37,7 @@ def convert(
         source: where they come from, for messages.
         heads: number of attention heads, which no shape tells; None for those of published models of this width.
         grid: rows and columns of patches; None for a square.
-        safetensors: see `vitpipe.weights.families.as_trained`.
+        safetensors: see `vitpipe.weights.recognition.as_trained`.
         known: keywords of `ViT` that are known better than by the family; and `stem` and `stride` of a hybrid.
 
     Raises:
@@ -64,7 +65,17 @@ def convert(
         raise InputError(f"{source} is a hybrid of ResNet and ViT: these are read as timm/NAME only")
     names = {name.removeprefix(prefix) for name in tensors}
     trained = as_trained(family, names, safetensors=safetensors) | known
-    encoder = trained | arrange(ours, source)
+    try:
+        encoder = trained | arrange(ours, source)
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:
+        wrong = " ".join(str(error).split())
+        raise InputError(f"{source} has a tensor of the wrong shape ({wrong:.150}): it is damaged") from None
+    if missing := family.missing(ours):
+        raise InputError(f"{source} lacks {missing}, in the names of vitpipe, which every ViT of {family.name} has")
+    for key in ("mean", "std"):
+        if encoder[key] and len(encoder[key]) != encoder["channels"] and "stem" not in known:
+            many = f"{encoder['channels']} channels, but its {key} has {len(encoder[key])} numbers"
+            raise InputError(f"{source} takes {many}: put a config.json with the right image_{key} beside it")
     if tuple(encoder["mean"] or MEAN) == tuple(encoder["std"] or MEAN) == MEAN:
         encoder |= {"mean": None, "std": None}
     encoder["heads"] = heads or known_heads(encoder["dim"], source)
@@ -97,8 +108,10 @@ def arrange(ours: dict[str, Tensor], source: str) -> dict[str, Any]:
     for name, tensor in ours.items():
         if name in ("cls_token", "pos_embed"):
             tensor = tensor.reshape(1, -1, dim)
-        ours[name] = tensor.float().contiguous()
-    blocks = [int(found[1]) for name in ours if (found := re.match(r"blocks\.(\d+)\.", name))]
+        ours[name] = tensor.float().clone(memory_format=torch.contiguous_format)  # tied tensors become several
+    blocks = {int(found[1]) for name in ours if (found := re.match(r"blocks\.(\d+)\.", name))}
+    if gaps := set(range(len(blocks))) - blocks:
+        raise InputError(f"{source} lacks blocks.{min(gaps)}, but has blocks.{max(blocks)}: it is damaged")
     out = ours.get("blocks.0.mlp.2.weight")
     into = ours.get("blocks.0.mlp.0.weight")
     if out is None or into is None:
@@ -109,7 +122,7 @@ def arrange(ours: dict[str, Tensor], source: str) -> dict[str, Any]:
         "patch": patch,
         "channels": channels,
         "dim": dim,
-        "depth": max(blocks) + 1,
+        "depth": len(blocks),
         "mlp_ratio": out.shape[1] / dim,
         "position": "learned",
         "proj": "attn.proj.weight" in ending,
@@ -138,6 +151,8 @@ def arrange_positions(
     Sources have one for every token, for class token and patches, or for patches alone. Adding nothing to a token is
     the same as adding zeros.
     """
+    if "pos_embed" not in ours:
+        raise InputError(f"{source} lacks pos_embed, in the names of vitpipe: it is damaged")
     pos_embed, first = ours["pos_embed"], int(encoder["class_token"])
     prefix = first + encoder["registers"]
     for covered in (prefix, first, 0):
@@ -147,7 +162,9 @@ def arrange_positions(
             zeros = pos_embed.new_zeros(1, prefix - covered, pos_embed.shape[2])
             ours["pos_embed"] = torch.cat([pos_embed[:, :covered], zeros, pos_embed[:, covered:]], dim=1)
             return found
-    raise InputError(f"{source} has {pos_embed.shape[1]} positions, which are those of no square grid of patches")
+    token = "a" if first else "no"
+    problem = f"has {pos_embed.shape[1]} positions and {token} class token, which fits no square grid of patches"
+    raise InputError(f"{source} {problem}: a tensor is missing, or its images were no squares")
 
 
 def check_tensors(made: Pretrained) -> None:

@@ -9,8 +9,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vitpipe.errors import InputError
-
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 CLIP = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
 HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
@@ -29,6 +27,8 @@ class Family:
     outer: Mapping[str, str]
     inner: Mapping[str, str]
     """Names outside and inside of blocks; of a tensor, or of a module with weight and bias."""
+    always: tuple[str, ...] = ()
+    """Tensors that every model has, by our names, those of blocks in the first one; of several with | between, one."""
     drop: tuple[str, ...] = ()
     """How names begin that are no part of an encoder."""
     trained: Mapping[str, Any] = field(default_factory=dict)
@@ -43,6 +43,11 @@ class Family:
             if rest == theirs or rest.startswith(f"{theirs}."):
                 return start + ours + rest[len(theirs) :]
         return None
+
+    def missing(self, ours: Collection[str]) -> str | None:
+        """The first tensor that `always` names and that is not there; None if there are all."""
+        choices = (name.split("|") for name in self.always)
+        return next((names[0] for names in choices if not any(name in ours for name in names)), None)
 
 
 NORMS = {"norm1": "norm1", "norm2": "norm2"}
@@ -62,6 +67,7 @@ TORCHVISION = Family(
     {"ln_1": "norm1", "ln_2": "norm2", "mlp.0": "mlp.0", "mlp.3": "mlp.2"}
     | {"mlp.linear_1": "mlp.0", "mlp.linear_2": "mlp.2"}
     | {f"self_attention.{theirs}": ours for theirs, ours in PACKED.items()},
+    ("cls_token", "patch_embed.bias", "blocks.0.attn.qkv.bias", "blocks.0.attn.proj.weight"),
     ("heads.",),
     {"eps": 1e-6, "resize": "bicubic_corners", **IMAGENET},
 )
@@ -76,6 +82,7 @@ TIMM = Family(
     | {"mlp.fc1_g": "mlp.gate", "mlp.fc1_x": "mlp.up"}
     | NORMS
     | FC,
+    ("patch_embed.bias|norm_pre.weight", "blocks.0.attn.proj.weight"),
     ("head.", "head_dist.", "pre_logits.", "attn_pool.", "mask_token", "decoder_"),
     {"eps": 1e-6, "resize": "bicubic_antialias"},
 )
@@ -103,6 +110,7 @@ HUGGING_FACE = Family(
     | {"mlp.gate_proj": "mlp.gate", "mlp.up_proj": "mlp.up", "mlp.down_proj": "mlp.2"}
     | NORMS
     | FC,
+    ("cls_token", "patch_embed.bias", "blocks.0.attn.proj.weight"),
     ("classifier.", "cls_classifier.", "distillation_classifier.", "pooler.", "embeddings.mask_token", "decoder."),
     {"eps": 1e-12, "resize": "bicubic"},
 )
@@ -119,6 +127,7 @@ OPENAI_CLIP = Family(
     },
     {"ln_1": "norm1", "ln_2": "norm2", "mlp.c_fc": "mlp.0", "mlp.c_proj": "mlp.2"}
     | {f"attn.{theirs}": ours for theirs, ours in PACKED.items()},
+    ("norm_pre.weight", "blocks.0.attn.qkv.bias", "blocks.0.attn.proj.weight"),
     ("proj",),
     {"eps": 1e-5, "act": "quick_gelu", "resize": "bicubic", **CLIP},
 )
@@ -141,6 +150,7 @@ HUGGING_FACE_CLIP = Family(
     {"layer_norm1": "norm1", "layer_norm2": "norm2", "self_attn.out_proj": "attn.proj"}
     | {f"self_attn.{part}_proj": f"attn.{part}" for part in "qkv"}
     | FC,
+    ("norm_pre.weight", "blocks.0.attn.qkv.bias", "blocks.0.attn.proj.weight"),
     ("embeddings.position_ids", "visual_projection."),
     {"eps": 1e-5, "act": "quick_gelu", "resize": "bicubic", **CLIP},
 )
@@ -157,6 +167,7 @@ LUKEMELAS = Family(
     {f"attn.proj_{part}": f"attn.{part}" for part in "qkv"}
     | {"proj": "attn.proj", "pwff.fc1": "mlp.0", "pwff.fc2": "mlp.2"}
     | NORMS,
+    ("patch_embed.bias", "blocks.0.attn.qkv.bias", "blocks.0.attn.proj.weight"),
     ("fc.", "pre_logits."),
     {"eps": 1e-6, "resize": "bilinear_corners"},
 )
@@ -178,62 +189,8 @@ GOOGLE = Family(  # names after `vitpipe.weights.flax`
         for theirs, ours in {"query": "q", "key": "k", "value": "v", "out": "proj"}.items()
     }
     | {f"MlpBlock_{i}.Dense_{layer}": f"mlp.{2 * layer}" for i in (0, 3) for layer in (0, 1)},
+    ("patch_embed.bias", "blocks.0.attn.qkv.bias", "blocks.0.attn.proj.weight"),
     ("pre_logits.", "head.", "MAPHead_0."),
     {"eps": 1e-6, "act": "gelu_tanh", "resize": "bilinear_corners"},
 )
 FAMILIES = (TORCHVISION, TIMM, HUGGING_FACE, HUGGING_FACE_CLIP, OPENAI_CLIP, LUKEMELAS, GOOGLE)
-
-
-def recognise(names: Collection[str], source: str) -> tuple[Family, str]:
-    """The family of a file with these tensors, and the prefix of the encoder's names.
-
-    Raises:
-        InputError: it is of no family that is known, or holds several encoders.
-    """
-    for family in FAMILIES:
-        first = family.marks[0]
-        prefixes = [name.removesuffix(first) for name in names if name == first or name.endswith(f".{first}")]
-        prefixes = [prefix for prefix in prefixes if all(prefix + mark in names for mark in family.marks)]
-        if len(prefixes) > 1:
-            raise InputError(f"{source} holds several encoders, {', '.join(sorted(prefixes))}: keep one")
-        if prefixes:
-            return family, prefixes[0]
-    some = ", ".join(sorted(names)[:3]) or "none"
-    known = ", ".join(family.name for family in FAMILIES)
-    raise InputError(
-        f"{source} is no Vision Transformer in names that are known ({known}): its tensors are {some}, ..."
-    )
-
-
-def as_trained(family: Family, names: Collection[str], *, safetensors: bool) -> dict[str, Any]:
-    """Keywords of `ViT` that no tensor shows, as far as names tell: eps, act, resize, mean and std.
-
-    Names of timm: the models of DINO, DINOv2 and MAE have them as well. All of these were trained without classes, on
-    images standardised with ImageNet's mean; so were DeiT's. timm's other models have a head and a mean of 0.5. Files
-    without a head are resized as DINO does it, but as timm does it if they are safetensors, which DINO's never are.
-    Names of Hugging Face: DINOv2 has other norms than ViT, whose mean is 0.5 except for DeiT and MAE.
-
-    Args:
-        names: of the encoder and what is dropped, without prefix.
-        safetensors: whether the file is one.
-    """
-    trained: dict[str, Any] = {"mean": None, "std": None, "act": "gelu", **family.trained}
-    text = "\n".join(names)
-    if family is TIMM:
-        if "norm_pre." in text:
-            return trained | CLIP | {"eps": 1e-5}
-        if "\ndecoder_" in f"\n{text}":
-            return trained | IMAGENET | {"resize": "bicubic"}
-        if "register_tokens" in names or re.search(r"^dist_token|\.(ls1\.gamma|gamma_1)$", text, re.MULTILINE):
-            trained |= IMAGENET
-        if "mask_token" in names and "register_tokens" not in names:
-            trained |= IMAGENET | {"resize": "bicubic_offset"}
-        elif "register_tokens" not in names and "head.weight" not in names:
-            trained |= IMAGENET | ({} if safetensors else {"resize": "bicubic_offset"})
-    if family is HUGGING_FACE:
-        if "layernorm_before" not in text:
-            antialias = {"resize": "bicubic_antialias"} if "register_tokens" in text else {}
-            return trained | IMAGENET | {"eps": 1e-6} | antialias
-        if "distillation_token" in text or "decoder." in text:
-            trained |= IMAGENET
-    return trained

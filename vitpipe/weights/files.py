@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -18,22 +19,38 @@ from vitpipe.models.pretrained import KEY
 
 NESTED = ("state_dict", "model_state_dict", "model", "teacher")
 """Where checkpoints keep the weights, beside the state of their training."""
+DAMAGED = (ValueError, EOFError, OSError, RuntimeError, LookupError, TypeError, AttributeError, struct.error)
+"""What readers raise for files that are cut or changed, as found by trial."""
+
+
+def weights_file(path: Path) -> Path:
+    """The file, or the one .safetensors file in a folder. Raises InputError where there is none."""
+    if path.is_dir():
+        found = sorted(path.glob("*.safetensors"))
+        if len(found) != 1:
+            raise InputError(f"model.weights is the folder {path} with {len(found)} .safetensors files: name the file")
+        return found[0]
+    if not path.is_file():
+        raise InputError(f"model.weights is {path}, but there is no such file")
+    return path
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors in a .safetensors, .npz, or pickled (.pth, .pt, .bin) file by name, on the CPU.
 
     Raises:
-        InputError: there is no such file, it is damaged or of another kind, or it holds more than tensors and reading
-            it could run code.
+        InputError: the file is damaged or of another kind, a tensor has values that are no finite real numbers, or it
+            holds more than tensors and reading it could run code.
     """
-    if not path.is_file():
-        raise InputError(f"model.weights is {path}, but there is no such file")
     readers = {".safetensors": read_safetensors, ".npz": read_npz}
     readers |= dict.fromkeys((".pth", ".pt", ".bin"), read_pickle)
-    if path.suffix not in readers:
+    if path.suffix.lower() not in readers:
         raise InputError(f"{path} is no weights file that is known: use .safetensors, .npz, .pth, .pt or .bin")
-    return readers[path.suffix](path)
+    tensors = readers[path.suffix.lower()](path)
+    for name, tensor in tensors.items():
+        if tensor.is_complex() or tensor.layout != torch.strided or not torch.isfinite(tensor).all():
+            raise InputError(f"{path} is damaged: its {name} holds other values than finite real numbers")
+    return tensors
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -46,10 +63,13 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def read_about(path: Path) -> dict[str, Any]:
     """The metadata of a file of our own; empty for others."""
-    if path.suffix != ".safetensors":
+    if path.suffix.lower() != ".safetensors":
         return {}
     with safe_open(path, framework="pt") as file:
-        about: dict[str, Any] = json.loads((file.metadata() or {}).get(KEY, "{}"))
+        try:
+            about: dict[str, Any] = json.loads((file.metadata() or {}).get(KEY, "{}"))
+        except ValueError as error:
+            raise InputError(f"the metadata of {path} is damaged ({error}): get the file again") from None
     return about
 
 
@@ -57,7 +77,7 @@ def read_npz(path: Path) -> dict[str, Tensor]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: torch.from_numpy(np.array(file[name])) for name in file.files}
-    except (ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (*DAMAGED, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} is damaged, or holds more than arrays of numbers ({one_line(error)})") from None
 
 
@@ -67,10 +87,12 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     except UnpicklingError:
         problem = "is refused: it is damaged, or holds more than tensors, so that reading it could run code"
         raise InputError(f"{path} {problem}; use a .safetensors copy") from None
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except DAMAGED as error:
         raise InputError(f"{path} is damaged or no weights file ({one_line(error)}): get it again") from None
-    while inner := next((content[key] for key in NESTED if isinstance(content, dict) and is_dict(content, key)), None):
-        content = inner
+    seen: list[Any] = []  # a dictionary may hold itself
+    while isinstance(content, dict) and not any(content is one for one in seen):
+        seen.append(content)
+        content = next((content[key] for key in NESTED if is_dict(content, key)), content)
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold tensors by name, but holds {type(content).__name__}")
     return {str(name): tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}

@@ -3,9 +3,10 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import BaseModel, FiniteFloat, PositiveFloat, PositiveInt, ValidationError
 from torch import Tensor
 
 from vitpipe.errors import InputError
@@ -13,12 +14,13 @@ from vitpipe.models.pretrained import Pretrained, from_metadata, load_into
 from vitpipe.models.vit import OWN, ViT
 from vitpipe.sources.archive import located
 from vitpipe.weights.conversion import check_tensors, convert
-from vitpipe.weights.files import read_about, read_tensors, sha256_of
+from vitpipe.weights.files import read_about, read_tensors, sha256_of, weights_file
 from vitpipe.weights.flax import from_flax
 from vitpipe.weights.registries import from_timm, from_torchvision
 
 ACTIVATIONS = {
     "gelu": "gelu",
+    "silu": "swiglu",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "quick_gelu": "quick_gelu",
@@ -52,7 +54,7 @@ def read_source(name_or_path: str | Path, heads: int | None = None) -> Pretraine
     """Reads a pretrained encoder of any family that is known.
 
     The family is recognised from the names of the tensors, and sizes from their shapes. What neither tells, such as
-    the mean of the images, is that of the family, see `vitpipe.weights.families.as_trained`; a `config.json` and a
+    the mean of the images, is that of the family, see `vitpipe.weights.recognition.as_trained`; a `config.json` and a
     `preprocessor_config.json` beside the file, as Hugging Face has them, are believed more. Google's weights are run as
     Google does it, with the tanh approximation of GELU, which other packages replace by GELU itself.
 
@@ -71,15 +73,15 @@ def read_source(name_or_path: str | Path, heads: int | None = None) -> Pretraine
         return agreed(from_torchvision(name.removeprefix("torchvision/")), heads)
     if name.startswith("timm/"):
         return agreed(from_timm(name.removeprefix("timm/")), heads)
-    path = located(name, "model.weights")
+    path = weights_file(located(name, "model.weights"))
     tensors, about = read_tensors(path), read_about(path)
     if about:
         return agreed(replace(from_ours(about, tensors, name), source=name, sha256=sha256_of(path)), heads)
     known = described(path.parent)
     told = known.pop("heads", None)
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         tensors, told = from_flax(tensors)
-    made = convert(tensors, name, heads=told or heads, safetensors=path.suffix == ".safetensors", **known)
+    made = convert(tensors, name, heads=told or heads, safetensors=path.suffix.lower() == ".safetensors", **known)
     return replace(agreed(made, heads), sha256=sha256_of(path))
 
 
@@ -91,19 +93,37 @@ def agreed(pretrained: Pretrained, heads: int | None) -> Pretrained:
     return pretrained
 
 
+class Described(BaseModel):
+    """What is known of an encoder beside its tensors."""
+
+    heads: PositiveInt | None = None
+    eps: PositiveFloat | None = None
+    act: Literal["gelu", "gelu_tanh", "quick_gelu", "swiglu"] | None = None
+    mean: tuple[FiniteFloat, ...] | None = None
+    std: tuple[PositiveFloat, ...] | None = None
+
+
 def described(folder: Path) -> dict[str, Any]:
-    """What `config.json` (Hugging Face, timm) and `preprocessor_config.json` beside a file say."""
+    """What `config.json` (Hugging Face, timm) and `preprocessor_config.json` beside a file say.
+
+    Raises:
+        InputError: they say what no encoder can have.
+    """
     config, images = (read_json(folder / name) for name in ("config.json", "preprocessor_config.json"))
-    model, of_timm = config.get("vision_config") or config, config.get("pretrained_cfg") or {}
+    model, of_timm = (config.get(key) for key in ("vision_config", "pretrained_cfg"))
+    model, of_timm = (one if isinstance(one, dict) else {} for one in (model or config, of_timm))
     ours = {"num_attention_heads": "heads", "layer_norm_eps": "eps", "hidden_act": "act"}
-    known = {mine: model[theirs] for theirs, mine in ours.items() if theirs in model}
-    if known.get("act") in ACTIVATIONS:
-        known["act"] = ACTIVATIONS[known["act"]]
-    else:
-        known.pop("act", None)
-    for mine, theirs in (("mean", "image_mean"), ("std", "image_std")):
-        if value := images.get(theirs) or of_timm.get(mine):
-            known[mine] = tuple(value)
+    told = {mine: model.get(theirs) for theirs, mine in ours.items()}
+    told["act"] = ACTIVATIONS.get(str(told["act"]), told["act"])
+    told |= {mine: images.get(f"image_{mine}") or of_timm.get(mine) for mine in ("mean", "std")}
+    try:
+        known = Described.model_validate(told).model_dump(exclude_none=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = f"{first['loc'][0]} {first['input']!r:.80} ({first['msg']})"
+        raise InputError(f"config.json or preprocessor_config.json in {folder} has {problem}: correct it") from None
+    if ("mean" in known) != ("std" in known):
+        raise InputError(f"config.json or preprocessor_config.json in {folder} has one of mean and std: give both")
     return known
 
 
@@ -123,6 +143,9 @@ def from_ours(about: dict[str, Any], tensors: dict[str, Tensor], source: str) ->
     dropped = tuple(name for name in tensors if not name.startswith(("encoder.", "stem.")))
     try:
         data, model = about["settings"]["data"], about["settings"]["model"]
+        if (attention := model.get("attention", "softmax")) != "softmax":
+            problem = f"was trained with model.attention {attention}, so that its queries and keys are random"
+            raise InputError(f"{source} {problem}: use a model with softmax")
         side = data["size"] // data["scale"]
         encoder = about.get("encoder")
         if not encoder:
@@ -132,6 +155,6 @@ def from_ours(about: dict[str, Any], tensors: dict[str, Tensor], source: str) ->
             encoder["place"] = any(".place." in name for name in kept)
         made = Pretrained(dict(encoder), (side, side), kept, dropped, source, "vitpipe")
         check_tensors(made)
-    except (KeyError, TypeError, AssertionError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AssertionError) as error:
         raise InputError(f"{source} does not say how its encoder was built ({error!r}): train it again") from None
     return made

@@ -7,6 +7,8 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import torch
 from torch import nn
@@ -73,11 +75,34 @@ def from_timm(name: str) -> Pretrained:
     """
     timm = import_timm()
     try:
+        check_connection(timm.get_pretrained_cfg(name), name)
         model = timm.create_model(name, pretrained=True)
+    except InputError:
+        raise
     except Exception as error:  # of timm, of its hub, of their network libraries: no common class
         problem = f"timm gives no weights of {name} ({one_line(error)})"
         raise InputError(f"{problem}: check name and connection, or let model.weights be a file") from None
     return read_timm(model, name)
+
+
+def check_connection(config: Any, name: str) -> None:
+    """Raises InputError where weights are not in the cache and the hub does not answer, which it tells after minutes.
+
+    Args:
+        config: timm's of the model; None for a model that it does not know.
+    """
+    hub: Any = import_module("huggingface_hub")
+    repository = config and f"{config.hf_hub_id}{name if config.hf_hub_id.endswith('/') else ''}"
+    if not repository or hub.try_to_load_from_cache(repository, "model.safetensors"):
+        return
+    try:
+        with urlopen(hub.constants.ENDPOINT, timeout=10):
+            pass
+    except HTTPError:  # it answers
+        pass
+    except OSError as error:
+        problem = f"timm gives no weights of {name}: {hub.constants.ENDPOINT} does not answer ({one_line(error)})"
+        raise InputError(f"{problem}; check the connection, or let model.weights be a file") from None
 
 
 def read_timm(model: Any, name: str) -> Pretrained:
