@@ -185,6 +185,14 @@ def test_few_bad_pictures_are_left_out_by_name(make, tmp_path, capsys):
     assert "2 of 201 pictures" in capsys.readouterr().out
 
 
+def test_small_pictures_are_enlarged_where_nothing_is_super_sampled(make, tmp_path, capsys):
+    root = make({"a.png": picture(size=(40, 40)), "b.png": picture()})
+    (tmp_path / "raw").mkdir()
+    folder.fetch(Data(name="folder", root=str(root), size=48, scale=1), 0, tmp_path / "raw")
+    assert len(folder.samples(tmp_path / "raw")) == 2
+    assert "1 of 2 pictures are smaller than data.size 48 and will be enlarged" in capsys.readouterr().out
+
+
 def test_many_bad_pictures_stop_the_run(make, tmp_path):
     root = make({f"{i:02d}.png": picture() for i in range(19)} | {"small.png": picture(size=(40, 40))})
     with pytest.raises(InputError, match=r"1 of 20 .*small.png is 40x40.*remove or replace them, or lower data.size"):

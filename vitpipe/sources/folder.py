@@ -16,7 +16,7 @@ import pandas as pd
 from vitpipe.config import Data
 from vitpipe.errors import InputError
 from vitpipe.sources.archive import open_files, pack, repository_root, resolve_root
-from vitpipe.sources.images import WHY_DARK, comes_out_black, report_rejects, require_size
+from vitpipe.sources.images import WHY_DARK, comes_out_black, picture_size, report_rejects, require_size
 from vitpipe.sources.zip_images import ZipImages
 
 ENDINGS = (
@@ -46,6 +46,9 @@ FILLERS = {"set", "data", "dataset", "split", "images", "imgs", "pictures", "pho
 def fetch(data: Data, seed: int, raw: Path) -> None:
     """Packs the pictures of `data.root`; rejects those that are unreadable or smaller than `data.size`.
 
+    With `data.scale` 1 small ones are taken and told: they will be enlarged, as pretrained encoders want it. A
+    super-sampler would learn what the enlarging made.
+
     Raises:
         InputError: `data.root` is null, missing, no sound zip or without pictures, more than 1 % of the pictures are
             rejected, or the folders are a mixture of parts and others, see `folder_labels`.
@@ -56,9 +59,12 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
     if root in ((here := repository_root().resolve()), *here.parents):
         raise InputError(f"data.root is {data.root!r}, which holds this repository: give the folder of your pictures")
     dark: list[bool] = []
+    small: list[bool] = []
 
     def check(content: bytes) -> None:
-        require_size(content, data.size)
+        if data.scale > 1:
+            require_size(content, data.size)
+        small.append(min(picture_size(content)) < data.size)
         dark.append(comes_out_black(content))
 
     with open_files(root) as files:
@@ -68,6 +74,8 @@ def fetch(data: Data, seed: int, raw: Path) -> None:
         rejects = pack(usable, raw / ARCHIVE, check)
     if any(dark):
         print(f"warning: {sum(dark)} of {len(names)} pictures come out black: {WHY_DARK}")
+    if any(small):
+        print(f"{sum(small)} of {len(names)} pictures are smaller than data.size {data.size} and will be enlarged")
     unusual = "has control characters or bytes that are no text in its name: rename it"
     rejects |= {ascii(name): unusual for name in names if name not in usable}
     report_rejects(rejects, len(names), str(root), raw)
