@@ -38,7 +38,7 @@ EXECUTED = {
     "dvc queue start, dvc queue status, dvc repro, git checkout, git config user.name, git config user.email",
     ".ci/run": "make setup, make lint, make test, make help",
     "tests/test_docs.py": "dvc cache dir, dvc config, dvc remote add",
-    "it takes long, and other tests run its parts": "make bench, make controls, make study, python -m",
+    "it takes long, and other tests run its parts": "make bench, make controls, make few-shot, make study, python -m",
     "it consists of commands that are executed": "make repro, .ci/run, pytest",
     "it needs a cluster or a remote": "dvc commit, dvc pull, sbatch, torchrun",
     "it only brings back files": "dvc exp apply",
