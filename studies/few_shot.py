@@ -100,20 +100,21 @@ def figure(runs: pd.DataFrame) -> Figure:
     images += f". Means over {runs.seed.nunique()} seeds, bars are 95 % intervals."
     sheet.title(12, 10, "How many training images of each breed a Vision Transformer needs", images)
     for i, (score, title) in enumerate(SCORES.items()):
-        axes = sheet.axes(70 + 530 * i, 120, 450, 340, title)
-        for way, colour in COLOURS.items():
+        axes = sheet.axes(70 + 530 * i, 76, 450, 380, title)
+        for number, (way, colour) in enumerate(COLOURS.items()):
             own = runs[runs.way == way].groupby("shots")[score]
             points = pd.DataFrame([interval(values) for _, values in own], index=list(own.groups))
             if len(points):
                 bars = [points[0] - points[1], points[2] - points[0]]
-                axes.errorbar(points.index, points[0], yerr=bars, fmt="o-", color=colour, label=way, capsize=3)
+                beside = points.index * 1.05 ** (number - 2)  # or bars would hide each other
+                axes.errorbar(beside, points[0], yerr=bars, fmt="o-", color=colour, label=way, capsize=3)
         axes.set_xscale("log")
         axes.set_xticks(SHOTS, [str(shots) for shots in SHOTS])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_ylim(0, 100)
         axes.set_xlabel("training images of each breed, at most")
-        axes.set_ylabel("percent")
-    sheet.figure.axes[0].legend(loc="upper center", bbox_to_anchor=(1.08, -0.16), ncols=3)
+        axes.set_ylabel(f"{title} in percent")
+    sheet.figure.axes[0].legend(loc="upper center", bbox_to_anchor=(1.08, -0.13), ncols=3)
     return sheet.figure
 
 
