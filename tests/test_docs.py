@@ -163,7 +163,8 @@ def test_wrong_command_is_found(command: str) -> None:
         check(shlex.split(command))
 
 
-def test_settings_for_a_cluster_are_accepted_by_dvc(tmp_path: Path) -> None:
+def test_settings_for_a_cluster_are_accepted_by_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # DVC leaves the process where --cd leads; this is undone
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
     local = [shlex.split(command)[1:] for _, command in COMMANDS if command.startswith(("dvc c", "dvc remote"))]
     for words in [["init"], *(words for words in local if words[0] != "commit")]:
