@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -38,3 +39,6 @@ def test_epochs_that_were_averaged(packed, settings, monkeypatch, averaged):
     assert metrics.get("parts", []) == score_parts(task, nets.items(), len(nets), parts[2])
     assert ("parts" in metrics["protocol"][0]) == ("parts" in metrics) == bool(averaged)
     assert list(metrics)[-1] == "protocol"
+    curve = np.load(reports / "figures/curve.npz")  # marks these epochs
+    assert ("averaged" in curve) == bool(averaged)
+    assert curve.get("averaged", np.array([])).tolist() == [*averaged]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from vitpipe.training.checkpoint import save_weights
 from vitpipe.weights.conversion import convert
 from vitpipe.weights.flax import from_flax
 from vitpipe.weights.loading import read_source
+from vitpipe.weights.registries import check_connection
 
 from .conftest import refusal
 from .test_families import CASES, IMAGENET, flax_arrays
@@ -180,3 +182,7 @@ def test_a_hub_that_does_not_answer(monkeypatch):
     monkeypatch.setattr("vitpipe.weights.registries.urlopen", offline)
     monkeypatch.setattr(import_timm(), "create_model", lambda *_, **__: pytest.fail("asked for a download"))
     assert "does not answer (Name or service not known)" in refusal("timm/vit_tiny_patch16_224.augreg_in21k")
+    check_connection(None, "unknown")
+    check_connection(SimpleNamespace(hf_hub_id=None), "published elsewhere")
+    with pytest.raises(InputError, match="no weights of vit_tiny"):
+        check_connection(SimpleNamespace(hf_hub_id="someone/vit"), "vit_tiny")

@@ -92,7 +92,9 @@ def check_connection(config: Any, name: str) -> None:
         config: timm's of the model; None for a model that it does not know.
     """
     hub: Any = import_module("huggingface_hub")
-    repository = config and f"{config.hf_hub_id}{name if config.hf_hub_id.endswith('/') else ''}"
+    repository = config and config.hf_hub_id  # none of a model that is published elsewhere
+    if repository and repository.endswith("/"):
+        repository += name
     if not repository or hub.try_to_load_from_cache(repository, "model.safetensors"):
         return
     try:
